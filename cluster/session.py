@@ -1,0 +1,36 @@
+"""Joining a Ray cluster, or starting one on this machine."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+
+@contextmanager
+def ray_session(workers: int, address: str | None = None) -> Iterator[None]:
+    """Connect to Ray for the length of a job; does nothing where the caller is connected already.
+
+    Inside ``ray job submit`` (RAY_ADDRESS is set) or with ``address``, that cluster is joined;
+    else a local one with ``workers`` CPU slots is started and stopped again.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    # Ray Data's own bars and log lines would write over ours.
+    quiet = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+    if address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, logging_level=logging.ERROR, runtime_env={"env_vars": quiet})
+    else:
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env={"env_vars": quiet},
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

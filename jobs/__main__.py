@@ -1,0 +1,56 @@
+"""The command line: ``sluice JOB``, equal to ``python -m jobs JOB``."""
+
+import importlib
+import sys
+
+import click
+
+from jobs.console import errors
+from pipeline.errors import SluiceError
+
+JOBS = {
+    "corpus": "make a corpus of distinct JPEGs with known copies",
+    "embed": "embed every image of a source with a CNN",
+    "search": "find the most similar images of each query",
+    "report": "write one HTML page over the results",
+    "demo": "corpus, embed, search and report in one go",
+}
+
+
+class JobGroup(click.Group):
+    """Imports a job only when it is called, so that ``--help`` does not load torch and Ray."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(JOBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in JOBS:
+            return None
+        command: click.Command = importlib.import_module(f"jobs.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Jobs"):
+            formatter.write_dl(list(JOBS.items()))
+
+
+@click.group(cls=JobGroup)
+def sluice() -> None:
+    """Similar-image search and near-duplicate detection on Ray.
+
+    Exit codes: 0 done, 1 unexpected, 2 wrong configuration or usage, 3 unusable input, 4 store
+    damaged, locked or made with other settings.
+    """
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message on standard error, no traceback."""
+    try:
+        sluice(prog_name="sluice")
+    except SluiceError as error:
+        errors.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The settings of every job: YAML files, ``--set`` overrides, all errors told at once."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are errors, so a misspelling cannot pass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusConfig(Section):
+    """`sluice corpus`: photos in, N distinct labelled JPEGs out."""
+
+    photos: str | None = Field(
+        None, description="folder of photos; none: those in the scikit-image wheel"
+    )
+    output: Path = Path("work/corpus")
+    images: Count = 2000
+    copies: Annotated[int, Field(ge=1, le=64)] = Field(
+        8, description="versions of each scene, the original among them"
+    )
+    size: Annotated[int, Field(ge=32, le=2048)] = Field(160, description="shorter side, pixels")
+    quality: Annotated[int, Field(ge=30, le=100)] = Field(85, description="JPEG quality")
+    shard_rows: Count = 1000
+    seed: int = 0
+
+
+class SourceConfig(Section):
+    """Where the images are: a folder, Parquet with bytes, or WebDataset tars, on any fsspec URL."""
+
+    url: str = "work/corpus"
+    kind: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
+    shard_rows: Count = Field(1000, description="images a shard; a tar is always one shard")
+
+
+class EmbedConfig(Section):
+    """`sluice embed`: one CNN vector an image."""
+
+    output: Path = Path("work/embeddings")
+    model: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"
+    weights: Path | None = Field(
+        None, description="weights file (.pth or .safetensors); resnet50 needs one"
+    )
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    precision: Literal["auto", "f32", "bf16", "f16", "int8"] = "auto"
+    input_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = Field(
+        224, description="side of the square the model sees, pixels"
+    )
+    batch_size: Count = 32
+
+
+class SearchConfig(Section):
+    """`sluice search`: the k most similar images of each query."""
+
+    queries: list[str] = Field(default_factory=list, description="paths, folders or id:NUMBER")
+    sample_queries: Annotated[int, Field(ge=0)] = Field(
+        0, description="further queries drawn evenly from the store's own images"
+    )
+    output: Path = Path("work/search")
+    k: Annotated[int, Field(ge=1, le=10_000)] = 10
+
+
+class ReportConfig(Section):
+    """`sluice report`: one self-contained page."""
+
+    output: Path = Path("work/report.html")
+    max_queries: Count = Field(24, description="queries shown with pictures")
+
+
+class RayConfig(Section):
+    """How the work is spread."""
+
+    workers: Count = Field(2, description="actors in the pool, one CPU each")
+    address: str | None = Field(None, description="a cluster to join; none: this machine")
+
+
+class Config(Section):
+    """All jobs' settings; each job reads its own section and those before it in the data's way."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    source: SourceConfig = SourceConfig()
+    embed: EmbedConfig = EmbedConfig()
+    search: SearchConfig = SearchConfig()
+    report: ReportConfig = ReportConfig()
+    ray: RayConfig = RayConfig()
+
+
+def load_config(path: Path | None, overrides: list[str]) -> Config:
+    """Read the YAML at ``path`` (none: all defaults), apply ``key.sub=value`` overrides, check.
+
+    Raises ConfigError naming every wrong setting at once.
+    """
+    settings = _read_yaml(path) if path else {}
+    problems = [problem for text in overrides if (problem := _override(settings, text))]
+    try:
+        config = Config.model_validate(settings)
+    except ValidationError as error:
+        problems += [
+            f"{'.'.join(str(part) for part in e['loc']) or 'the file'}: {e['msg']}"
+            + (f" (got {e['input']!r})" if not isinstance(e["input"], dict) else "")
+            for e in error.errors()
+        ]
+    if problems:
+        where = path or "the settings given with --set"
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise ConfigError(f"{len(problems)} wrong setting(s) in {where}:\n{lines}")
+    return config
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the configuration {path}: {error.strerror}; see configs/ for ready ones"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} must hold sections such as `corpus:` and `embed:`")
+    return settings
+
+
+def _override(settings: dict[str, Any], text: str) -> str | None:
+    """Set one ``key.sub=value`` (the value is YAML) in place; return what is wrong with it."""
+    key, equals, value = text.partition("=")
+    *sections, name = key.split(".")
+    if not equals or not sections or not name:
+        return f"--set {text}: must look like embed.batch_size=64"
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            return f"--set {text}: {section} is a value, not a section"
+    try:
+        settings[name] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return f"--set {text}: the value is not YAML"
+    return None

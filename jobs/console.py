@@ -1,0 +1,51 @@
+"""What a job prints: progress with rate and ETA, and tables."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def track(results: Iterable[pa.Table], what: str, total: int, unit: str) -> Iterator[pa.Table]:
+    """Pass ``results`` on, drawing a bar that advances by each one's ``rows`` column."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors) as progress:
+        task = progress.add_task(what, total=total, rate="")
+        for result in results:
+            progress.advance(task, sum(result["rows"].to_pylist()))
+            speed = progress.tasks[task].finished_speed or progress.tasks[task].speed
+            progress.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+            yield result
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print ``rows`` under ``header``; numbers are aligned to the right."""
+    rows = [list(row) for row in rows]
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(header):
+        numeric = all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
+    console.print(table)

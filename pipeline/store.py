@@ -1,0 +1,256 @@
+"""A store: a folder of Parquet shards, a completion entry for each, and one manifest.
+
+A shard counts once its entry exists: the shard file is written under a temporary name and renamed,
+and only then the entry is. What a crash leaves behind has no entry, so the next run writes it anew.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from pipeline.errors import StoreError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """What the manifest records of one finished shard. Sizes are bytes, checksums blake2b-128."""
+
+    shard: int
+    rows: int
+    bytes: int
+    checksum: str
+    quarantined: int = 0
+    quarantine_checksum: str = ""
+
+
+def checksum(data: bytes) -> str:
+    """Return the 32 hexadecimal digits of the 128-bit BLAKE2b digest of ``data``."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` under a temporary name beside ``path``, flush it to disk, rename it.
+
+    Raises StoreError where the disk is full or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        remedy = "free some space or choose another folder, then run the same command again"
+        raise StoreError(f"cannot write {path}: {error.strerror}; {remedy}") from error
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Serialise ``table`` to Parquet; the same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", use_dictionary=False)
+    return bytes(sink.getvalue())
+
+
+class Store:
+    """The shards of one kind ("corpus", "embeddings", ...) made with one identity (settings)."""
+
+    def __init__(self, root: Path, kind: str, identity: Mapping[str, Any]) -> None:
+        self.root = root
+        self.kind = kind
+        self.identity = dict(identity)
+
+    @classmethod
+    def create(cls, root: Path, kind: str, identity: Mapping[str, Any]) -> "Store":
+        """Open the store at ``root``, making it where there is none.
+
+        Raises StoreError where the folder holds a store of another kind or identity.
+        """
+        header = {"format": FORMAT_VERSION, "kind": kind, "identity": dict(identity)}
+        header = json.loads(json.dumps(header))
+        if not (root / "store.json").exists():
+            write_atomically(root / "store.json", _json_bytes(header))
+        store = cls.open(root, kind)
+        if store.identity != header["identity"]:
+            changed = _differences(store.identity, header["identity"])
+            raise StoreError(
+                f"{root} was made with other settings ({changed}); "
+                "use the same settings, or another output folder"
+            )
+        return store
+
+    @classmethod
+    def open(cls, root: Path, kind: str) -> "Store":
+        """Open an existing store. Raises StoreError where it is missing, newer or another kind."""
+        path = root / "store.json"
+        try:
+            header = json.loads(path.read_bytes())
+            version, found, identity = header["format"], header["kind"], header["identity"]
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{root} is not a store (it has no store.json); make it first, or mend the path"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{path} is damaged ({error}); delete {root} and make it again"
+            ) from error
+        if version > FORMAT_VERSION:
+            raise StoreError(
+                f"{root} has format {version}, made by a newer Sluice; "
+                f"this one reads up to {FORMAT_VERSION}: upgrade Sluice"
+            )
+        if found != kind:
+            raise StoreError(f"{root} holds {found}, not {kind}; mend the path")
+        return cls(root, kind, identity)
+
+    def shard_path(self, shard: int) -> Path:
+        return self.root / "shards" / f"{shard:06d}.parquet"
+
+    def quarantine_path(self, shard: int) -> Path:
+        return self.root / "quarantine" / f"{shard:06d}.parquet"
+
+    def entry_path(self, shard: int) -> Path:
+        return self.root / "entries" / f"{shard:06d}.json"
+
+    def write_shard(
+        self, shard: int, table: pa.Table, quarantine: pa.Table | None = None
+    ) -> ShardEntry:
+        """Write one shard and its quarantined rows, then the entry that makes them count."""
+        data = parquet_bytes(table)
+        quarantined, quarantine_checksum = 0, ""
+        if quarantine is not None and quarantine.num_rows:
+            refused = parquet_bytes(quarantine)
+            quarantined, quarantine_checksum = quarantine.num_rows, checksum(refused)
+            write_atomically(self.quarantine_path(shard), refused)
+        write_atomically(self.shard_path(shard), data)
+        entry = ShardEntry(
+            shard, table.num_rows, len(data), checksum(data), quarantined, quarantine_checksum
+        )
+        write_atomically(self.entry_path(shard), _json_bytes(asdict(entry)))
+        return entry
+
+    def entries(self) -> list[ShardEntry]:
+        """Return the entries of the finished shards whose files have their size, by number."""
+        found = []
+        for path in sorted((self.root / "entries").glob("[0-9]*.json")):
+            entry = _read_entry(path)
+            shard = self.shard_path(entry.shard)
+            if shard.exists() and shard.stat().st_size == entry.bytes:
+                found.append(entry)
+        return found
+
+    def finish(self, shards: int) -> list[ShardEntry]:
+        """Write manifest.json over all ``shards`` entries; raises StoreError if one is missing."""
+        entries = self.entries()
+        missing = set(range(shards)) - {entry.shard for entry in entries}
+        if missing:
+            raise StoreError(
+                f"{self.root} lacks {len(missing)} of {shards} shards (first: {min(missing)}); "
+                "run the same command again to make them"
+            )
+        manifest = {
+            "format": FORMAT_VERSION,
+            "kind": self.kind,
+            "identity": self.identity,
+            "rows": sum(entry.rows for entry in entries),
+            "quarantined": sum(entry.quarantined for entry in entries),
+            "shards": [asdict(entry) for entry in entries],
+        }
+        write_atomically(self.root / "manifest.json", _json_bytes(manifest))
+        return entries
+
+    def manifest(self) -> list[ShardEntry]:
+        """Return the entries of a finished store. Raises StoreError where it is not finished."""
+        path = self.root / "manifest.json"
+        try:
+            manifest = json.loads(path.read_bytes())
+            return [ShardEntry(**entry) for entry in manifest["shards"]]
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self.root} is not finished (it has no manifest.json); "
+                "run the command that makes it again: it resumes"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{path} is damaged ({error}); delete it and run the command again"
+            ) from error
+
+    def read(self, shard: int, columns: list[str] | None = None) -> pa.Table:
+        """Read one shard. Raises StoreError where the file is missing or damaged."""
+        path = self.shard_path(shard)
+        try:
+            return pq.read_table(path, columns=columns, partitioning=None)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(
+                f"{path} cannot be read ({str(error).splitlines()[0]}); delete "
+                f"{self.entry_path(shard)} and run the command that makes the store again"
+            ) from error
+
+    def read_quarantine(self) -> pa.Table | None:
+        """Return the quarantined rows of all shards in one table, or None where there are none."""
+        paths = [self.quarantine_path(e.shard) for e in self.entries() if e.quarantined]
+        return pa.concat_tables([pq.read_table(p) for p in paths]) if paths else None
+
+    def problems(self) -> Iterator[str]:
+        """Yield a line for each shard whose bytes are not those its manifest entry records."""
+        for entry in self.manifest():
+            wanted = [(self.shard_path(entry.shard), entry.checksum)]
+            if entry.quarantined:
+                wanted.append((self.quarantine_path(entry.shard), entry.quarantine_checksum))
+            for path, expected in wanted:
+                if not path.exists():
+                    yield f"{path} is missing"
+                elif checksum(path.read_bytes()) != expected:
+                    yield f"{path} does not have the checksum the manifest records"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store for writing and clear what a crashed run left under temporary names.
+
+        Raises StoreError where another running job holds it. The operating system frees the lock
+        of a killed process.
+        """
+        lock = FileLock(self.root / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise StoreError(
+                f"another job is writing {self.root}; wait for it, or choose another output folder"
+            ) from error
+        try:
+            for leftover in self.root.rglob(".*.tmp-*"):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
+
+
+def _json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _read_entry(path: Path) -> ShardEntry:
+    try:
+        return ShardEntry(**json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path} is damaged ({error}); delete it and run the command again"
+        ) from error
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    return "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} asked for" for key in keys)
