@@ -50,8 +50,13 @@ class EmbedConfig(Section):
     weights: Path | None = Field(
         None, description="weights file (.pth or .safetensors); resnet50 needs one"
     )
-    backend: Literal["auto", "torch", "openvino"] = "auto"
-    precision: Literal["auto", "f32", "bf16", "f16", "int8"] = "auto"
+    weights_sha256: str | None = Field(None, description="refuse weights with another checksum")
+    backend: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="auto: torch where a CUDA GPU is, else OpenVINO"
+    )
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        "auto", description="auto: the fastest this CPU computes natively"
+    )
     input_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = Field(
         224, description="side of the square the model sees, pixels"
     )

@@ -1,0 +1,113 @@
+"""`sluice embed`: one CNN vector for every image of a source."""
+
+from pathlib import Path
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.session import ray_session
+from cluster.shard_map import map_shards
+from jobs.config import Config, EmbedConfig
+from jobs.console import console, print_table, track
+from jobs.options import with_config
+from jobs.run_record import RunRecord
+from pipeline.cnn import DIMENSIONS, find_weights
+from pipeline.encoder import EncoderSettings, build_encoder, choose_backend
+from pipeline.shard_embedder import EmbedPlan, embedding_identity
+from pipeline.source_manifest import Source, open_source, plan_manifest, refuse_repeated_ids
+from pipeline.store import Store, parquet_bytes, write_atomically
+
+
+@click.command()
+@with_config
+def command(config: Config) -> None:
+    """Embed every image of source.url into embed.output; finished shards are skipped."""
+    embed(config)
+
+
+def embed(config: Config) -> None:
+    """Run the job: plan the shards, embed those not yet there, write the manifest."""
+    source = open_source(config.source.url, config.source.kind)
+    settings = encoder_settings(config.embed)
+    output = config.embed.output.resolve()
+    store = Store.create(output, "embeddings", embedding_identity(settings))
+    record = RunRecord("embed", 0, config.ray.workers, {})
+    with store.lock():
+        with record.stage("source manifest"):
+            manifest = source_manifest(source, config.source.shard_rows, output)
+        done = {entry.shard for entry in store.entries()}
+        pending = manifest.filter(
+            pa.array([shard not in done for shard in manifest["shard"].to_pylist()], pa.bool_())
+        )
+        shards = sorted(set(pending["shard"].to_pylist()))
+        if shards:
+            _embed_shards(config, source, pending, settings, shards, record)
+            record.save(output)
+        entries = store.finish(len(set(manifest["shard"].to_pylist())))
+    _print_summary(store, record, len(entries), len(done))
+
+
+def encoder_settings(embed: EmbedConfig) -> EncoderSettings:
+    """Resolve what "auto" means on this machine, and the weights' path and checksum."""
+    backend, precision = choose_backend(embed.backend, embed.precision)
+    weights = find_weights(embed.model, embed.weights, embed.weights_sha256)
+    return EncoderSettings(
+        embed.model, weights, backend, precision, embed.input_size, embed.batch_size
+    )
+
+
+def source_manifest(source: Source, shard_rows: int, output: Path) -> pa.Table:
+    """Return the store's source manifest, written once and extended when the source has grown."""
+    path = output / "source.parquet"
+    known = pq.read_table(path) if path.exists() else None
+    manifest = plan_manifest(source, shard_rows, known)
+    refuse_repeated_ids(source, manifest)
+    if known is None or manifest.num_rows > known.num_rows:
+        write_atomically(path, parquet_bytes(manifest))
+    return manifest
+
+
+def _embed_shards(
+    config: Config,
+    source: Source,
+    pending: pa.Table,
+    settings: EncoderSettings,
+    shards: list[int],
+    record: RunRecord,
+) -> None:
+    record.images = sum(pending["rows"].to_pylist())
+    with record.stage("convert the model"):
+        encoder = build_encoder(settings)
+    dimensions = DIMENSIONS[settings.model]
+    plan = EmbedPlan(source, pending, config.embed.output.resolve(), encoder, dimensions)
+    with ray_session(config.ray.workers, config.ray.address), record.stage("embed"):
+        results = map_shards(plan.start, shards, config.ray.workers)
+        stats = pa.concat_tables(track(results, "embed", record.images, "img"))
+    began, ended = min(stats["started"].to_pylist()), max(stats["ended"].to_pylist())
+    record.seconds["embed, after start-up"] = ended - began
+
+
+def _print_summary(store: Store, record: RunRecord, shards: int, skipped: int) -> None:
+    manifest = store.manifest()
+    steady = record.seconds.get("embed, after start-up")
+    rows = [
+        ("images embedded", sum(entry.rows for entry in manifest)),
+        ("images quarantined", sum(entry.quarantined for entry in manifest)),
+        ("shards", shards),
+        ("shards finished by earlier runs", skipped),
+        ("bytes", sum(entry.bytes for entry in manifest)),
+        ("model", f"{store.identity['model']}, {store.identity['input_size']} px"),
+        ("backend", f"{store.identity['backend']} {store.identity['precision']}"),
+        (
+            "images/s after start-up",
+            f"{record.images / steady:,.0f}" if steady else "nothing to do",
+        ),
+    ]
+    print_table(f"embeddings: {store.root}", ("what", "value"), rows)
+    refused = store.read_quarantine()
+    if refused is not None:
+        reasons = refused.group_by("reason").aggregate([("id", "count")]).sort_by("reason")
+        rows = list(zip(*reasons.to_pydict().values(), strict=True))
+        print_table("quarantined", reasons.column_names, rows)
+        console.print(f"each with its reason in {store.root}/quarantine")

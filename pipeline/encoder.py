@@ -1,0 +1,183 @@
+"""Running a CNN on this hardware: squares of pixels in, embeddings out, by torch or OpenVINO."""
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.cnn import NORMALISATION, ModelName, Weights
+from pipeline.errors import ConfigError
+
+Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+BackendName = Literal["torch", "openvino"]
+Precision = Literal["f32", "bf16"]
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What decides an embedding's value, beside its pixels."""
+
+    model: ModelName
+    weights: Weights
+    backend: BackendName
+    precision: Precision
+    input_size: int  # side of the square the model sees, pixels
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder ready to be sent to workers: ``start()`` makes it run on one thread there.
+
+    For OpenVINO ``network`` and ``constants`` hold the converted model, so that workers load
+    neither torch nor the weights file.
+    """
+
+    settings: EncoderSettings
+    network: bytes = b""
+    constants: bytes = b""
+
+    def start(self) -> Encode:
+        """Return uint8 (n,s,s,3) -> f32 (n,d), each row of unit length.
+
+        Batches are padded to one fixed shape: an image's embedding must not depend on how many
+        others it meets, and kernels differ between shapes.
+        """
+        if self.settings.backend == "openvino":
+            run = _openvino_runner(self)
+        else:
+            run = _torch_runner(self.settings)
+        return _in_fixed_batches(run, self.settings.batch_size)
+
+
+def choose_backend(
+    backend: Literal["auto"] | BackendName, precision: str
+) -> tuple[BackendName, Precision]:
+    """Return the backend and precision to use here: CUDA torch, else OpenVINO's best.
+
+    Raises ConfigError where what was asked for cannot run on this machine.
+    """
+    chosen: BackendName = "openvino" if backend == "auto" else backend
+    if backend == "auto" and _has_cuda():
+        chosen = "torch"
+    usable: tuple[Precision, ...] = ("f32",)
+    if chosen == "openvino" and "BF16" in openvino_capabilities():
+        usable = ("f32", "bf16")
+    if precision == "auto":
+        return chosen, usable[-1]
+    for known in usable:
+        if precision == known:
+            return chosen, known
+    raise ConfigError(
+        f"embed.precision {precision} cannot run on {chosen} here; usable: {', '.join(usable)}"
+    )
+
+
+def openvino_capabilities() -> list[str]:
+    """Return what OpenVINO says this CPU computes natively, such as ["FP32", "BF16", "INT8"]."""
+    import openvino as ov
+
+    capabilities: list[str] = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return capabilities
+
+
+def build_encoder(settings: EncoderSettings) -> Encoder:
+    """Convert the model for the backend. Raises InputError where the weights are not its own."""
+    if settings.backend == "torch":
+        return Encoder(settings)
+    import openvino as ov
+    import torch
+
+    from pipeline.cnn import load_cnn
+
+    module = load_cnn(settings.model, settings.weights, settings.input_size)
+    shape = [settings.batch_size, 3, settings.input_size, settings.input_size]
+    with warnings.catch_warnings():  # torch deprecates the tracing that OpenVINO's converter uses
+        warnings.simplefilter("ignore", FutureWarning)
+        model = ov.convert_model(module, example_input=torch.zeros([1, *shape[1:]]))
+    model.reshape(shape)
+    model = _with_uint8_input(model, *NORMALISATION[settings.model])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        ov.save_model(model, path, compress_to_fp16=False)
+        return Encoder(settings, path.read_bytes(), path.with_suffix(".bin").read_bytes())
+
+
+def _with_uint8_input(model: Any, mean: list[float], deviation: list[float]) -> Any:
+    import openvino as ov
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    steps.input().model().set_layout(ov.Layout("NCHW"))
+    steps.input().preprocess().convert_element_type(ov.Type.f32).mean(mean).scale(deviation)
+    return steps.build()
+
+
+def _openvino_runner(encoder: Encoder) -> Encode:
+    import openvino as ov
+
+    core = ov.Core()
+    model = core.read_model(model=encoder.network, weights=encoder.constants)
+    precision = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}[encoder.settings.precision]
+    options = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+    }
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+
+    def run(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        request.infer([pixels], share_inputs=True)
+        return np.array(request.get_output_tensor().data, dtype=np.float32)
+
+    return run
+
+
+def _torch_runner(settings: EncoderSettings) -> Encode:
+    import torch
+
+    from pipeline.cnn import load_cnn
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    module = load_cnn(settings.model, settings.weights, settings.input_size)
+    module = module.to(device).to(memory_format=torch.channels_last)
+    mean, deviation = (
+        torch.tensor(values, device=device).view(1, 3, 1, 1)
+        for values in NORMALISATION[settings.model]
+    )
+
+    @torch.inference_mode()
+    def run(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
+        embeddings: np.ndarray[Any, Any] = module((images - mean) / deviation).cpu().numpy()
+        return embeddings
+
+    return run
+
+
+def _in_fixed_batches(run: Encode, batch_size: int) -> Encode:
+    def encode(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        parts = []
+        for start in range(0, len(pixels), batch_size):
+            batch = pixels[start : start + batch_size]
+            padded = np.zeros((batch_size, *pixels.shape[1:]), np.uint8)
+            padded[: len(batch)] = batch
+            parts.append(run(padded)[: len(batch)])
+        embeddings = np.concatenate(parts)
+        unit: np.ndarray[Any, Any] = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return unit
+
+    return encode
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

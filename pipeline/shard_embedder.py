@@ -1,0 +1,167 @@
+"""One shard from image bytes to an embedding shard on disk, all in the worker that reads it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.decode import DECODER, UndecodableImage, decode_rgb
+from pipeline.encoder import Encode, Encoder, EncoderSettings
+from pipeline.resize import RESIZER, resize_square
+from pipeline.source_manifest import Source
+from pipeline.source_reader import read_shard
+from pipeline.store import Store
+
+QUARANTINE = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("key", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def embedding_identity(settings: EncoderSettings) -> dict[str, Any]:
+    """Return what an embedding's value depends on beside its image: never mixed in one store."""
+    return {
+        "model": settings.model,
+        "weights_sha256": settings.weights.sha256,
+        "backend": settings.backend,
+        "precision": settings.precision,
+        "input_size": settings.input_size,
+        "batch_size": settings.batch_size,
+        "decoder": DECODER,
+        "resizer": RESIZER,
+    }
+
+
+@dataclass(frozen=True)
+class Squares:
+    """The images of a table that decode: squares of one size, and what is known of each."""
+
+    pixels: np.ndarray[Any, Any]  # uint8 (n, size, size, 3)
+    rows: list[int]  # each one's row in the table
+    widths: list[int]  # of the original, pixels
+    heights: list[int]
+    quarantine: pa.Table  # the other rows, in QUARANTINE's schema
+
+
+def decode_squares(images: pa.Table, size: int) -> Squares:
+    """Decode and resize the ``bytes`` of ``images`` (id, key, bytes); nothing is raised for one."""
+    squares, rows, widths, heights, refused = [], [], [], [], []
+    for row, data in enumerate(images["bytes"]):
+        try:
+            image = _decode(data.as_py(), size)
+        except UndecodableImage as error:
+            refused.append({"reason": error.reason, "detail": error.detail, "row": row})
+            continue
+        squares.append(resize_square(image.pixels, size))
+        rows.append(row)
+        widths.append(image.width)
+        heights.append(image.height)
+    pixels = np.stack(squares) if squares else np.empty((0, size, size, 3), np.uint8)
+    return Squares(pixels, rows, widths, heights, _quarantine(images, refused))
+
+
+def _decode(data: bytes | None, size: int) -> Any:
+    if data is None:
+        raise UndecodableImage("changed", "gone or changed since the source manifest was written")
+    return decode_rgb(data, size)
+
+
+def _quarantine(images: pa.Table, refused: list[dict[str, Any]]) -> pa.Table:
+    for entry in refused:
+        row = entry.pop("row")
+        entry |= {"id": images["id"][row].as_py(), "key": images["key"][row].as_py()}
+    return pa.Table.from_pylist(refused, schema=QUARANTINE)
+
+
+def embedding_column(vectors: np.ndarray[Any, Any]) -> pa.FixedSizeListArray:
+    """Return f32 (n, d) as an Arrow column of d floats a row."""
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def embedding_matrix(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Return an embedding column as f32 (n, d)."""
+    array = column.combine_chunks()
+    flat: np.ndarray[Any, Any] = array.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(array), column.type.list_size)
+
+
+def embed_images(
+    images: pa.Table, encode: Encode, size: int, batch_size: int, dimensions: int
+) -> tuple[pa.Table, pa.Table]:
+    """Embed the table read_shard gives.
+
+    Returns (id, key, width, height, embedding, the source's own columns) of the images that
+    decode, in their order, and the quarantine of the others. Pixels of one batch stand in memory.
+    """
+    vectors, quarantines, kept = [np.empty((0, dimensions), np.float32)], [], []
+    widths: list[int] = []
+    heights: list[int] = []
+    for start in range(0, images.num_rows, batch_size):
+        squares = decode_squares(images.slice(start, batch_size), size)
+        if squares.rows:
+            vectors.append(encode(squares.pixels))
+        kept += [start + row for row in squares.rows]
+        widths += squares.widths
+        heights += squares.heights
+        quarantines.append(squares.quarantine)
+    own = images.select([n for n in images.column_names if n not in ("id", "key", "bytes")])
+    found = images.take(pa.array(kept, pa.int64()))
+    columns = {
+        "id": found["id"],
+        "key": found["key"],
+        "width": pa.array(widths, pa.int32()),
+        "height": pa.array(heights, pa.int32()),
+        "embedding": embedding_column(np.concatenate(vectors)),
+    }
+    columns |= {name: found[name] for name in own.column_names}
+    return pa.table(columns), pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
+
+
+@dataclass(frozen=True)
+class EmbedPlan:
+    """All a worker needs to embed any shard of a source into a store."""
+
+    source: Source
+    manifest: pa.Table
+    output: Path
+    encoder: Encoder
+    dimensions: int
+
+    def start(self) -> Callable[[int], pa.Table]:
+        """Load the model; return the function that embeds one shard and tells what it cost."""
+        import cv2
+
+        cv2.setNumThreads(1)
+        began = time.time()
+        encode = self.encoder.start()
+        store = Store.open(self.output, "embeddings")
+        settings = self.encoder.settings
+
+        def embed_shard(shard: int) -> pa.Table:
+            started = time.time()
+            images = read_shard(self.source, self.manifest, shard)
+            table, refused = embed_images(
+                images, encode, settings.input_size, settings.batch_size, self.dimensions
+            )
+            store.write_shard(shard, table, refused)
+            return pa.table(
+                {
+                    "shard": [shard],
+                    "rows": [images.num_rows],
+                    "quarantined": [refused.num_rows],
+                    "actor_started": [began],
+                    "started": [started],
+                    "ended": [time.time()],
+                }
+            )
+
+        return embed_shard
