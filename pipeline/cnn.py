@@ -38,10 +38,12 @@ class _Lite0(nn.Module):
         super().__init__()
         from efficientnet_lite_pytorch import EfficientNet
 
-        self.network = EfficientNet.from_name("efficientnet-lite0", image_size=input_size)
+        self.network: nn.Module = EfficientNet.from_name(
+            "efficientnet-lite0", image_size=input_size
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network.extract_features(images)
+        features: torch.Tensor = self.network.extract_features(images)  # type: ignore[operator]
         return features.mean(dim=(2, 3))
 
 
@@ -74,14 +76,15 @@ def load_cnn(model: ModelName, weights: Weights, input_size: int) -> nn.Module:
     InputError where the file does not hold ``model``'s weights.
     """
     if model == "efficientnet_lite0":
-        module: nn.Module = _Lite0(input_size)
-        network = module.network
+        lite0 = _Lite0(input_size)
+        module: nn.Module = lite0
+        whole: nn.Module = lite0.network
     else:
         from torchvision.models import resnet50
 
-        network = module = resnet50(weights=None)
+        module = whole = resnet50(weights=None)
     try:
-        network.load_state_dict(_read(weights.path))
+        whole.load_state_dict(_read(weights.path))
     except Exception as error:
         first = str(error).splitlines()[0]
         raise InputError(f"{weights.path} does not hold weights of {model} ({first})") from error

@@ -1,0 +1,70 @@
+"""`sluice corpus`: distinct JPEGs with known copies, made from a few photographs."""
+
+from math import ceil
+
+import click
+import pyarrow as pa
+
+from cluster.session import ray_session
+from cluster.shard_map import map_shards
+from jobs.config import Config
+from jobs.console import errors, print_table, track
+from jobs.options import with_config
+from jobs.run_record import RunRecord
+from pipeline.corpus_image import CorpusSettings
+from pipeline.corpus_maker import CorpusPlan, corpus_identity
+from pipeline.photos import find_photos, load_photos
+from pipeline.store import Store
+
+
+@click.command()
+@with_config
+def command(config: Config) -> None:
+    """Make corpus.images JPEGs in corpus.output; finished shards are skipped."""
+    make_corpus(config)
+
+
+def make_corpus(config: Config) -> None:
+    """Run the job: make the shards that are not yet there, write the manifest."""
+    wanted = config.corpus
+    found = find_photos(wanted.photos)
+    photos, refused = load_photos(found)
+    for line in refused:
+        errors.print(f"[yellow]left out:[/] {line}", highlight=False)
+    settings = CorpusSettings(wanted.seed, wanted.copies, wanted.size, wanted.quality)
+    output = wanted.output.resolve()
+    plan = CorpusPlan(found, output, wanted.images, wanted.shard_rows, settings)
+    store = Store.create(output, "corpus", corpus_identity(photos, plan))
+    count = ceil(wanted.images / wanted.shard_rows)
+    record = RunRecord("corpus", 0, config.ray.workers, {})
+    with store.lock():
+        done = {entry.shard for entry in store.entries()}
+        shards = [shard for shard in range(count) if shard not in done]
+        if shards:
+            _make_shards(config, plan, shards, record)
+            record.save(output)
+        entries = store.finish(count)
+    steady = record.seconds.get("corpus, after start-up")
+    rows = [
+        ("images", sum(entry.rows for entry in entries)),
+        ("scenes", ceil(wanted.images / wanted.copies)),
+        ("photos", len(photos)),
+        ("shards", len(entries)),
+        ("shards finished by earlier runs", len(done)),
+        ("bytes", sum(entry.bytes for entry in entries)),
+        (
+            "images/s after start-up",
+            f"{record.images / steady:,.0f}" if steady else "nothing to do",
+        ),
+    ]
+    print_table(f"corpus: {output}", ("what", "value"), rows)
+
+
+def _make_shards(config: Config, plan: CorpusPlan, shards: list[int], record: RunRecord) -> None:
+    last = plan.images - shards[-1] * plan.shard_rows
+    record.images = (len(shards) - 1) * plan.shard_rows + min(last, plan.shard_rows)
+    with ray_session(config.ray.workers, config.ray.address), record.stage("corpus"):
+        results = map_shards(plan.start, shards, config.ray.workers)
+        stats = pa.concat_tables(track(results, "corpus", record.images, "img"))
+    began, ended = min(stats["started"].to_pylist()), max(stats["ended"].to_pylist())
+    record.seconds["corpus, after start-up"] = ended - began
