@@ -11,16 +11,6 @@ import ray
 ShardFunction = Callable[[int], pa.Table]
 
 
-class _ShardActor:
-    """Builds the shard function once an actor: the model loads once, not once a shard."""
-
-    def __init__(self, make: Callable[[], ShardFunction]) -> None:
-        self._process = make()
-
-    def __call__(self, batch: dict[str, Any]) -> pa.Table:
-        return self._process(int(batch["shard"][0]))
-
-
 def map_shards(
     make: Callable[[], ShardFunction],
     shards: Sequence[int],
@@ -36,18 +26,30 @@ def map_shards(
     """
     if not shards:
         return
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+
+    class ShardActor:
+        """Builds the shard function once an actor: the model loads once, not once a shard."""
+
+        # Not an argument of the constructor: Ray logs an error for an actor that takes one.
+        def __init__(self) -> None:
+            self.process = make()
+
+        def __call__(self, batch: dict[str, Any]) -> pa.Table:
+            return self.process(int(batch["shard"][0]))
+
     pool = ray.data.ActorPoolStrategy(size=min(workers, len(shards)))
     numbers = ray.data.from_blocks([pa.table({"shard": np.array([s])}) for s in shards])
     results = numbers.map_batches(
-        _ShardActor,
-        fn_constructor_args=(make,),
+        ShardActor,
         batch_size=None,
         compute=pool,
         num_cpus=cpus_per_worker,
         num_gpus=gpus_per_worker or None,
     )
+    # Only now: Ray Data sets its loggers up itself when a data set is first made.
+    for name in ("ray.data", "ray.data._internal.progress"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     yield from results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

@@ -66,7 +66,7 @@ class EmbedConfig(Section):
 class SearchConfig(Section):
     """`sluice search`: the k most similar images of each query."""
 
-    queries: list[str] = Field(default_factory=list, description="paths, folders or id:NUMBER")
+    queries: tuple[str, ...] = Field((), description="image paths, folders, or id:NUMBER")
     sample_queries: Annotated[int, Field(ge=0)] = Field(
         0, description="further queries drawn evenly from the store's own images"
     )

@@ -1,0 +1,206 @@
+"""`sluice search`: the k most similar images of each query, exactly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+
+from cluster.session import ray_session
+from cluster.shard_map import map_shards
+from jobs.config import Config, EmbedConfig
+from jobs.console import console, print_table, track
+from jobs.options import with_config
+from jobs.run_record import RunRecord
+from pipeline.certified_merge import Merged, search_certified
+from pipeline.cnn import find_weights
+from pipeline.copy_recall import CopyRecall, copy_recall
+from pipeline.encoder import EncoderSettings, build_encoder
+from pipeline.errors import ConfigError, InputError
+from pipeline.exact_topk import ShardTopK
+from pipeline.query_images import (
+    NO_ID,
+    Queries,
+    embed_files,
+    find_images,
+    sample_ids,
+    split_queries,
+    stored_queries,
+)
+from pipeline.shard_embedder import embedding_identity
+from pipeline.shard_searcher import SearchPlan, read_part
+from pipeline.store import Store, parquet_bytes, write_atomically
+
+SHOWN = 5
+QUERIES_AT_ONCE = 1024
+
+
+@click.command()
+@click.argument("queries", nargs=-1)
+@with_config
+def command(config: Config, queries: tuple[str, ...]) -> None:
+    """Find the images most similar to QUERIES: image files, folders, or id:NUMBER."""
+    if queries:
+        wanted = config.search.model_copy(update={"queries": queries})
+        config = config.model_copy(update={"search": wanted})
+    search(config)
+
+
+def search(config: Config) -> None:
+    """Run the job: gather the queries, search every shard, merge, write the results."""
+    if not config.search.queries and not config.search.sample_queries:
+        raise ConfigError(
+            "no queries: name image files, folders or id:NUMBER on the command line or in "
+            "search.queries, or set search.sample_queries"
+        )
+    store = Store.open(config.embed.output.resolve(), "embeddings")
+    images = sum(entry.rows for entry in store.manifest())
+    record = RunRecord("search", images, config.ray.workers, {})
+    with record.stage("queries"):
+        queries = gather_queries(config, store)
+    with ray_session(config.ray.workers, config.ray.address):
+        merged = search_shards(config, store, queries, record)
+    ids, scores = without_self(queries.ids, merged, config.search.k)
+    with record.stage("write"):
+        output = config.search.output.resolve()
+        results = result_table(store, queries, ids, scores)
+        recall = known_copies(store, queries.ids, ids)
+        write_atomically(output / "results.parquet", parquet_bytes(results))
+        write_atomically(output / "recall.parquet", parquet_bytes(recall_table(recall)))
+    record.save(output)
+    _print_results(results, recall, output, len(queries.ids), images)
+
+
+def gather_queries(config: Config, store: Store) -> Queries:
+    """Return the queries of the config in its order: ids, files, then the sampled ones."""
+    ids, paths = split_queries(config.search.queries)
+    ids = list(dict.fromkeys(ids + sample_ids(store, config.search.sample_queries)))
+    parts = [stored_queries(store, ids)] if ids else []
+    if paths:
+        encoder = build_encoder(stored_settings(config.embed, store))
+        size = encoder.settings.input_size
+        parts.insert(0, embed_files(paths, encoder.start(), size))
+    if not parts:
+        raise InputError("the query folders hold no images; name others")
+    return Queries(
+        [key for part in parts for key in part.keys],
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.vectors for part in parts]),
+    )
+
+
+def stored_settings(embed: EmbedConfig, store: Store) -> EncoderSettings:
+    """Return the settings the store was made with, so that queries are embedded alike.
+
+    Raises StoreError where the decoder or resizer installed here is another.
+    """
+    made = store.identity
+    model = made["model"]
+    weights = find_weights(model, embed.weights, made["weights_sha256"])
+    settings = EncoderSettings(
+        model, weights, made["backend"], made["precision"], made["input_size"], made["batch_size"]
+    )
+    Store.create(store.root, "embeddings", embedding_identity(settings))
+    return settings
+
+
+def search_shards(config: Config, store: Store, queries: Queries, record: RunRecord) -> Merged:
+    """Return the certified top k + 1 of every query: one of them may be the query itself."""
+    shards = [entry.shard for entry in store.manifest()]
+
+    def ask(rows: np.ndarray[Any, Any], depth: int) -> Iterator[ShardTopK]:
+        plan = SearchPlan(store.root, queries.vectors[rows], depth)
+        results = map_shards(plan.start, shards, config.ray.workers)
+        with record.stage("search"):
+            for table in track(results, f"search {len(rows)} queries", record.images, "img"):
+                with record.stage("of it, waiting for the merge"):
+                    yield read_part(table)
+
+    parts = []
+    for start in range(0, len(queries.ids), QUERIES_AT_ONCE):
+        stop = min(start + QUERIES_AT_ONCE, len(queries.ids))
+        chosen = np.arange(start, stop)
+
+        def ask_chosen(
+            rows: np.ndarray[Any, Any], depth: int, chosen: np.ndarray[Any, Any] = chosen
+        ) -> Iterator[ShardTopK]:
+            return ask(chosen[rows], depth)
+
+        parts.append(search_certified(ask_chosen, stop - start, config.search.k + 1))
+    return Merged(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.certified for part in parts]),
+    )
+
+
+def without_self(
+    query_ids: np.ndarray[Any, Any], merged: Merged, k: int
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Drop each query's own id from its k + 1 best, or the last of them; return (q, k) arrays."""
+    own = merged.ids == query_ids[:, None]
+    own &= query_ids[:, None] != NO_ID
+    own[~own.any(axis=1), -1] = True
+    return merged.ids[~own].reshape(-1, k), merged.scores[~own].reshape(-1, k)
+
+
+def result_table(
+    store: Store, queries: Queries, ids: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
+) -> pa.Table:
+    """Return (query, query_id, rank, id, key, score), a row a result, best first."""
+    there = ids >= 0
+    rows, ranks = np.nonzero(there)
+    found = find_images(store, ids[there].tolist(), ["id", "key"])
+    keys = dict(zip(found["id"].to_pylist(), found["key"].to_pylist(), strict=True))
+    return pa.table(
+        {
+            "query": [queries.keys[row] for row in rows],
+            "query_id": queries.ids[rows],
+            "rank": ranks + 1,
+            "id": ids[there],
+            "key": [keys[number] for number in ids[there].tolist()],
+            "score": scores[there],
+        }
+    )
+
+
+def known_copies(
+    store: Store, query_ids: np.ndarray[Any, Any], ids: np.ndarray[Any, Any]
+) -> list[CopyRecall]:
+    """Return the recall of known copies; empty where the store does not know its scenes."""
+    inside = query_ids != NO_ID
+    manifest = store.manifest()
+    names = store.read(manifest[0].shard).column_names
+    if not inside.any() or not {"scene", "transform"} <= set(names):
+        return []
+    parts = [store.read(entry.shard, ["id", "scene", "transform"]) for entry in manifest]
+    truth = pa.concat_tables(parts)
+    mine = pa.compute.is_in(truth["id"], value_set=pa.array(query_ids[inside]))
+    scenes = pa.compute.unique(truth.filter(mine)["scene"])
+    truth = truth.filter(pa.compute.is_in(truth["scene"], value_set=scenes))
+    return copy_recall(query_ids[inside], ids[inside], truth)
+
+
+def recall_table(recall: list[CopyRecall]) -> pa.Table:
+    """Return (transform, k, found, known), a row a transform."""
+    names = ("transform", "k", "found", "known")
+    types = (pa.string(), pa.int64(), pa.int64(), pa.int64())
+    schema = pa.schema(zip(names, types, strict=True))
+    return pa.Table.from_pylist([{n: getattr(r, n) for n in names} for r in recall], schema)
+
+
+def _print_results(
+    results: pa.Table, recall: list[CopyRecall], output: Path, queries: int, images: int
+) -> None:
+    first = results.filter(pa.compute.is_in(results["query"], results["query"].unique()[:SHOWN]))
+    columns = ("query", "rank", "id", "key", "score")
+    rows = zip(*(first[name].to_pylist() for name in columns), strict=True)
+    print_table(f"the first {SHOWN} of {queries} queries, {images} images", columns, rows)
+    if recall:
+        lines = [(r.transform, r.found, r.known, r.recall, *r.interval()) for r in recall]
+        header = ("copies by", "found", "known", f"recall@{recall[0].k}", "95 % low", "high")
+        print_table("known copies", header, lines)
+    console.print("exact search: every image was compared, nothing is lost against brute force")
+    console.print(f"all results: {output}/results.parquet")

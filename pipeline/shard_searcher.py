@@ -1,0 +1,58 @@
+"""One shard's exact top-k for a batch of queries, in the worker that reads the shard."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+
+from pipeline.exact_topk import ShardTopK, shard_topk
+from pipeline.shard_embedder import embedding_matrix
+from pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """All a worker needs to search any shard of an embedding store."""
+
+    embeddings: Path
+    queries: np.ndarray[Any, Any]  # f32 (q, d)
+    depth: int
+
+    def start(self) -> Callable[[int], pa.Table]:
+        """Return the function that searches one shard; its answer is one row of flat lists."""
+        faiss.omp_set_num_threads(1)
+        store = Store.open(self.embeddings, "embeddings")
+
+        def search_shard(shard: int) -> pa.Table:
+            table = store.read(shard, ["id", "embedding"])
+            vectors = embedding_matrix(table["embedding"])
+            ids = table["id"].to_numpy()
+            part = shard_topk(self.queries, ids, vectors, self.depth, shard)
+            return pa.table(
+                {
+                    "shard": [shard],
+                    "rows": [table.num_rows],
+                    "ids": [part.ids.reshape(-1)],
+                    "scores": [part.scores.reshape(-1)],
+                    "cutoff": [part.cutoff],
+                }
+            )
+
+        return search_shard
+
+
+def read_part(table: pa.Table) -> ShardTopK:
+    """Return the answer of search_shard as arrays."""
+    cutoff = _list(table, "cutoff")
+    shape = (len(cutoff), -1) if len(_list(table, "ids")) else (len(cutoff), 0)
+    ids, scores = _list(table, "ids").reshape(shape), _list(table, "scores").reshape(shape)
+    return ShardTopK(table["shard"][0].as_py(), ids, scores, cutoff)
+
+
+def _list(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
+    values: np.ndarray[Any, Any] = table[name].combine_chunks().flatten().to_numpy()
+    return values
