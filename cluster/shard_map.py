@@ -33,7 +33,6 @@ def map_shards(
     class ShardActor:
         """Builds the shard function once an actor: the model loads once, not once a shard."""
 
-        # Not an argument of the constructor: Ray logs an error for an actor that takes one.
         def __init__(self) -> None:
             self.process = make()
 

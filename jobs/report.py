@@ -1,0 +1,141 @@
+"""`sluice report`: the results of a search as one page."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.config import Config
+from jobs.console import console
+from jobs.options import with_config
+from jobs.run_record import read_run
+from pipeline.copy_recall import CopyRecall
+from pipeline.errors import InputError
+from pipeline.query_images import NO_ID, find_images, thumbnail
+from pipeline.report_page import Hit, Picture, QueryResult, ReportData, StageTime, render_report
+from pipeline.source_manifest import open_source
+from pipeline.source_reader import read_shard
+from pipeline.store import Store, write_atomically
+
+
+@click.command()
+@with_config
+def command(config: Config) -> None:
+    """Write report.output over the results in search.output."""
+    report(config)
+
+
+def report(config: Config) -> None:
+    """Run the job: read the results, fetch their pictures from the source, write the page."""
+    store = Store.open(config.embed.output.resolve(), "embeddings")
+    results = _read_results(config.search.output)
+    shown = results["query"].unique()[: config.report.max_queries]
+    chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
+    pictures = _pictures(config, store, {row[n] for row in chosen for n in ("id", "query_id")})
+    origin = _copy_origin(store, list(pictures))
+    data = ReportData(
+        title="Sluice: similar photos",
+        facts=_facts(config, store, results),
+        results=_query_results(chosen, pictures, origin),
+        stages=_stages([config.corpus.output, config.embed.output, config.search.output]),
+        recall=[
+            CopyRecall(**row)
+            for row in pq.read_table(config.search.output / "recall.parquet").to_pylist()
+        ],
+        quarantine=_quarantine(store),
+    )
+    page = render_report(data).encode()
+    write_atomically(config.report.output.resolve(), page)
+    console.print(
+        f"report: {config.report.output} ({len(page):,} bytes, {len(data.results)} queries)"
+    )
+
+
+def _read_results(folder: Path) -> pa.Table:
+    path = folder / "results.parquet"
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {path}; run sluice search first") from error
+
+
+def _pictures(config: Config, store: Store, ids: set[int]) -> dict[int, Picture]:
+    """Read the images of ``ids`` from the shards of the source that hold them."""
+    source = open_source(config.source.url, config.source.kind)
+    manifest = pq.read_table(store.root / "source.parquet")
+    wanted = pa.array(sorted(ids - {NO_ID}), pa.int64())
+    pictures = {}
+    for entry in store.manifest():
+        if not pa.compute.any(
+            pa.compute.is_in(store.read(entry.shard, ["id"])["id"], value_set=wanted)
+        ).as_py():
+            continue
+        images = read_shard(source, manifest, entry.shard)
+        for row in images.filter(pa.compute.is_in(images["id"], value_set=wanted)).to_pylist():
+            if row["bytes"] is None:
+                raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
+            pictures[row["id"]] = Picture(row["id"], row["key"], thumbnail(row["bytes"]))
+    return pictures
+
+
+def _copy_origin(store: Store, ids: list[int]) -> dict[int, tuple[int, str]]:
+    """Return (scene, transform) by id; empty where the store does not know its scenes."""
+    names = store.read(store.manifest()[0].shard).column_names
+    if not {"scene", "transform"} <= set(names):
+        return {}
+    rows = find_images(store, ids, ["id", "scene", "transform"]).to_pylist()
+    return {row["id"]: (row["scene"], row["transform"]) for row in rows}
+
+
+def _query_results(
+    rows: list[dict[str, Any]],
+    pictures: dict[int, Picture],
+    origin: dict[int, tuple[int, str]],
+) -> list[QueryResult]:
+    found: dict[str, tuple[Picture, list[Hit]]] = {}
+    for row in rows:
+        query, number = row["query_id"], row["id"]
+        if row["query"] not in found:
+            found[row["query"]] = (_query_picture(row, pictures), [])
+        copy = query in origin and origin[query][0] == origin[number][0]
+        hit = Hit(pictures[number], row["rank"], row["score"], origin[number][1] if copy else None)
+        found[row["query"]][1].append(hit)
+    return [QueryResult(query, tuple(hits)) for query, hits in found.values()]
+
+
+def _query_picture(row: dict[str, Any], pictures: dict[int, Picture]) -> Picture:
+    if row["query_id"] != NO_ID:
+        return pictures[row["query_id"]]
+    path = Path(row["query"])
+    if not path.exists():
+        raise InputError(f"the query image {path} is gone; put it back or search again")
+    return Picture(NO_ID, path.name, thumbnail(path.read_bytes()))
+
+
+def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, str]]:
+    made = store.identity
+    rows = sum(entry.rows for entry in store.manifest())
+    queries = len(results["query"].unique())
+    return [
+        ("images", f"{rows:,}"),
+        ("queries", f"{queries:,}"),
+        ("shown here", f"{min(queries, config.report.max_queries)}"),
+        ("model", f"{made['model']}, {made['input_size']} px"),
+        ("backend", f"{made['backend']} {made['precision']}"),
+        ("search", "exact: nothing lost against brute force"),
+    ]
+
+
+def _stages(folders: list[Path]) -> list[StageTime]:
+    runs = [run for folder in folders if (run := read_run(folder))]
+    return [StageTime(run.job, name, value) for run in runs for name, value in run.seconds.items()]
+
+
+def _quarantine(store: Store) -> list[tuple[str, int]]:
+    refused = store.read_quarantine()
+    if refused is None:
+        return []
+    counts = refused.group_by("reason").aggregate([("id", "count")]).sort_by("reason")
+    return list(zip(counts["reason"].to_pylist(), counts["id_count"].to_pylist(), strict=True))

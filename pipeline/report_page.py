@@ -1,0 +1,135 @@
+"""One self-contained HTML page over a search: pictures, times, recall. It loads nothing."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from plotly.io import to_html
+from plotly.offline import get_plotlyjs
+
+from pipeline.copy_recall import CopyRecall
+
+INK, BAR = "#7a8599", "#2f7dd1"  # both read on light and on dark
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as the page shows it; ``jpeg`` is its thumbnail's bytes."""
+
+    id: int
+    key: str
+    jpeg: bytes
+
+    @property
+    def uri(self) -> str:
+        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result of a query. ``copy`` names the transform where it is a known copy."""
+
+    picture: Picture
+    rank: int
+    score: float
+    copy: str | None
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """A query beside its results, best first."""
+
+    query: Picture
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Wall seconds of one stage of one job."""
+
+    job: str
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All the page shows; every figure in it was measured by the jobs that wrote the stores."""
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    results: Sequence[QueryResult]
+    stages: Sequence[StageTime]
+    recall: Sequence[CopyRecall]
+    quarantine: Sequence[tuple[str, int]]  # reason, images
+
+
+def render_report(data: ReportData) -> str:
+    """Return the page; texts are escaped, scripts and pictures are inside it."""
+    templates = Environment(loader=PackageLoader("pipeline"), autoescape=True, trim_blocks=True)
+    charts = [stage_chart(data.stages)] if data.stages else []
+    charts += [recall_chart(data.recall)] if data.recall else []
+    return templates.get_template("report.html.j2").render(
+        data=data,
+        charts=[Markup(_html(chart, number)) for number, chart in enumerate(charts)],
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _html(chart: go.Figure, number: int) -> str:
+    options = {"displaylogo": False, "responsive": True}
+    return str(
+        to_html(
+            chart, include_plotlyjs=False, full_html=False, div_id=f"chart-{number}", config=options
+        )
+    )
+
+
+def stage_chart(stages: Sequence[StageTime]) -> go.Figure:
+    """Draw the seconds of each stage, the first at the top."""
+    names = [f"{stage.job}: {stage.stage}" for stage in stages]
+    seconds = [stage.seconds for stage in stages]
+    texts = [f"{value:,.2f} s" for value in seconds]
+    bars = go.Bar(x=seconds, y=names, orientation="h", text=texts, marker_color=BAR)
+    figure = go.Figure(bars, _layout("Time by stage", 120 + 34 * len(stages)))
+    figure.update_xaxes(title="wall time, seconds")
+    return figure.update_yaxes(autorange="reversed", automargin=True)
+
+
+def recall_chart(recall: Sequence[CopyRecall]) -> go.Figure:
+    """Draw the recall of known copies by transform, with its 95 % Clopper-Pearson interval."""
+    values = [row.recall for row in recall]
+    bounds = [row.interval() for row in recall]
+    error = {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for value, (_, high) in zip(values, bounds, strict=True)],
+        "arrayminus": [value - low for value, (low, _) in zip(values, bounds, strict=True)],
+        "color": INK,
+    }
+    names = [row.transform for row in recall]
+    texts = [f"{row.recall:.3f}" for row in recall]
+    bars = go.Bar(
+        x=names, y=values, error_y=error, text=texts, textposition="inside", marker_color=BAR
+    )
+    figure = go.Figure(bars, _layout(f"Recall@{recall[0].k} of known copies", 380))
+    figure.update_xaxes(title="how the copy was made", automargin=True)
+    return figure.update_yaxes(title="found / known, with 95 % interval", range=[0, 1.05])
+
+
+def _layout(title: str, height: int) -> dict[str, Any]:
+    axis = {"gridcolor": "rgba(122,133,153,.3)", "zerolinecolor": INK}
+    return {
+        "title": title,
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": INK, "family": "system-ui, sans-serif"},
+        "margin": {"l": 10, "r": 20, "t": 50, "b": 50},
+        "xaxis": axis,
+        "yaxis": axis,
+    }
