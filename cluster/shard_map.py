@@ -39,7 +39,10 @@ def map_shards(
         def __call__(self, batch: dict[str, Any]) -> pa.Table:
             return self.process(int(batch["shard"][0]))
 
-    pool = ray.data.ActorPoolStrategy(size=min(workers, len(shards)))
+    # One shard in flight: else the first actor to start queues shards that others could take.
+    pool = ray.data.ActorPoolStrategy(
+        size=min(workers, len(shards)), max_tasks_in_flight_per_actor=1
+    )
     numbers = ray.data.from_blocks([pa.table({"shard": np.array([s])}) for s in shards])
     results = numbers.map_batches(
         ShardActor,

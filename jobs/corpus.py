@@ -1,5 +1,6 @@
 """`sluice corpus`: distinct JPEGs with known copies, made from a few photographs."""
 
+import time
 from math import ceil
 
 import click
@@ -44,7 +45,6 @@ def make_corpus(config: Config) -> None:
             _make_shards(config, plan, shards, record)
             record.save(output)
         entries = store.finish(count)
-    steady = record.seconds.get("corpus, after start-up")
     rows = [
         ("images", sum(entry.rows for entry in entries)),
         ("scenes", ceil(wanted.images / wanted.copies)),
@@ -52,10 +52,7 @@ def make_corpus(config: Config) -> None:
         ("shards", len(entries)),
         ("shards finished by earlier runs", len(done)),
         ("bytes", sum(entry.bytes for entry in entries)),
-        (
-            "images/s after start-up",
-            f"{record.images / steady:,.0f}" if steady else "nothing to do",
-        ),
+        ("images/s, workers at work", record.rate),
     ]
     print_table(f"corpus: {output}", ("what", "value"), rows)
 
@@ -63,8 +60,8 @@ def make_corpus(config: Config) -> None:
 def _make_shards(config: Config, plan: CorpusPlan, shards: list[int], record: RunRecord) -> None:
     last = plan.images - shards[-1] * plan.shard_rows
     record.images = (len(shards) - 1) * plan.shard_rows + min(last, plan.shard_rows)
-    with ray_session(config.ray.workers, config.ray.address), record.stage("corpus"):
+    began = time.time()
+    with ray_session(config.ray.workers, config.ray.address):
         results = map_shards(plan.start, shards, config.ray.workers)
         stats = pa.concat_tables(track(results, "corpus", record.images, "img"))
-    began, ended = min(stats["started"].to_pylist()), max(stats["ended"].to_pylist())
-    record.seconds["corpus, after start-up"] = ended - began
+    record.add_pool(stats, began)

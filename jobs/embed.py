@@ -1,5 +1,6 @@
 """`sluice embed`: one CNN vector for every image of a source."""
 
+import time
 from pathlib import Path
 
 import click
@@ -81,16 +82,15 @@ def _embed_shards(
         encoder = build_encoder(settings)
     dimensions = DIMENSIONS[settings.model]
     plan = EmbedPlan(source, pending, config.embed.output.resolve(), encoder, dimensions)
-    with ray_session(config.ray.workers, config.ray.address), record.stage("embed"):
+    began = time.time()
+    with ray_session(config.ray.workers, config.ray.address):
         results = map_shards(plan.start, shards, config.ray.workers)
         stats = pa.concat_tables(track(results, "embed", record.images, "img"))
-    began, ended = min(stats["started"].to_pylist()), max(stats["ended"].to_pylist())
-    record.seconds["embed, after start-up"] = ended - began
+    record.add_pool(stats, began)
 
 
 def _print_summary(store: Store, record: RunRecord, shards: int, skipped: int) -> None:
     manifest = store.manifest()
-    steady = record.seconds.get("embed, after start-up")
     rows = [
         ("images embedded", sum(entry.rows for entry in manifest)),
         ("images quarantined", sum(entry.quarantined for entry in manifest)),
@@ -99,10 +99,7 @@ def _print_summary(store: Store, record: RunRecord, shards: int, skipped: int) -
         ("bytes", sum(entry.bytes for entry in manifest)),
         ("model", f"{store.identity['model']}, {store.identity['input_size']} px"),
         ("backend", f"{store.identity['backend']} {store.identity['precision']}"),
-        (
-            "images/s after start-up",
-            f"{record.images / steady:,.0f}" if steady else "nothing to do",
-        ),
+        ("images/s, workers at work", record.rate),
     ]
     print_table(f"embeddings: {store.root}", ("what", "value"), rows)
     refused = store.read_quarantine()

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.errors import StoreError
 from pipeline.store import write_atomically
 
@@ -27,6 +29,27 @@ class RunRecord:
         began = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    @property
+    def rate(self) -> str:
+        """Images a second while the workers worked, start-up and drain left out."""
+        seconds = self.seconds.get("workers at work")
+        return f"{self.images / seconds:,.0f}" if seconds else "nothing to do"
+
+    def add_pool(self, stats: pa.Table, began: float) -> None:
+        """Split the time since ``began`` by the workers' own ``started`` and ``ended`` times.
+
+        Start-up ends with the first shard's begin, drain begins with the last one's end. All are
+        seconds since the epoch; the machines' clocks are taken to agree.
+        """
+        first, last = min(stats["started"].to_pylist()), max(stats["ended"].to_pylist())
+        spans = {
+            "start-up of workers": first - began,
+            "workers at work": last - first,
+            "drain": time.time() - last,
+        }
+        for name, value in spans.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + value
 
     def save(self, folder: Path) -> None:
         """Write run.json in ``folder``."""

@@ -1,5 +1,6 @@
 """`sluice search`: the k most similar images of each query, exactly."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,13 @@ def search_shards(config: Config, store: Store, queries: Queries, record: RunRec
 
     def ask(rows: np.ndarray[Any, Any], depth: int) -> Iterator[ShardTopK]:
         plan = SearchPlan(store.root, queries.vectors[rows], depth)
+        began, stats = time.time(), []
         results = map_shards(plan.start, shards, config.ray.workers)
-        with record.stage("search"):
-            for table in track(results, f"search {len(rows)} queries", record.images, "img"):
-                with record.stage("of it, waiting for the merge"):
-                    yield read_part(table)
+        for table in track(results, f"search {len(rows)} queries", record.images, "img"):
+            stats.append(table.select(["started", "ended"]))
+            with record.stage("merge on the driver, meanwhile"):
+                yield read_part(table)
+        record.add_pool(pa.concat_tables(stats), began)
 
     parts = []
     for start in range(0, len(queries.ids), QUERIES_AT_ONCE):

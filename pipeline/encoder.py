@@ -128,6 +128,8 @@ def _openvino_runner(encoder: Encoder) -> Encode:
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
+        # Each process pins its first thread to the same core: two workers would share one.
+        "ENABLE_CPU_PINNING": False,
     }
     request = core.compile_model(model, "CPU", options).create_infer_request()
 

@@ -114,7 +114,13 @@ def recall_chart(recall: Sequence[CopyRecall]) -> go.Figure:
     names = [row.transform for row in recall]
     texts = [f"{row.recall:.3f}" for row in recall]
     bars = go.Bar(
-        x=names, y=values, error_y=error, text=texts, textposition="inside", marker_color=BAR
+        x=names,
+        y=values,
+        error_y=error,
+        text=texts,
+        textposition="inside",
+        insidetextanchor="start",
+        marker_color=BAR,
     )
     figure = go.Figure(bars, _layout(f"Recall@{recall[0].k} of known copies", 380))
     figure.update_xaxes(title="how the copy was made", automargin=True)

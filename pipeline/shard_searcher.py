@@ -1,5 +1,6 @@
 """One shard's exact top-k for a batch of queries, in the worker that reads the shard."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class SearchPlan:
         store = Store.open(self.embeddings, "embeddings")
 
         def search_shard(shard: int) -> pa.Table:
+            started = time.time()
             table = store.read(shard, ["id", "embedding"])
             vectors = embedding_matrix(table["embedding"])
             ids = table["id"].to_numpy()
@@ -39,6 +41,8 @@ class SearchPlan:
                     "ids": [part.ids.reshape(-1)],
                     "scores": [part.scores.reshape(-1)],
                     "cutoff": [part.cutoff],
+                    "started": [started],
+                    "ended": [time.time()],
                 }
             )
 
