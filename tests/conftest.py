@@ -1,0 +1,42 @@
+"""Small photos, sources and one Ray session, shared by the tests."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+# Ray takes the GPUs away from workers that ask for none; it warns that this will change.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def jpeg_bytes(pixels, **options):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", **({"quality": 90} | options))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Three real photographs, uint8 (h, w, 3)."""
+    return [skimage.data.chelsea(), skimage.data.astronaut(), skimage.data.coffee()]
+
+
+@pytest.fixture(scope="session")
+def jpegs(photos):
+    """Twelve different JPEGs of real photographs."""
+    tiles = [
+        photo[y : y + 150, x : x + 200] for photo in photos for y in (0, 140) for x in (0, 200)
+    ]
+    return [jpeg_bytes(np.ascontiguousarray(tile)) for tile in tiles]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A local Ray with two CPU slots, shared by the tests that need one."""
+    from cluster.session import ray_session
+
+    with ray_session(2):
+        yield

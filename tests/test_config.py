@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from jobs.config import load_config
+from pipeline.errors import ConfigError
+
+
+def test_every_ready_config_is_right():
+    paths = sorted(Path("configs").glob("*.yaml"))
+    assert {path.stem for path in paths} >= {"demo", "local", "million"}
+    for path in paths:
+        load_config(path, [])
+
+
+def test_overrides_come_last(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("embed:\n  batch_size: 8\nsearch:\n  k: 3\n")
+    config = load_config(path, ["embed.batch_size=16", "search.queries=['id:1']"])
+    assert (config.embed.batch_size, config.search.k) == (16, 3)
+    assert config.search.queries == ("id:1",)
+
+
+def test_every_error_is_told_at_once(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("embed:\n  batch_size: 0\n  modle: x\nsearch:\n  k: many\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, ["nonsense", "corpus.quality=900"])
+    message = str(caught.value)
+    for part in ("5 wrong", "embed.batch_size", "embed.modle", "search.k", "nonsense", "quality"):
+        assert part in message
+
+
+@pytest.mark.parametrize("text", ["a: [", "- just\n- a list\n"])
+def test_what_is_no_config_is_told(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(path, [])
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(tmp_path / "none.yaml", [])

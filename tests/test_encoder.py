@@ -1,0 +1,116 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import resnet50
+
+from pipeline.cnn import DIMENSIONS, find_weights, load_cnn
+from pipeline.encoder import (
+    EncoderSettings,
+    build_encoder,
+    choose_backend,
+    openvino_capabilities,
+)
+from pipeline.errors import ConfigError, InputError
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def squares(photos):
+    tiles = [photo[y : y + 200, x : x + 200] for photo in photos for y in (0, 90) for x in (0, 190)]
+    return np.stack(
+        [cv2.resize(tile, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for tile in tiles]
+    )
+
+
+def encode(backend, precision, squares, batch_size=8):
+    weights = find_weights("efficientnet_lite0", None)
+    settings = EncoderSettings("efficientnet_lite0", weights, backend, precision, SIZE, batch_size)
+    return build_encoder(settings).start()(squares)
+
+
+@pytest.fixture(scope="module")
+def reference(squares):
+    return encode("torch", "f32", squares)
+
+
+def test_embeddings_have_unit_length(reference, squares):
+    assert reference.shape == (len(squares), DIMENSIONS["efficientnet_lite0"])
+    assert reference.dtype == np.float32
+    assert np.linalg.norm(reference, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_torch_is_the_network_with_its_own_normalisation(reference, squares):
+    module = load_cnn("efficientnet_lite0", find_weights("efficientnet_lite0", None), SIZE)
+    images = (torch.from_numpy(squares).permute(0, 3, 1, 2).float() - 127) / 128
+    with torch.inference_mode():
+        wanted = torch.nn.functional.normalize(module(images)).numpy()
+    assert np.abs(wanted - reference).max() < 1e-4
+
+
+@pytest.mark.parametrize(("precision", "least"), [("f32", 0.99999), ("bf16", 0.995)])
+def test_openvino_agrees_with_torch(reference, squares, precision, least):
+    if precision == "bf16" and "BF16" not in openvino_capabilities():
+        pytest.skip("this CPU has no bf16 arithmetic")
+    assert (encode("openvino", precision, squares) * reference).sum(axis=1).min() > least
+
+
+def test_an_embedding_does_not_depend_on_its_batch(squares):
+    weights = find_weights("efficientnet_lite0", None)
+    settings = EncoderSettings("efficientnet_lite0", weights, "openvino", "f32", SIZE, 8)
+    run = build_encoder(settings).start()
+    together = run(squares)
+    for start, stop in ((0, 1), (3, 8), (5, 12)):
+        assert np.array_equal(run(squares[start:stop]), together[start:stop])
+
+
+def test_the_real_weights_tell_a_cat_from_a_cup(reference):
+    cat, cup = reference[0:4], reference[8:12]
+    assert (cat @ cat.T).mean() > (cat @ cup.T).mean() + 0.1
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_resnet50_from_local_weights(tmp_path, kind, squares):
+    torch.manual_seed(0)
+    state = resnet50(weights=None).state_dict()
+    path = tmp_path / f"resnet50.{kind}"
+    if kind == "pth":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    weights = find_weights("resnet50", path)
+    settings = EncoderSettings("resnet50", weights, "torch", "f32", SIZE, 4)
+    assert build_encoder(settings).start()(squares[:2]).shape == (2, DIMENSIONS["resnet50"])
+
+
+def test_wrong_weights_are_told(tmp_path):
+    with pytest.raises(InputError, match=r"needs embed\.weights"):
+        find_weights("resnet50", None)
+    with pytest.raises(InputError, match="cannot read the weights"):
+        find_weights("resnet50", tmp_path / "none.pth")
+    path = tmp_path / "bad.pth"
+    path.write_bytes(b"not weights")
+    with pytest.raises(InputError, match="SHA-256"):
+        find_weights("resnet50", path, "0" * 64)
+    with pytest.raises(InputError, match="does not hold weights of resnet50"):
+        load_cnn("resnet50", find_weights("resnet50", path), SIZE)
+
+
+def test_weights_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    path = tmp_path / "evil.pth"
+    torch.save({"x": Evil()}, path)
+    with pytest.raises(InputError):
+        load_cnn("resnet50", find_weights("resnet50", path), SIZE)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_cannot_run_here_is_refused():
+    with pytest.raises(ConfigError, match="usable: f32"):
+        choose_backend("torch", "bf16")
+    assert choose_backend("openvino", "f32") == ("openvino", "f32")

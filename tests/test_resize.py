@@ -1,0 +1,19 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.resize import resize_square
+
+
+@pytest.mark.parametrize("size", [32, 224, 512])
+def test_it_agrees_with_a_slow_antialiasing_resizer(photos, size):
+    ours = resize_square(photos[0], size)
+    slow = Image.fromarray(photos[0]).resize((size, size), Image.Resampling.BILINEAR)
+    assert ours.shape == (size, size, 3)
+    assert np.abs(ours.astype(int) - np.asarray(slow).astype(int)).mean() < 4
+
+
+def test_fine_texture_becomes_grey_not_a_pattern():
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(resize_square(stripes, 64)) <= 2

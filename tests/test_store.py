@@ -1,0 +1,109 @@
+import errno
+import json
+import os
+
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import StoreError
+from pipeline.store import Store, write_atomically
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.create(tmp_path / "store", "embeddings", {"model": "a", "size": 1})
+
+
+def rows(*numbers):
+    return pa.table({"id": list(numbers)})
+
+
+def test_a_store_is_what_was_written(store):
+    store.write_shard(0, rows(1, 2))
+    store.write_shard(1, rows(3), quarantine=rows(9))
+    store.finish(2)
+    assert [entry.rows for entry in store.manifest()] == [2, 1]
+    assert store.read(1)["id"].to_pylist() == [3]
+    assert store.read_quarantine()["id"].to_pylist() == [9]
+    assert list(store.problems()) == []
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    trees = []
+    for name in ("a", "b"):
+        made = Store.create(tmp_path / name, "embeddings", {"model": "a"})
+        made.write_shard(0, rows(1, 2), quarantine=rows(3))
+        made.finish(1)
+        files = sorted(p for p in made.root.rglob("*") if p.is_file())
+        trees.append({str(p.relative_to(made.root)): p.read_bytes() for p in files})
+    assert trees[0] == trees[1]
+
+
+def test_a_shard_without_its_entry_does_not_count(store):
+    store.write_shard(0, rows(1))
+    store.entry_path(0).unlink()
+    assert store.entries() == []
+    with pytest.raises(StoreError, match="lacks 1 of 1"):
+        store.finish(1)
+
+
+def test_a_truncated_shard_is_made_again(store):
+    store.write_shard(0, rows(*range(100)))
+    os.truncate(store.shard_path(0), 50)
+    assert store.entries() == []
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.read(0)
+
+
+def test_a_changed_byte_is_found(store):
+    store.write_shard(0, rows(*range(100)))
+    store.finish(1)
+    data = bytearray(store.shard_path(0).read_bytes())
+    data[10] ^= 1
+    store.shard_path(0).write_bytes(data)
+    assert ["checksum" in line for line in store.problems()] == [True]
+
+
+def test_other_settings_are_refused(store):
+    with pytest.raises(StoreError, match="size: 1 there, 2 asked for"):
+        Store.create(store.root, "embeddings", {"model": "a", "size": 2})
+
+
+def test_another_kind_a_newer_format_and_no_store_are_refused(store, tmp_path):
+    with pytest.raises(StoreError, match="holds embeddings, not corpus"):
+        Store.open(store.root, "corpus")
+    with pytest.raises(StoreError, match="is not a store"):
+        Store.open(tmp_path, "corpus")
+    header = json.loads((store.root / "store.json").read_text())
+    (store.root / "store.json").write_text(json.dumps(header | {"format": 99}))
+    with pytest.raises(StoreError, match="newer Sluice"):
+        Store.open(store.root, "embeddings")
+
+
+def test_the_second_of_two_jobs_is_refused_and_leftovers_go(store):
+    leftover = store.root / ".000000.parquet.tmp-1"
+    leftover.write_bytes(b"half")
+    with store.lock():
+        assert not leftover.exists()
+        with (
+            pytest.raises(StoreError, match="another job"),
+            Store.open(store.root, "embeddings").lock(),
+        ):
+            pass
+    with store.lock():
+        pass
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left on device; free some space"):
+        write_atomically(tmp_path / "a", b"data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_store_says_so(store):
+    with pytest.raises(StoreError, match="is not finished"):
+        store.manifest()
