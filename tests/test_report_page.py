@@ -1,0 +1,81 @@
+import shutil
+
+import pytest
+
+from pipeline.copy_recall import CopyRecall
+from pipeline.report_page import Hit, Picture, QueryResult, ReportData, StageTime, render_report
+
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
+
+
+@pytest.fixture(scope="module")
+def page(jpegs):
+    pictures = [Picture(n, f"<script>alert({n})</script>", data) for n, data in enumerate(jpegs)]
+    hits = tuple(
+        Hit(picture, rank, 1 - rank / 50, "crop" if rank < 4 else None)
+        for rank, picture in enumerate(pictures[2:], start=1)
+    )
+    return render_report(
+        ReportData(
+            title="Test",
+            facts=[("images", "12"), ("model", "a & b")],
+            results=[QueryResult(pictures[0], hits), QueryResult(pictures[1], hits[:3])],
+            stages=[StageTime("embed", "start-up", 3.5), StageTime("search", "merge", 0.01)],
+            recall=[CopyRecall("all", 10, 17, 20), CopyRecall("crop", 10, 7, 10)],
+            quarantine=[("truncated", 2)],
+        )
+    )
+
+
+def test_names_are_escaped_and_nothing_is_loaded(page):
+    body = page[page.index("<body>") :]
+    assert "<script>alert" not in body
+    assert "&lt;script&gt;alert(2)" in body
+    assert 'src="http' not in page
+    assert 'href="http' not in body
+
+
+def test_without_copies_and_quarantine_it_says_so():
+    page = render_report(ReportData("Test", [], [], [], [], []))
+    assert "no recall of copies to show" in page
+    assert "none was quarantined" in page
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_browser_draws_pictures_and_charts(page, tmp_path, width, scheme):
+    from playwright.sync_api import sync_playwright
+
+    path = tmp_path / "report.html"
+    path.write_text(page)
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        problems, requests = [], []
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(path.as_uri())
+        tab.wait_for_selector("#chart-1 .point path")
+        widths = tab.evaluate("[...document.images].map(image => image.naturalWidth)")
+        bars = tab.evaluate(
+            "[...document.querySelectorAll('.point path')].map(bar => bar.getBBox())"
+            ".filter(box => box.width > 0 && box.height > 0).length"
+        )
+        overflow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        copies = tab.locator("figure.copy").count()
+        browser.close()
+    assert problems == []
+    assert [url for url in requests if url.startswith("http")] == []
+    assert len(widths) == 15
+    assert min(widths) > 0
+    assert bars == 4
+    assert overflow <= 0
+    assert copies == 6
