@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clean
+.PHONY: help demo test bench-corpus clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -24,6 +24,9 @@ test: .venv/ready  ## ruff, mypy --strict, pytest
 	ruff check .
 	mypy
 	pytest
+
+bench-corpus: .venv/ready  ## time making corpus images against encoding them alone
+	sluice bench-corpus
 
 clean:  ## remove what the demo made (the virtual environment stays)
 	rm -rf work

@@ -14,6 +14,7 @@ JOBS = {
     "search": "find the most similar images of each query",
     "report": "write one HTML page over the results",
     "demo": "corpus, embed, search and report in one go",
+    "bench-corpus": "time making images against encoding them alone",
 }
 
 
@@ -26,7 +27,9 @@ class JobGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in JOBS:
             return None
-        command: click.Command = importlib.import_module(f"jobs.{cmd_name}").command
+        command: click.Command = importlib.import_module(
+            f"jobs.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
