@@ -24,6 +24,7 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[None]:
         ray.init(address=address, logging_level=logging.ERROR, runtime_env={"env_vars": quiet})
     else:
         ray.init(
+            address="local",  # never a cluster that happens to run on this machine
             num_cpus=workers,
             include_dashboard=False,
             logging_level=logging.ERROR,
