@@ -1,6 +1,7 @@
 """One function over many shards, on a fixed pool of Ray actors."""
 
 import logging
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,10 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from pipeline.errors import SluiceError
+
 ShardFunction = Callable[[int], pa.Table]
+FAILURE = "sluice failure"
 
 
 def map_shards(
@@ -22,7 +26,8 @@ def map_shards(
 
     Only shard numbers go out and only what the shard function returns comes back, so pixels stay
     in the worker that reads them. ``make`` is pickled and called once in each of ``workers``
-    actors. Raises what the shard function raised, as ray.exceptions.RayTaskError.
+    actors; a killed one is replaced and its shard done again. Raises the SluiceError a worker
+    raised as it was, anything else as ray.exceptions.RayTaskError.
     """
     if not shards:
         return
@@ -34,10 +39,19 @@ def map_shards(
         """Builds the shard function once an actor: the model loads once, not once a shard."""
 
         def __init__(self) -> None:
-            self.process = make()
+            self.process: ShardFunction | None = None
+            try:
+                self.process = make()
+            except SluiceError as error:
+                self.failed = _failure(error)
 
         def __call__(self, batch: dict[str, Any]) -> pa.Table:
-            return self.process(int(batch["shard"][0]))
+            if self.process is None:
+                return self.failed
+            try:
+                return self.process(int(batch["shard"][0]))
+            except SluiceError as error:
+                return _failure(error)
 
     # One shard in flight: else the first actor to start queues shards that others could take.
     pool = ray.data.ActorPoolStrategy(
@@ -54,4 +68,12 @@ def map_shards(
     # Only now: Ray Data sets its loggers up itself when a data set is first made.
     for name in ("ray.data", "ray.data._internal.progress"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    yield from results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        if FAILURE in table.column_names:
+            raise pickle.loads(table[FAILURE][0].as_py())
+        yield table
+
+
+def _failure(error: SluiceError) -> pa.Table:
+    """Return a user's mistake as a result: raised, Ray would bury it under its own traceback."""
+    return pa.table({FAILURE: [pickle.dumps(error)]})
