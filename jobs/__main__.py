@@ -14,6 +14,8 @@ JOBS = {
     "search": "find the most similar images of each query",
     "report": "write one HTML page over the results",
     "demo": "corpus, embed, search and report in one go",
+    "verify": "check every checksum of stores",
+    "models": "list the models and backends that can run here",
     "bench-corpus": "time making images against encoding them alone",
 }
 

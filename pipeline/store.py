@@ -93,8 +93,11 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, root: Path, kind: str) -> "Store":
-        """Open an existing store. Raises StoreError where it is missing, newer or another kind."""
+    def open(cls, root: Path, kind: str | None = None) -> "Store":
+        """Open an existing store, of any kind where none is named.
+
+        Raises StoreError where it is missing, damaged, newer or of another kind.
+        """
         path = root / "store.json"
         try:
             header = json.loads(path.read_bytes())
@@ -112,9 +115,9 @@ class Store:
                 f"{root} has format {version}, made by a newer Sluice; "
                 f"this one reads up to {FORMAT_VERSION}: upgrade Sluice"
             )
-        if found != kind:
+        if kind not in (None, found):
             raise StoreError(f"{root} holds {found}, not {kind}; mend the path")
-        return cls(root, kind, identity)
+        return cls(root, found, identity)
 
     def shard_path(self, shard: int) -> Path:
         return self.root / "shards" / f"{shard:06d}.parquet"

@@ -1,6 +1,7 @@
 """The main job as a user runs it, on a local Ray."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 
@@ -142,6 +143,31 @@ def test_a_folder_with_bad_images_a_file_query_and_a_second_look(tmp_path, jpegs
     assert [entry.rows for entry in store.manifest()] == [12, 2]
 
 
+def run_jobs(*arguments):
+    command = [sys.executable, "-m", "jobs", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_verify_finds_a_changed_byte(done, tmp_path):
+    whole, broken = done / "embeddings", tmp_path / "embeddings"
+    shutil.copytree(whole, broken)
+    path = broken / "shards" / "000001.parquet"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    assert run_jobs("verify", whole, done / "corpus").returncode == 0
+    run = run_jobs("verify", whole, broken)
+    assert run.returncode == 4
+    assert f"{path} does not have the checksum" in run.stderr
+
+
+def test_models_says_what_is_usable_and_why_not():
+    run = run_jobs("models")
+    assert run.returncode == 0
+    assert "usable, what auto takes" in run.stdout
+    assert "resnet50 needs embed.weights" in " ".join(run.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -154,9 +180,7 @@ def test_a_folder_with_bad_images_a_file_query_and_a_second_look(tmp_path, jpegs
     ],
 )
 def test_mistakes_have_an_exit_code_and_no_traceback(arguments, code, message):
-    run = subprocess.run(
-        [sys.executable, "-m", "jobs", *arguments], capture_output=True, text=True, check=False
-    )
+    run = run_jobs(*arguments)
     assert run.returncode == code
     assert message in run.stdout + run.stderr
     assert "Traceback" not in run.stderr

@@ -1,0 +1,30 @@
+"""`sluice verify`: are the bytes of a store those its manifest records?"""
+
+from pathlib import Path
+
+import click
+
+from jobs.console import print_table
+from pipeline.errors import StoreError
+from pipeline.store import Store
+
+
+@click.command()
+@click.argument("stores", nargs=-1, required=True, type=click.Path(path_type=Path))
+def command(stores: tuple[Path, ...]) -> None:
+    """Check every checksum of STORES (folders that a job wrote); exit code 4 if one is wrong."""
+    problems, rows = [], []
+    for root in stores:
+        store = Store.open(root)
+        entries = store.manifest()
+        found = list(store.problems())
+        problems += found
+        images = sum(entry.rows for entry in entries)
+        rows.append((str(root), store.kind, len(entries), images, len(found)))
+    print_table("stores", ("store", "kind", "shards", "rows", "problems"), rows)
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise StoreError(
+            f"{len(problems)} damaged file(s):\n{lines}\n"
+            "delete them with their entries and run the command that makes the store again"
+        )
