@@ -17,6 +17,7 @@ JOBS = {
     "verify": "check every checksum of stores",
     "models": "list the models and backends that can run here",
     "bench-corpus": "time making images against encoding them alone",
+    "bench-sign": "time the signature beside the scaled decode alone",
 }
 
 
