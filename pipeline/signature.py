@@ -11,7 +11,7 @@ import numpy as np
 
 SIDE = 64  # pixels; the side of the square the caller resizes the scaled decode to
 RGB_BINS = 4  # a channel
-HUES, SATURATIONS = 8, 4
+HUES, SATURATIONS = 8, 4  # _hsv_counts shifts by them
 ORIENTATIONS = 8
 THUMBNAIL = 5  # pixels a side
 GRID = 2  # cells a side for orientations and brightness
@@ -106,7 +106,8 @@ def _edges(grey: np.ndarray[Any, Any]) -> Any:
 
 
 def _texture(grey: np.ndarray[Any, Any]) -> Any:
-    """Shares of 26 uniform-pattern classes: how many neighbours are brighter, and where to."""
+    """Shares of 16 patterns of brighter neighbours (above, right, below, left: LBP, Ojala 2002)
+    and of 10 levels of difference along the diagonal."""
     core = grey[1:-1, 1:-1]
     ring = (grey[:-2, 1:-1], grey[1:-1, 2:], grey[2:, 1:-1], grey[1:-1, :-2])
     code = sum((side > core).astype(np.uint8) << bit for bit, side in enumerate(ring))
