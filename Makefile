@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-corpus clean
+.PHONY: help demo test million bench-corpus bench-decode bench-precision clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -27,6 +27,17 @@ test: .venv/ready  ## ruff, mypy --strict, pytest
 
 bench-corpus: .venv/ready  ## time making corpus images against encoding them alone
 	sluice bench-corpus
+
+PHOTOS ?= work/demo/corpus
+
+bench-decode: .venv/ready  ## time decoding and resizing, over PHOTOS=folder
+	sluice bench-decode --set source.url=$(PHOTOS)
+
+bench-precision: .venv/ready  ## time backends and precisions and their drift, over PHOTOS=folder
+	sluice bench-precision --set source.url=$(PHOTOS)
+
+million: .venv/ready  ## corpus, embed, search 1,000,000 images; run again to go on
+	sluice million --config configs/million.yaml
 
 clean:  ## remove what the demo made (the virtual environment stays)
 	rm -rf work

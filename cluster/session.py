@@ -7,6 +7,19 @@ from contextlib import contextmanager
 
 import ray
 
+from pipeline.errors import ConfigError
+
+
+def gpu_share(workers: int) -> float:
+    """Return the GPUs each of ``workers`` actors may ask for, at most one.
+
+    Raises ConfigError where the cluster joined has none.
+    """
+    gpus = float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    if not gpus:
+        raise ConfigError("embed.backend is cuda, but no node of the cluster has a GPU")
+    return min(1.0, gpus / workers)
+
 
 @contextmanager
 def ray_session(workers: int, address: str | None = None) -> Iterator[None]:

@@ -16,6 +16,10 @@ JOBS = {
     "demo": "corpus, embed, search and report in one go",
     "verify": "check every checksum of stores",
     "models": "list the models and backends that can run here",
+    "usage": "print the time, disk and memory that outputs took",
+    "million": "corpus, embed and search a million images, in as many sittings as it takes",
+    "bench-decode": "time ways to decode and resize a JPEG, side by side",
+    "bench-precision": "time backends and precisions, and measure their drift",
     "bench-corpus": "time making images against encoding them alone",
     "bench-sign": "time the signature beside the scaled decode alone",
 }

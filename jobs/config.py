@@ -51,11 +51,11 @@ class EmbedConfig(Section):
         None, description="weights file (.pth or .safetensors); resnet50 needs one"
     )
     weights_sha256: str | None = Field(None, description="refuse weights with another checksum")
-    backend: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="auto: torch where a CUDA GPU is, else OpenVINO"
+    backend: Literal["auto", "cuda", "openvino", "torch"] = Field(
+        "auto", description="auto: cuda (torch) where a GPU is, else openvino; torch: reference"
     )
-    precision: Literal["auto", "f32", "bf16"] = Field(
-        "auto", description="auto: the fastest this CPU computes natively"
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
+        "auto", description="auto: bf16 where the hardware has it, else f32; int8 needs nncf"
     )
     input_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = Field(
         224, description="side of the square the model sees, pixels"

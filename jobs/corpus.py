@@ -1,10 +1,8 @@
 """`sluice corpus`: distinct JPEGs with known copies, made from a few photographs."""
 
-import time
 from math import ceil
 
 import click
-import pyarrow as pa
 
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
@@ -37,13 +35,15 @@ def make_corpus(config: Config) -> None:
     plan = CorpusPlan(found, output, wanted.images, wanted.shard_rows, settings)
     store = Store.create(output, "corpus", corpus_identity(photos, plan))
     count = ceil(wanted.images / wanted.shard_rows)
-    record = RunRecord("corpus", 0, config.ray.workers, {})
+    record = RunRecord("corpus", 0, config.ray.workers)
     with store.lock():
         done = {entry.shard for entry in store.entries()}
         shards = [shard for shard in range(count) if shard not in done]
         if shards:
-            _make_shards(config, plan, shards, record)
-            record.save(output)
+            try:
+                _make_shards(config, plan, shards, record)
+            finally:
+                record.save(output, further=True)
         entries = store.finish(count)
     rows = [
         ("images", sum(entry.rows for entry in entries)),
@@ -60,8 +60,6 @@ def make_corpus(config: Config) -> None:
 def _make_shards(config: Config, plan: CorpusPlan, shards: list[int], record: RunRecord) -> None:
     last = plan.images - shards[-1] * plan.shard_rows
     record.images = (len(shards) - 1) * plan.shard_rows + min(last, plan.shard_rows)
-    began = time.time()
-    with ray_session(config.ray.workers, config.ray.address):
+    with record.pool() as stats, ray_session(config.ray.workers, config.ray.address):
         results = map_shards(plan.start, shards, config.ray.workers)
-        stats = pa.concat_tables(track(results, "corpus", record.images, "img"))
-    record.add_pool(stats, began)
+        stats.extend(track(results, "corpus", record.images, "img"))

@@ -1,23 +1,26 @@
 """`sluice embed`: one CNN vector for every image of a source."""
 
-import time
 from pathlib import Path
 
 import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cluster.session import ray_session
+from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
 from jobs.config import Config, EmbedConfig
 from jobs.console import console, print_table, track
 from jobs.options import with_config
 from jobs.run_record import RunRecord
 from pipeline.cnn import DIMENSIONS, find_weights
-from pipeline.encoder import EncoderSettings, build_encoder, choose_backend
+from pipeline.encoder import EncoderSettings, choose_backend
+from pipeline.quantised_encoder import stored_encoder
 from pipeline.shard_embedder import EmbedPlan, embedding_identity
 from pipeline.source_manifest import Source, open_source, plan_manifest, refuse_repeated_ids
 from pipeline.store import Store, parquet_bytes, write_atomically
+from pipeline.tombstones import gone_ids
+
+DECODE_THREADS_A_GPU = 8
 
 
 @click.command()
@@ -33,7 +36,7 @@ def embed(config: Config) -> None:
     settings = encoder_settings(config.embed)
     output = config.embed.output.resolve()
     store = Store.create(output, "embeddings", embedding_identity(settings))
-    record = RunRecord("embed", 0, config.ray.workers, {})
+    record = RunRecord("embed", 0, config.ray.workers)
     with store.lock():
         with record.stage("source manifest"):
             manifest = source_manifest(source, config.source.shard_rows, output)
@@ -43,8 +46,11 @@ def embed(config: Config) -> None:
         )
         shards = sorted(set(pending["shard"].to_pylist()))
         if shards:
-            _embed_shards(config, source, pending, settings, shards, record)
-            record.save(output)
+            try:
+                _embed_shards(config, store, source, pending, settings, shards, record)
+            finally:
+                record.save(output, further=True)
+        store.bury(gone_ids(source, manifest, store))
         entries = store.finish(len(set(manifest["shard"].to_pylist())))
     _print_summary(store, record, len(entries), len(done))
 
@@ -71,6 +77,7 @@ def source_manifest(source: Source, shard_rows: int, output: Path) -> pa.Table:
 
 def _embed_shards(
     config: Config,
+    store: Store,
     source: Source,
     pending: pa.Table,
     settings: EncoderSettings,
@@ -79,20 +86,27 @@ def _embed_shards(
 ) -> None:
     record.images = sum(pending["rows"].to_pylist())
     with record.stage("convert the model"):
-        encoder = build_encoder(settings)
-    dimensions = DIMENSIONS[settings.model]
-    plan = EmbedPlan(source, pending, config.embed.output.resolve(), encoder, dimensions)
-    began = time.time()
-    with ray_session(config.ray.workers, config.ray.address):
-        results = map_shards(plan.start, shards, config.ray.workers)
-        stats = pa.concat_tables(track(results, "embed", record.images, "img"))
-    record.add_pool(stats, began)
+        encoder = stored_encoder(store, settings)
+    on_gpu = settings.backend == "cuda"
+    plan = EmbedPlan(
+        source,
+        pending,
+        store.root,
+        encoder,
+        DIMENSIONS[settings.model],
+        decode_threads=DECODE_THREADS_A_GPU if on_gpu else 1,
+    )
+    with record.pool() as stats, ray_session(config.ray.workers, config.ray.address):
+        gpus = gpu_share(config.ray.workers) if on_gpu else 0.0
+        results = map_shards(plan.start, shards, config.ray.workers, gpus_per_worker=gpus)
+        stats.extend(track(results, "embed", record.images, "img"))
 
 
 def _print_summary(store: Store, record: RunRecord, shards: int, skipped: int) -> None:
     manifest = store.manifest()
     rows = [
         ("images embedded", sum(entry.rows for entry in manifest)),
+        ("images gone from the source since", len(store.tombstones())),
         ("images quarantined", sum(entry.quarantined for entry in manifest)),
         ("shards", shards),
         ("shards finished by earlier runs", skipped),

@@ -6,12 +6,22 @@ from jobs.config import Config
 from jobs.console import print_table
 from jobs.options import with_config
 from pipeline.cnn import DIMENSIONS, find_weights
-from pipeline.encoder import BackendName, choose_backend, openvino_capabilities
+from pipeline.encoder import (
+    BackendName,
+    Precision,
+    choose_backend,
+    has_cuda,
+    openvino_capabilities,
+    usable_precisions,
+)
 from pipeline.errors import SluiceError
 
-BACKENDS: tuple[tuple[BackendName, str], ...] = (
+BACKENDS: tuple[tuple[BackendName, Precision], ...] = (
+    ("cuda", "f32"),
+    ("cuda", "bf16"),
     ("openvino", "f32"),
     ("openvino", "bf16"),
+    ("openvino", "int8"),
     ("torch", "f32"),
 )
 
@@ -31,15 +41,21 @@ def command(config: Config) -> None:
     print_table("models", ("model", "dimensions", "state"), models)
 
     best = choose_backend("auto", "auto")
-    backends = []
-    for backend, precision in BACKENDS:
-        try:
-            choose_backend(backend, precision)
-            state = "usable, what auto takes" if (backend, precision) == best else "usable"
-        except SluiceError as error:
-            state = str(error)
-        backends.append((backend, precision, state))
+    backends = [
+        (*pair, _refusal(*pair) or ("usable, what auto takes" if pair == best else "usable"))
+        for pair in BACKENDS
+    ]
     print_table("backends", ("backend", "precision", "state"), backends)
     print_table(
         "OpenVINO on this CPU", ("computes natively",), [(c,) for c in openvino_capabilities()]
     )
+
+
+def _refusal(backend: BackendName, precision: Precision) -> str | None:
+    if backend == "cuda":
+        return None if has_cuda() else "torch sees no CUDA GPU on this machine"
+    if precision in usable_precisions(backend):
+        return None
+    if precision == "int8":
+        return "nncf is not installed; pip install 'sluice[int8]'"
+    return f"{precision} is not native to this CPU"

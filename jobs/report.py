@@ -1,5 +1,7 @@
 """`sluice report`: the results of a search as one page."""
 
+from collections import defaultdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 from jobs.config import Config
 from jobs.console import console
 from jobs.options import with_config
-from jobs.run_record import read_run
+from jobs.run_record import read_runs
 from pipeline.copy_recall import CopyRecall
 from pipeline.errors import InputError
 from pipeline.query_images import NO_ID, find_images, thumbnail
@@ -116,10 +118,9 @@ def _query_picture(row: dict[str, Any], pictures: dict[int, Picture]) -> Picture
 
 def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, str]]:
     made = store.identity
-    rows = sum(entry.rows for entry in store.manifest())
     queries = len(results["query"].unique())
     return [
-        ("images", f"{rows:,}"),
+        ("images", f"{store.images():,}"),
         ("queries", f"{queries:,}"),
         ("shown here", f"{min(queries, config.report.max_queries)}"),
         ("model", f"{made['model']}, {made['input_size']} px"),
@@ -129,8 +130,11 @@ def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, s
 
 
 def _stages(folders: list[Path]) -> list[StageTime]:
-    runs = [run for folder in folders if (run := read_run(folder))]
-    return [StageTime(run.job, name, value) for run in runs for name, value in run.seconds.items()]
+    sums: dict[tuple[str, str], float] = defaultdict(float)
+    for run in chain.from_iterable(read_runs(folder) for folder in folders):
+        for name, value in run.seconds.items():
+            sums[run.job, name] += value
+    return [StageTime(job, name, value) for (job, name), value in sums.items()]
 
 
 def _quarantine(store: Store) -> list[tuple[str, int]]:

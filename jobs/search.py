@@ -1,6 +1,5 @@
 """`sluice search`: the k most similar images of each query, exactly."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from jobs.run_record import RunRecord
 from pipeline.certified_merge import Merged, search_certified
 from pipeline.cnn import find_weights
 from pipeline.copy_recall import CopyRecall, copy_recall
-from pipeline.encoder import EncoderSettings, build_encoder
+from pipeline.encoder import EncoderSettings
 from pipeline.errors import ConfigError, InputError
 from pipeline.exact_topk import ShardTopK
+from pipeline.quantised_encoder import stored_encoder
 from pipeline.query_images import (
     NO_ID,
     Queries,
@@ -57,8 +57,8 @@ def search(config: Config) -> None:
             "search.queries, or set search.sample_queries"
         )
     store = Store.open(config.embed.output.resolve(), "embeddings")
-    images = sum(entry.rows for entry in store.manifest())
-    record = RunRecord("search", images, config.ray.workers, {})
+    images = store.images()
+    record = RunRecord("search", images, config.ray.workers)
     with record.stage("queries"):
         queries = gather_queries(config, store)
     with ray_session(config.ray.workers, config.ray.address):
@@ -80,7 +80,7 @@ def gather_queries(config: Config, store: Store) -> Queries:
     ids = list(dict.fromkeys(ids + sample_ids(store, config.search.sample_queries)))
     parts = [stored_queries(store, ids)] if ids else []
     if paths:
-        encoder = build_encoder(stored_settings(config.embed, store))
+        encoder = stored_encoder(store, stored_settings(config.embed, store))
         size = encoder.settings.input_size
         parts.insert(0, embed_files(paths, encoder.start(), size))
     if not parts:
@@ -113,13 +113,12 @@ def search_shards(config: Config, store: Store, queries: Queries, record: RunRec
 
     def ask(rows: np.ndarray[Any, Any], depth: int) -> Iterator[ShardTopK]:
         plan = SearchPlan(store.root, queries.vectors[rows], depth)
-        began, stats = time.time(), []
         results = map_shards(plan.start, shards, config.ray.workers)
-        for table in track(results, f"search {len(rows)} queries", record.images, "img"):
-            stats.append(table.select(["started", "ended"]))
-            with record.stage("merge on the driver, meanwhile"):
-                yield read_part(table)
-        record.add_pool(pa.concat_tables(stats), began)
+        with record.pool() as stats:
+            for table in track(results, f"search {len(rows)} queries", record.images, "img"):
+                stats.append(table)
+                with record.stage("merge on the driver, meanwhile"):
+                    yield read_part(table)
 
     parts = []
     for start in range(0, len(queries.ids), QUERIES_AT_ONCE):

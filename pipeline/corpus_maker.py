@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.corpus_image import CorpusSettings, make_images
 from pipeline.photos import Photo, load_photos
+from pipeline.shard_stats import shard_stats
 from pipeline.store import Store, checksum
 
 CORPUS = pa.schema(
@@ -48,7 +49,7 @@ class CorpusPlan:
             first = shard * self.shard_rows
             numbers = range(first, min(first + self.shard_rows, self.images))
             store.write_shard(shard, corpus_table(photos, self.settings, numbers))
-            return pa.table({"rows": [len(numbers)], "started": [started], "ended": [time.time()]})
+            return shard_stats(shard, len(numbers), started)
 
         return make_shard
 

@@ -1,5 +1,6 @@
 """Running a CNN on this hardware: squares of pixels in, embeddings out, by torch or OpenVINO."""
 
+import importlib.util
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from pipeline.cnn import NORMALISATION, ModelName, Weights
 from pipeline.errors import ConfigError
 
 Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
-BackendName = Literal["torch", "openvino"]
-Precision = Literal["f32", "bf16"]
+BackendName = Literal["cuda", "openvino", "torch"]  # torch: on the CPU, the reference
+Precision = Literal["f32", "bf16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,33 @@ def choose_backend(
 ) -> tuple[BackendName, Precision]:
     """Return the backend and precision to use here: CUDA torch, else OpenVINO's best.
 
-    Raises ConfigError where what was asked for cannot run on this machine.
+    int8 is taken only when asked for: its embeddings drift furthest. Whether a worker has a GPU
+    is the cluster's to know, so "cuda" passes here. Raises ConfigError where what was asked for
+    cannot run on this machine.
     """
-    chosen: BackendName = "openvino" if backend == "auto" else backend
-    if backend == "auto" and _has_cuda():
-        chosen = "torch"
-    usable: tuple[Precision, ...] = ("f32",)
-    if chosen == "openvino" and "BF16" in openvino_capabilities():
-        usable = ("f32", "bf16")
+    chosen = backend
+    if chosen == "auto":
+        chosen = "cuda" if has_cuda() else "openvino"
+    usable = usable_precisions(chosen)
     if precision == "auto":
-        return chosen, usable[-1]
+        return chosen, "bf16" if "bf16" in usable else "f32"
     for known in usable:
         if precision == known:
             return chosen, known
     raise ConfigError(
         f"embed.precision {precision} cannot run on {chosen} here; usable: {', '.join(usable)}"
     )
+
+
+def usable_precisions(backend: BackendName) -> tuple[Precision, ...]:
+    """Return the precisions ``backend`` computes natively here; int8 needs NNCF installed."""
+    if backend == "cuda":
+        return ("f32", "bf16")
+    if backend == "torch":
+        return ("f32",)
+    bf16: tuple[Precision, ...] = ("bf16",) if "BF16" in openvino_capabilities() else ()
+    int8: tuple[Precision, ...] = ("int8",) if importlib.util.find_spec("nncf") else ()
+    return ("f32", *bf16, *int8)
 
 
 def openvino_capabilities() -> list[str]:
@@ -87,7 +99,7 @@ def openvino_capabilities() -> list[str]:
 
 def build_encoder(settings: EncoderSettings) -> Encoder:
     """Convert the model for the backend. Raises InputError where the weights are not its own."""
-    if settings.backend == "torch":
+    if settings.backend != "openvino":
         return Encoder(settings)
     import openvino as ov
     import torch
@@ -100,7 +112,13 @@ def build_encoder(settings: EncoderSettings) -> Encoder:
         warnings.simplefilter("ignore", FutureWarning)
         model = ov.convert_model(module, example_input=torch.zeros([1, *shape[1:]]))
     model.reshape(shape)
-    model = _with_uint8_input(model, *NORMALISATION[settings.model])
+    return pack_network(settings, _with_uint8_input(model, *NORMALISATION[settings.model]))
+
+
+def pack_network(settings: EncoderSettings, model: Any) -> Encoder:
+    """Return the encoder that carries an OpenVINO ``model`` as bytes."""
+    import openvino as ov
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         ov.save_model(model, path, compress_to_fp16=False)
@@ -123,7 +141,7 @@ def _openvino_runner(encoder: Encoder) -> Encode:
 
     core = ov.Core()
     model = core.read_model(model=encoder.network, weights=encoder.constants)
-    precision = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}[encoder.settings.precision]
+    precision = ov.Type.bf16 if encoder.settings.precision == "bf16" else ov.Type.f32
     options = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": 1,
@@ -145,9 +163,13 @@ def _torch_runner(settings: EncoderSettings) -> Encode:
 
     from pipeline.cnn import load_cnn
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        torch.set_num_threads(1)
+    on_gpu = settings.backend == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        raise ConfigError(
+            "embed.backend is cuda, but a worker sees no GPU; set ray.workers to the number of "
+            "GPUs, or embed.backend=openvino"
+        )
+    device = torch.device("cuda" if on_gpu else "cpu")
     module = load_cnn(settings.model, settings.weights, settings.input_size)
     module = module.to(device).to(memory_format=torch.channels_last)
     mean, deviation = (
@@ -157,9 +179,13 @@ def _torch_runner(settings: EncoderSettings) -> Encode:
 
     @torch.inference_mode()
     def run(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
-        embeddings: np.ndarray[Any, Any] = module((images - mean) / deviation).cpu().numpy()
-        return embeddings
+        host = torch.from_numpy(pixels)
+        images = (host.pin_memory() if on_gpu else host).to(device, non_blocking=True)
+        images = (images.permute(0, 3, 1, 2).float() - mean) / deviation
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            embeddings = module(images)
+        found: np.ndarray[Any, Any] = embeddings.float().cpu().numpy()
+        return found
 
     return run
 
@@ -179,7 +205,8 @@ def _in_fixed_batches(run: Encode, batch_size: int) -> Encode:
     return encode
 
 
-def _has_cuda() -> bool:
+def has_cuda() -> bool:
+    """Return whether torch sees a GPU here."""
     import torch
 
     return torch.cuda.is_available()

@@ -1,7 +1,9 @@
 """One shard from image bytes to an embedding shard on disk, all in the worker that reads it."""
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pyarrow as pa
 from pipeline.decode import DECODER, UndecodableImage, decode_rgb
 from pipeline.encoder import Encode, Encoder, EncoderSettings
 from pipeline.resize import RESIZER, resize_square
+from pipeline.shard_stats import shard_stats
 from pipeline.source_manifest import Source
 from pipeline.source_reader import read_shard
 from pipeline.store import Store
@@ -94,19 +97,40 @@ def embedding_matrix(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return flat.reshape(len(array), column.type.list_size)
 
 
+def _decoded_ahead(
+    images: pa.Table, size: int, batch_size: int, threads: int
+) -> Iterator[tuple[int, Squares]]:
+    """Yield each batch's first row and squares, in order, while the next ones are decoded."""
+    waiting: deque[tuple[int, Future[Squares]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, images.num_rows, batch_size):
+            batch = images.slice(start, batch_size)
+            waiting.append((start, pool.submit(decode_squares, batch, size)))
+            if len(waiting) > threads:
+                first, squares = waiting.popleft()
+                yield first, squares.result()
+        for first, squares in waiting:
+            yield first, squares.result()
+
+
 def embed_images(
-    images: pa.Table, encode: Encode, size: int, batch_size: int, dimensions: int
+    images: pa.Table,
+    encode: Encode,
+    size: int,
+    batch_size: int,
+    dimensions: int,
+    decode_threads: int = 1,
 ) -> tuple[pa.Table, pa.Table]:
     """Embed the table read_shard gives.
 
     Returns (id, key, width, height, embedding, the source's own columns) of the images that
-    decode, in their order, and the quarantine of the others. Pixels of one batch stand in memory.
+    decode, in their order, and the quarantine of the others. ``decode_threads`` threads decode
+    ahead of the network; pixels of one batch a thread and one more stand in memory.
     """
     vectors, quarantines, kept = [np.empty((0, dimensions), np.float32)], [], []
     widths: list[int] = []
     heights: list[int] = []
-    for start in range(0, images.num_rows, batch_size):
-        squares = decode_squares(images.slice(start, batch_size), size)
+    for start, squares in _decoded_ahead(images, size, batch_size, decode_threads):
         if squares.rows:
             vectors.append(encode(squares.pixels))
         kept += [start + row for row in squares.rows]
@@ -135,12 +159,13 @@ class EmbedPlan:
     output: Path
     encoder: Encoder
     dimensions: int
+    decode_threads: int = 1
 
     def start(self) -> Callable[[int], pa.Table]:
         """Load the model; return the function that embeds one shard and tells what it cost."""
-        import cv2
+        import torch
 
-        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
         began = time.time()
         encode = self.encoder.start()
         store = Store.open(self.output, "embeddings")
@@ -150,18 +175,20 @@ class EmbedPlan:
             started = time.time()
             images = read_shard(self.source, self.manifest, shard)
             table, refused = embed_images(
-                images, encode, settings.input_size, settings.batch_size, self.dimensions
+                images,
+                encode,
+                settings.input_size,
+                settings.batch_size,
+                self.dimensions,
+                self.decode_threads,
             )
             store.write_shard(shard, table, refused)
-            return pa.table(
-                {
-                    "shard": [shard],
-                    "rows": [images.num_rows],
-                    "quarantined": [refused.num_rows],
-                    "actor_started": [began],
-                    "started": [started],
-                    "ended": [time.time()],
-                }
+            return shard_stats(
+                shard,
+                images.num_rows,
+                started,
+                quarantined=refused.num_rows,
+                actor_started=began,
             )
 
         return embed_shard

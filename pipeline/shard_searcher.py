@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.exact_topk import ShardTopK, shard_topk
 from pipeline.shard_embedder import embedding_matrix
+from pipeline.shard_stats import shard_stats
 from pipeline.store import Store
 
 
@@ -34,16 +35,13 @@ class SearchPlan:
             vectors = embedding_matrix(table["embedding"])
             ids = table["id"].to_numpy()
             part = shard_topk(self.queries, ids, vectors, self.depth, shard)
-            return pa.table(
-                {
-                    "shard": [shard],
-                    "rows": [table.num_rows],
-                    "ids": [part.ids.reshape(-1)],
-                    "scores": [part.scores.reshape(-1)],
-                    "cutoff": [part.cutoff],
-                    "started": [started],
-                    "ended": [time.time()],
-                }
+            return shard_stats(
+                shard,
+                table.num_rows,
+                started,
+                ids=part.ids.reshape(-1),
+                scores=part.scores.reshape(-1),
+                cutoff=part.cutoff,
             )
 
         return search_shard

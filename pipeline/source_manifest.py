@@ -76,7 +76,7 @@ def open_source(url: str, kind: Literal["auto"] | Kind = "auto") -> Source:
     found = _kinds(fs, root) if kind == "auto" else [kind]
     if len(found) > 1:
         raise InputError(f"{url} holds {' and '.join(found)}; say which with source.kind")
-    if not found or not any(_files(fs, root, found[0])):
+    if not found or not any(_list(fs, root, found[0])):
         raise InputError(f"{url} holds no images, Parquet or tar files; mend source.url")
     return Source(url, root, found[0])
 
@@ -86,8 +86,12 @@ def _kinds(fs: Any, root: str) -> list[Kind]:
     return [kind for kind, wanted in SUFFIXES.items() if suffixes & wanted]
 
 
-def _files(fs: Any, root: str, kind: Kind) -> list[tuple[str, int]]:
+def list_files(source: Source) -> list[tuple[str, int]]:
     """Return (path below root, bytes) of the source's files in the order of their paths."""
+    return _list(source.filesystem(), source.root, source.kind)
+
+
+def _list(fs: Any, root: str, kind: Kind) -> list[tuple[str, int]]:
     found = fs.find(root, detail=True)
     return sorted(
         (path[len(root) + 1 :], info["size"])
@@ -102,10 +106,11 @@ def plan_manifest(source: Source, shard_rows: int, known: pa.Table | None = None
 
     Returns the units in UNITS' schema: those of ``known`` unchanged, then new ones in shards
     numbered onwards, so that a grown source never moves an image to another shard. A tar is one
-    shard; Parquet is cut between row groups. Raises InputError for a file that is damaged, that
-    is gone or that has changed since ``known`` was written.
+    shard; Parquet is cut between row groups. The units of files that are gone stay, for shard
+    numbers hang on them. Raises InputError for a file that is damaged or has changed since
+    ``known`` was written.
     """
-    files = _files(source.filesystem(), source.root, source.kind)
+    files = list_files(source)
     known = UNITS.empty_table() if known is None else known
     sizes = dict(zip(known["path"].to_pylist(), known["bytes"].to_pylist(), strict=True))
     _refuse_changes(sizes, dict(files), source.url)
@@ -120,13 +125,11 @@ def plan_manifest(source: Source, shard_rows: int, known: pa.Table | None = None
 
 
 def _refuse_changes(known: dict[str, int], there: dict[str, int], url: str) -> None:
-    gone = sorted(known.keys() - there.keys())
     changed = sorted(path for path in known.keys() & there.keys() if known[path] != there[path])
-    if gone or changed:
+    if changed:
         raise InputError(
-            f"{len(gone)} file(s) of {url} are gone and {len(changed)} have changed since this "
-            f"output was begun (first: {(gone + changed)[0]}); "
-            "put them back, or choose another output folder"
+            f"{len(changed)} file(s) of {url} have changed since this output was begun "
+            f"(first: {changed[0]}); put them back, rename them, or choose another output folder"
         )
 
 
@@ -163,13 +166,16 @@ def refuse_repeated_ids(source: Source, manifest: pa.Table) -> None:
     if source.kind != "parquet":
         return
     fs, ids = source.filesystem(), []
+    there = {path for path, _ in list_files(source)}
     for path in dict.fromkeys(manifest["path"].to_pylist()):
+        if path not in there:
+            continue
         with fs.open(source.path(path)) as file:
             parquet = pq.ParquetFile(file)
             if "id" not in parquet.schema_arrow.names:
                 return
             ids.append(parquet.read(["id"])["id"].to_numpy())
-    values, counts = np.unique(np.concatenate(ids), return_counts=True)
+    values, counts = np.unique(np.concatenate([np.empty(0, np.int64), *ids]), return_counts=True)
     if (counts > 1).any():
         raise InputError(
             f"{source.url} holds {int((counts > 1).sum())} ids more than once "

@@ -7,12 +7,14 @@ and only then the entry is. What a crash leaves behind has no entry, so the next
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
@@ -20,6 +22,8 @@ from filelock import FileLock, Timeout
 from pipeline.errors import StoreError
 
 FORMAT_VERSION = 1
+TOMBSTONES = "tombstones.parquet"
+_REMAKE_ATTACHED = "delete it and its .json, then run the command that makes the store again"
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Raises StoreError where the disk is full or the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -72,6 +76,7 @@ class Store:
         self.root = root
         self.kind = kind
         self.identity = dict(identity)
+        self._tombstones: np.ndarray[Any, Any] | None = None
 
     @classmethod
     def create(cls, root: Path, kind: str, identity: Mapping[str, Any]) -> "Store":
@@ -145,6 +150,50 @@ class Store:
         write_atomically(self.entry_path(shard), _json_bytes(asdict(entry)))
         return entry
 
+    def attach(self, name: str, data: bytes) -> None:
+        """Keep ``data`` beside the shards under ``name``, with its checksum; replaces what is."""
+        write_atomically(self.root / "attached" / name, data)
+        record = {"bytes": len(data), "checksum": checksum(data)}
+        write_atomically(self.root / "attached" / f"{name}.json", _json_bytes(record))
+
+    def attached(self, name: str) -> bytes | None:
+        """Return what is kept under ``name``, None where nothing is. Raises StoreError if damaged.
+
+        A file without its record is what a crash left behind, and counts as nothing.
+        """
+        path = self.root / "attached" / name
+        record = path.with_name(f"{name}.json")
+        if not record.exists():
+            return None
+        try:
+            data = path.read_bytes()
+            if checksum(data) == json.loads(record.read_bytes())["checksum"]:
+                return data
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(f"{path} cannot be read ({error}); {_REMAKE_ATTACHED}") from error
+        raise StoreError(f"{path} does not have its recorded checksum; {_REMAKE_ATTACHED}")
+
+    def tombstones(self) -> np.ndarray[Any, Any]:
+        """Return the ids int64 (n,) whose images have left the source, in ascending order."""
+        if self._tombstones is None:
+            data = self.attached(TOMBSTONES)
+            table = pq.read_table(pa.BufferReader(data)) if data else None
+            self._tombstones = (
+                np.empty(0, np.int64) if table is None else np.sort(table["id"].to_numpy())
+            )
+        return self._tombstones
+
+    def bury(self, ids: list[int]) -> None:
+        """Make ``ids`` the tombstones: readers of the store no longer see their rows."""
+        if ids != self.tombstones().tolist():
+            table = pa.table({"id": pa.array(sorted(ids), pa.int64())})
+            self.attach(TOMBSTONES, parquet_bytes(table))
+            self._tombstones = None
+
+    def images(self) -> int:
+        """Return the number of rows that readers see. Raises StoreError where it is unfinished."""
+        return sum(entry.rows for entry in self.manifest()) - len(self.tombstones())
+
     def entries(self) -> list[ShardEntry]:
         """Return the entries of the finished shards whose files have their size, by number."""
         found = []
@@ -192,7 +241,20 @@ class Store:
             ) from error
 
     def read(self, shard: int, columns: list[str] | None = None) -> pa.Table:
-        """Read one shard. Raises StoreError where the file is missing or damaged."""
+        """Read one shard without its tombstoned rows.
+
+        Raises StoreError where the file is missing or damaged.
+        """
+        buried = self.tombstones()
+        if not len(buried):
+            return self.read_whole(shard, columns)
+        wanted = columns if columns is None or "id" in columns else [*columns, "id"]
+        table = self.read_whole(shard, wanted)
+        there = pa.array(~np.isin(table["id"].to_numpy(), buried))
+        return table.filter(there).select(columns or table.column_names)
+
+    def read_whole(self, shard: int, columns: list[str] | None = None) -> pa.Table:
+        """Read one shard with its tombstoned rows. Raises StoreError as ``read`` does."""
         path = self.shard_path(shard)
         try:
             return pq.read_table(path, columns=columns, partitioning=None)
@@ -208,7 +270,12 @@ class Store:
         return pa.concat_tables([pq.read_table(p) for p in paths]) if paths else None
 
     def problems(self) -> Iterator[str]:
-        """Yield a line for each shard whose bytes are not those its manifest entry records."""
+        """Yield a line for each file whose bytes are not those recorded for it."""
+        for record in sorted((self.root / "attached").glob("*.json")):
+            try:
+                self.attached(record.stem)
+            except StoreError as error:
+                yield str(error)
         for entry in self.manifest():
             wanted = [(self.shard_path(entry.shard), entry.checksum)]
             if entry.quarantined:
@@ -234,11 +301,15 @@ class Store:
                 f"another job is writing {self.root}; wait for it, or choose another output folder"
             ) from error
         try:
-            for leftover in self.root.rglob(".*.tmp-*"):
-                leftover.unlink(missing_ok=True)
+            self._clear_leftovers()
             yield
+            self._clear_leftovers()  # those of workers that were killed meanwhile
         finally:
             lock.release()
+
+    def _clear_leftovers(self) -> None:
+        for leftover in self.root.rglob(".*.tmp-*"):
+            leftover.unlink(missing_ok=True)
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -10,9 +10,12 @@ from pipeline.encoder import (
     EncoderSettings,
     build_encoder,
     choose_backend,
+    has_cuda,
     openvino_capabilities,
 )
 from pipeline.errors import ConfigError, InputError
+from pipeline.quantised_encoder import stored_encoder
+from pipeline.store import Store
 
 SIZE = 96
 
@@ -114,3 +117,29 @@ def test_what_cannot_run_here_is_refused():
     with pytest.raises(ConfigError, match="usable: f32"):
         choose_backend("torch", "bf16")
     assert choose_backend("openvino", "f32") == ("openvino", "f32")
+
+
+def test_int8_is_made_once_and_kept_in_the_store(reference, squares, tmp_path):
+    pytest.importorskip("nncf")
+    weights = find_weights("efficientnet_lite0", None)
+    settings = EncoderSettings("efficientnet_lite0", weights, "openvino", "int8", SIZE, 8)
+    store = Store.create(tmp_path / "store", "embeddings", {})
+    first = stored_encoder(store, settings).start()(squares)
+    assert 0.9 < (first * reference).sum(axis=1).mean() < 0.9999
+    again = stored_encoder(Store.open(store.root), settings)
+    assert again.network == store.attached("network.xml")
+    assert np.array_equal(again.start()(squares), first)
+
+
+def test_auto_never_takes_int8_and_cuda_is_the_clusters_to_know():
+    assert choose_backend("auto", "auto")[1] != "int8"
+    assert choose_backend("cuda", "auto") == ("cuda", "bf16")
+
+
+def test_a_worker_without_a_gpu_says_so():
+    if has_cuda():
+        pytest.skip("this machine has a GPU")
+    weights = find_weights("efficientnet_lite0", None)
+    settings = EncoderSettings("efficientnet_lite0", weights, "cuda", "bf16", SIZE, 8)
+    with pytest.raises(ConfigError, match="a worker sees no GPU"):
+        build_encoder(settings).start()

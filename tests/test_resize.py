@@ -10,10 +10,11 @@ def test_it_agrees_with_a_slow_antialiasing_resizer(photos, size):
     ours = resize_square(photos[0], size)
     slow = Image.fromarray(photos[0]).resize((size, size), Image.Resampling.BILINEAR)
     assert ours.shape == (size, size, 3)
-    assert np.abs(ours.astype(int) - np.asarray(slow).astype(int)).mean() < 4
+    assert np.abs(ours.astype(int) - np.asarray(slow).astype(int)).max() <= 1
 
 
 def test_fine_texture_becomes_grey_not_a_pattern():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
-    assert np.ptp(resize_square(stripes, 64)) <= 2
+    inner = resize_square(stripes, 64)[:, 1:-1]  # the border sees one stripe more
+    assert np.ptp(inner) <= 2

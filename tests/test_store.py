@@ -107,3 +107,26 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
 def test_an_unfinished_store_says_so(store):
     with pytest.raises(StoreError, match="is not finished"):
         store.manifest()
+
+
+def test_what_is_attached_comes_back_and_damage_is_told(store):
+    assert store.attached("notes") is None
+    store.attach("notes", b"one")
+    store.attach("notes", b"two")
+    assert store.attached("notes") == b"two"
+    (store.root / "attached" / "notes").write_bytes(b"twO")
+    with pytest.raises(StoreError, match="checksum"):
+        store.attached("notes")
+
+
+def test_tombstoned_rows_are_not_seen_and_can_come_back(store):
+    store.write_shard(0, pa.table({"id": [1, 2, 3], "x": [10, 20, 30]}))
+    store.finish(1)
+    store.bury([2])
+    again = Store.open(store.root)
+    assert again.read(0).to_pydict() == {"id": [1, 3], "x": [10, 30]}
+    assert again.read(0, ["x"]).to_pydict() == {"x": [10, 30]}
+    assert again.read_whole(0).num_rows == 3
+    assert again.images() == 2
+    again.bury([])
+    assert again.read(0)["id"].to_pylist() == [1, 2, 3]

@@ -1,0 +1,48 @@
+"""`sluice usage`: what stores took: time by stage, disk and memory, over all their sittings."""
+
+from pathlib import Path
+
+import click
+
+from jobs.console import print_table
+from jobs.run_record import RunRecord, read_runs
+from pipeline.store import Store
+
+MIB = 2**20
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+def command(folders: tuple[Path, ...]) -> None:
+    """Print what FOLDERS (outputs of jobs) took. A sitting that was killed left no record."""
+    print_usage(folders)
+
+
+def print_usage(folders: tuple[Path, ...]) -> None:
+    """Print three tables: disk, time and peak memory."""
+    print_table("disk", ("folder", "images", "shards", "MiB"), [_disk(path) for path in folders])
+    runs = [(path, run) for path in folders for run in read_runs(path)]
+    times = [
+        (run.job, _sitting(folders, path, run), run.images, stage, seconds)
+        for path, run in runs
+        for stage, seconds in run.seconds.items()
+    ]
+    print_table("time", ("job", "sitting", "images", "stage", "seconds"), times)
+    memory = [
+        (run.job, _sitting(folders, path, run), process, peak / MIB)
+        for path, run in runs
+        for process, peak in run.peak_rss.items()
+    ]
+    print_table("peak resident memory of one process", ("job", "sitting", "which", "MiB"), memory)
+
+
+def _disk(root: Path) -> tuple[str, int, int, float]:
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / MIB
+    if not (root / "store.json").exists():
+        return str(root), 0, 0, size
+    entries = Store.open(root).entries()
+    return str(root), sum(entry.rows for entry in entries), len(entries), size
+
+
+def _sitting(folders: tuple[Path, ...], path: Path, run: RunRecord) -> int:
+    return read_runs(path).index(run) + 1
