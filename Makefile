@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million bench-corpus bench-decode bench-precision clean
+.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -29,6 +29,13 @@ bench-corpus: .venv/ready  ## time making corpus images against encoding them al
 	sluice bench-corpus
 
 PHOTOS ?= work/demo/corpus
+
+bench-embed: .venv/ready  ## time embedding against the limit and others, over PHOTOS=folder
+	$(BIN)/pip install --quiet imagededup==0.3.3.post2 || true
+	sluice bench-embed --set source.url=$(PHOTOS) --set source.shard_rows=250
+
+chaos: .venv/ready  ## kill drivers, workers and nodes at random, CHAOS_ROUNDS times
+	pytest -m chaos tests/test_killed_node.py
 
 bench-decode: .venv/ready  ## time decoding and resizing, over PHOTOS=folder
 	sluice bench-decode --set source.url=$(PHOTOS)
