@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError
 
@@ -74,6 +74,66 @@ class SearchConfig(Section):
     k: Annotated[int, Field(ge=1, le=10_000)] = 10
 
 
+class SignConfig(Section):
+    """`sluice sign`: a cheap signature of every image, and the header facts filters ask about."""
+
+    output: Path = Path("work/signatures")
+
+
+Comparison = tuple[
+    str, Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"], str | int | float | list[Any]
+]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Stage(Section):
+    """One stage of a cascade, cheaper than those after it."""
+
+    stage: Literal["metadata", "signature", "rough", "pca", "cnn"]
+    where: tuple[Comparison, ...] = Field(
+        (), description="metadata: [column, operator, value], all of which must hold"
+    )
+    keep: Share | None = Field(
+        None, description="share of the collection to keep; none: the planner chooses"
+    )
+
+
+DEFAULT_STAGES = (Stage(stage="signature"), Stage(stage="rough"), Stage(stage="cnn"))
+
+
+class CascadeConfig(Section):
+    """`sluice calibrate` and `sluice cascade`: search without running the CNN on everything."""
+
+    stages: tuple[Stage, ...] = DEFAULT_STAGES
+    neighbours: Literal["semantic", "copies"] = Field(
+        "semantic", description="whose recall is promised: semantic neighbours' or copies'"
+    )
+    recall: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.9, description="share of brute force's neighbours that must be found"
+    )
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seconds: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="a time budget a batch of queries; replaces the recall asked for"
+    )
+    fit_images: Count = Field(2000, description="embedded to fit the filters")
+    calibration_images: Count = Field(2000, description="embedded to prove the recall")
+    features: Path = Field(Path("work/features"), description="CNN features made on demand")
+    output: Path = Path("work/cascade")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "CascadeConfig":
+        order = ("metadata", "signature", "rough", "pca", "cnn")
+        places = [order.index(stage.stage) for stage in self.stages]
+        if places != sorted(set(places)) or not places or places[-1] != len(order) - 1:
+            raise ValueError(f"stages must each come once, in the order {', '.join(order)}")
+        for stage in self.stages:
+            if stage.where and stage.stage != "metadata":
+                raise ValueError(f"only the metadata stage takes where, not {stage.stage}")
+            if stage.keep and stage.stage in ("metadata", "cnn"):
+                raise ValueError(f"the {stage.stage} stage takes no keep")
+        return self
+
+
 class ReportConfig(Section):
     """`sluice report`: one self-contained page."""
 
@@ -94,7 +154,9 @@ class Config(Section):
     corpus: CorpusConfig = CorpusConfig()
     source: SourceConfig = SourceConfig()
     embed: EmbedConfig = EmbedConfig()
+    sign: SignConfig = SignConfig()
     search: SearchConfig = SearchConfig()
+    cascade: CascadeConfig = CascadeConfig()
     report: ReportConfig = ReportConfig()
     ray: RayConfig = RayConfig()
 

@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -12,14 +12,20 @@ from torch import nn
 
 from pipeline.errors import InputError
 
-ModelName = Literal["efficientnet_lite0", "resnet50"]
+ModelName = Literal["efficientnet_lite0", "resnet50", "lite0_rough"]
 
 # Lite0 is trained on (x - 127) / 128, ResNet-50 on ImageNet's mean and deviation.
 NORMALISATION: dict[ModelName, tuple[list[float], list[float]]] = {
     "efficientnet_lite0": ([127.0] * 3, [128.0] * 3),
     "resnet50": ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+    "lite0_rough": ([127.0] * 3, [128.0] * 3),
 }
-DIMENSIONS: dict[ModelName, int] = {"efficientnet_lite0": 1280, "resnet50": 2048}
+DIMENSIONS: dict[ModelName, int] = {
+    "efficientnet_lite0": 1280,
+    "resnet50": 2048,
+    "lite0_rough": 448,
+}
+ROUGH_BLOCKS = 11  # of Lite0's 16: the last that see the image at 1/16
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -45,6 +51,20 @@ class _Lite0(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.network.extract_features(images)  # type: ignore[operator]
         return features.mean(dim=(2, 3))
+
+
+class _Lite0Rough(_Lite0):
+    """Lite0 cut after its block 10, averaged over 2 x 2 cells: 448-d, for inputs of 32 px or more.
+
+    Half-way features of a small input tell roughly what the whole network would say of the photo.
+    """
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        net: Any = self.network
+        features = net._swish(net._bn0(net._conv_stem(images)))
+        for block in net._blocks[:ROUGH_BLOCKS]:
+            features = block(features)
+        return nn.functional.adaptive_avg_pool2d(features, 2).flatten(1)
 
 
 def find_weights(model: ModelName, path: Path | None, sha256: str | None = None) -> Weights:
@@ -75,8 +95,8 @@ def load_cnn(model: ModelName, weights: Weights, input_size: int) -> nn.Module:
     Nothing in the file is executed: weights_only for .pth, safetensors otherwise. Raises
     InputError where the file does not hold ``model``'s weights.
     """
-    if model == "efficientnet_lite0":
-        lite0 = _Lite0(input_size)
+    if model != "resnet50":
+        lite0 = (_Lite0 if model == "efficientnet_lite0" else _Lite0Rough)(input_size)
         module: nn.Module = lite0
         whole: nn.Module = lite0.network
     else:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.cnn import NORMALISATION, ModelName, Weights
+from pipeline.cnn import DIMENSIONS, NORMALISATION, ModelName, Weights
 from pipeline.errors import ConfigError
 
 Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
@@ -41,6 +41,10 @@ class Encoder:
     settings: EncoderSettings
     network: bytes = b""
     constants: bytes = b""
+
+    @property
+    def dimensions(self) -> int:
+        return DIMENSIONS[self.settings.model]
 
     def start(self) -> Encode:
         """Return uint8 (n,s,s,3) -> f32 (n,d), each row of unit length.

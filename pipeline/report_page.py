@@ -75,12 +75,13 @@ def render_report(data: ReportData) -> str:
     charts += [recall_chart(data.recall)] if data.recall else []
     return templates.get_template("report.html.j2").render(
         data=data,
-        charts=[Markup(_html(chart, number)) for number, chart in enumerate(charts)],
+        charts=[Markup(chart_html(chart, number)) for number, chart in enumerate(charts)],
         plotly=Markup(get_plotlyjs()),
     )
 
 
-def _html(chart: go.Figure, number: int) -> str:
+def chart_html(chart: go.Figure, number: int) -> str:
+    """Return ``chart`` as a piece of a page that holds plotly.js; its id is chart-``number``."""
     options = {"displaylogo": False, "responsive": True}
     return str(
         to_html(
@@ -95,7 +96,7 @@ def stage_chart(stages: Sequence[StageTime]) -> go.Figure:
     seconds = [stage.seconds for stage in stages]
     texts = [f"{value:,.2f} s" for value in seconds]
     bars = go.Bar(x=seconds, y=names, orientation="h", text=texts, marker_color=BAR)
-    figure = go.Figure(bars, _layout("Time by stage", 120 + 34 * len(stages)))
+    figure = go.Figure(bars, chart_layout("Time by stage", 120 + 34 * len(stages)))
     figure.update_xaxes(title="wall time, seconds")
     return figure.update_yaxes(autorange="reversed", automargin=True)
 
@@ -122,12 +123,13 @@ def recall_chart(recall: Sequence[CopyRecall]) -> go.Figure:
         insidetextanchor="start",
         marker_color=BAR,
     )
-    figure = go.Figure(bars, _layout(f"Recall@{recall[0].k} of known copies", 380))
+    figure = go.Figure(bars, chart_layout(f"Recall@{recall[0].k} of known copies", 380))
     figure.update_xaxes(title="how the copy was made", automargin=True)
     return figure.update_yaxes(title="found / known, with 95 % interval", range=[0, 1.05])
 
 
-def _layout(title: str, height: int) -> dict[str, Any]:
+def chart_layout(title: str, height: int) -> dict[str, Any]:
+    """Return the look of all charts: it reads on light and on dark; height in pixels."""
     axis = {"gridcolor": "rgba(122,133,153,.3)", "zerolinecolor": INK}
     return {
         "title": title,

@@ -1,0 +1,172 @@
+"""`sluice calibrate`: fit the cheap filters on a sample, and gather the evidence for recall."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.session import gpu_share, ray_session
+from cluster.shard_map import map_shards
+from jobs.config import Config
+from jobs.console import console, print_table, track
+from jobs.embed import encoder_settings
+from jobs.options import with_config
+from jobs.run_record import RunRecord
+from pipeline.calibration import (
+    Calibration,
+    draw_samples,
+    fit_calibration,
+    keep_calibration,
+    read_calibration,
+)
+from pipeline.calibration_sampler import SamplePlan, ipc_table
+from pipeline.cascade_plan import StageCosts
+from pipeline.feature_cache import rows_of
+from pipeline.on_demand import OnDemandPlan
+from pipeline.quantised_encoder import stored_encoder
+from pipeline.rough_cnn import rough_settings
+from pipeline.shard_embedder import embedding_identity
+from pipeline.source_manifest import open_source
+from pipeline.stage_costs import measure_costs
+from pipeline.store import Store, checksum
+
+RECORD = "calibration.json"
+SEED = 0
+
+
+@click.command()
+@with_config
+def command(config: Config) -> None:
+    """Embed two samples of the signed images; fit the filters and keep the evidence."""
+    calibrate(config)
+
+
+def calibrate(config: Config) -> None:
+    """Run the job; does nothing where the same calibration of the same images is there."""
+    store = Store.open(config.sign.output.resolve(), "signatures")
+    by_shard = ids_by_shard(store)
+    ids = np.concatenate(list(by_shard.values()))
+    wanted = _wanted(config, ids)
+    if (_record(store) or {}).get("of") == wanted:
+        console.print(f"{store.root} is calibrated already, on the same images and settings")
+        return
+    record = RunRecord("calibrate", 0, config.ray.workers)
+    fit_ids, sample_ids = draw_samples(
+        ids, config.cascade.fit_images, config.cascade.calibration_images, SEED
+    )
+    plan = on_demand_plan(config, store)
+    features_store = Store.open(plan.cache, "features")
+    with features_store.lock():
+        calibration = _calibration(config, store, plan, fit_ids, sample_ids, by_shard, record)
+        with record.stage("measure the stages' costs"):
+            costs = measure_costs(plan, store, calibration)
+    with record.stage("write"):
+        keep_calibration(store, calibration)
+        made = {"of": wanted, "milliseconds": dict(costs.milliseconds)}
+        store.attach(RECORD, json.dumps(made, indent=1).encode())
+    record.save(plan.cache, further=True)
+    _print_summary(store, calibration, costs, len(fit_ids))
+
+
+def _wanted(config: Config, ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+    return {
+        "images": checksum(np.sort(ids).tobytes()),
+        "fit_images": config.cascade.fit_images,
+        "calibration_images": config.cascade.calibration_images,
+        "cnn": embedding_identity(encoder_settings(config.embed)),
+    }
+
+
+def _record(store: Store) -> dict[str, Any] | None:
+    data = store.attached(RECORD)
+    found: dict[str, Any] | None = json.loads(data) if data else None
+    return found
+
+
+def calibrated_costs(store: Store) -> StageCosts:
+    """Return the costs the calibration measured; read_calibration has found it there."""
+    return StageCosts((_record(store) or {})["milliseconds"])
+
+
+def ids_by_shard(store: Store) -> dict[int, np.ndarray[Any, Any]]:
+    """Return the ids int64 of each shard that readers see."""
+    return {e.shard: store.read(e.shard, ["id"])["id"].to_numpy() for e in store.manifest()}
+
+
+def on_demand_plan(config: Config, signatures: Store) -> OnDemandPlan:
+    """Return what workers need to make features; opens the cache, refusing another model's."""
+    source = open_source(config.source.url, config.source.kind)
+    manifest = pq.read_table(signatures.root / "source.parquet")
+    settings = encoder_settings(config.embed)
+    made = {"cnn": settings, "rough": rough_settings(settings)}
+    identity = {name: embedding_identity(s) for name, s in made.items()}
+    cache = Store.create(config.cascade.features.resolve(), "features", identity)
+    encoders = {name: stored_encoder(cache, s) for name, s in made.items()}
+    return OnDemandPlan(source, manifest, cache.root, encoders)
+
+
+def sample_features(
+    config: Config,
+    store: Store,
+    plan: OnDemandPlan,
+    ids: np.ndarray[Any, Any],
+    copied: np.ndarray[Any, Any],
+    by_shard: dict[int, np.ndarray[Any, Any]],
+    record: RunRecord,
+) -> tuple[pa.Table, pa.Table]:
+    """Return all features of ``ids``, and of a copy of each of ``copied``, made where missing."""
+    shards = [shard for shard, there in by_shard.items() if np.isin(there, ids).any()]
+    sampled = SamplePlan(plan, store.root, np.sort(ids), np.sort(copied))
+    with record.pool() as stats, ray_session(config.ray.workers, config.ray.address):
+        on_gpu = plan.encoders["cnn"].settings.backend == "cuda"
+        gpus = gpu_share(config.ray.workers) if on_gpu else 0.0
+        results = map_shards(sampled.start, shards, config.ray.workers, gpus_per_worker=gpus)
+        stats.extend(track(results, "features of a sample", len(ids), "img"))
+    features, copies = (
+        pa.concat_tables([ipc_table(table[name][0].as_py()) for table in stats])
+        for name in ("features", "copies")
+    )
+    return features.sort_by("id"), copies.sort_by("origin")
+
+
+def _calibration(
+    config: Config,
+    store: Store,
+    plan: OnDemandPlan,
+    fit_ids: np.ndarray[Any, Any],
+    sample_ids: np.ndarray[Any, Any],
+    by_shard: dict[int, np.ndarray[Any, Any]],
+    record: RunRecord,
+) -> Calibration:
+    ids = np.concatenate([fit_ids, sample_ids])
+    record.images = len(ids)
+    features, copies = sample_features(config, store, plan, ids, sample_ids, by_shard, record)
+    fit, sample = (_rows(features, "id", chosen) for chosen in (fit_ids, sample_ids))
+    copies = _rows(copies, "origin", sample_ids)
+    with record.stage("fit the filters"):
+        return fit_calibration(fit, sample, copies)
+
+
+def _rows(table: pa.Table, column: str, ids: np.ndarray[Any, Any]) -> pa.Table:
+    """Return the rows of ``ids`` in their drawn order, which shards and workers cannot change."""
+    known = table[column].to_numpy()
+    return table.take(pa.array(rows_of(ids, known, np.arange(len(known)))))
+
+
+def _print_summary(store: Store, calibration: Calibration, costs: StageCosts, fit: int) -> None:
+    rows: list[tuple[str, Any]] = [
+        ("images embedded to fit the filters", fit),
+        ("images embedded to prove recall", calibration.sample.num_rows),
+        ("changed copies made of them", calibration.copies.num_rows),
+    ]
+    rows += [(f"{name}, ms an image", cost) for name, cost in costs.milliseconds.items()]
+    print_table(f"calibration: {Path(store.root)}", ("what", "value"), rows)
+
+
+def stored_calibration(store: Store) -> tuple[Calibration, StageCosts]:
+    """Return the calibration and its costs. Raises StoreError where there is none."""
+    return read_calibration(store), calibrated_costs(store)

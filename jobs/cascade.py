@@ -1,0 +1,306 @@
+"""`sluice cascade`: the most similar images of each query, with the CNN run on few."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.session import gpu_share, ray_session
+from cluster.shard_map import map_shards
+from jobs.calibrate import ids_by_shard, on_demand_plan, sample_features, stored_calibration
+from jobs.config import Config
+from jobs.console import console, print_table, track
+from jobs.options import with_config
+from jobs.run_record import RunRecord
+from jobs.search import known_copies, recall_table, result_table, without_self
+from pipeline.calibration import Calibration
+from pipeline.cascade_page import render_cascade
+from pipeline.cascade_plan import (
+    CascadePlan,
+    Evidence,
+    StageCosts,
+    plan_cascade,
+    plan_within,
+    search_everything,
+    thresholds,
+)
+from pipeline.cascade_searcher import CascadeSearchPlan, matching
+from pipeline.certified_merge import Merged, search_certified
+from pipeline.errors import ConfigError, InputError, StoreError
+from pipeline.exact_topk import ShardTopK
+from pipeline.funnel import Funnel
+from pipeline.on_demand import OnDemandPlan
+from pipeline.query_images import NO_ID, Queries, sample_ids, split_queries
+from pipeline.shard_embedder import embedding_column, embedding_matrix
+from pipeline.shard_searcher import read_part
+from pipeline.shard_signer import sign_images
+from pipeline.store import Store, parquet_bytes, write_atomically
+
+LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else everything is searched
+SHOWN = 5
+
+
+@click.command()
+@click.argument("queries", nargs=-1)
+@with_config
+def command(config: Config, queries: tuple[str, ...]) -> None:
+    """Find the images most similar to QUERIES: image files, folders, or id:NUMBER."""
+    if queries:
+        wanted = config.search.model_copy(update={"queries": queries})
+        config = config.model_copy(update={"search": wanted})
+    cascade(config)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The queries of one run: what is asked for, and all their features."""
+
+    queries: Queries
+    features: pa.Table  # embedding, signature, rough
+
+
+@dataclass(frozen=True)
+class CascadeRun:
+    """What a run found and what it took."""
+
+    batch: Batch
+    plan: CascadePlan
+    ids: np.ndarray[Any, Any]  # int64 (q, k)
+    scores: np.ndarray[Any, Any]  # float64 (q, k)
+    funnel: Funnel
+
+
+def cascade(config: Config) -> CascadeRun:
+    """Run the job: plan, search every shard through the stages, merge, write results and page."""
+    if not config.search.queries and not config.search.sample_queries:
+        raise ConfigError(
+            "no queries: name image files, folders or id:NUMBER on the command line or in "
+            "search.queries, or set search.sample_queries"
+        )
+    store = Store.open(config.sign.output.resolve(), "signatures")
+    calibration, costs = stored_calibration(store)
+    record = RunRecord("cascade", store.images(), config.ray.workers)
+    on_demand = on_demand_plan(config, store)
+    with (
+        Store.open(on_demand.cache, "features").lock(),
+        ray_session(config.ray.workers, config.ray.address),
+    ):
+        batch = gather_batch(config, store, on_demand, record)
+        with record.stage("plan"):
+            calibration, plan, codes = choose_plan(config, store, calibration, costs, batch)
+        merged, funnel = search_stages(
+            config, store, on_demand, calibration, plan, codes, batch, record
+        )
+    ids, scores = without_self(batch.queries.ids, merged, config.search.k)
+    run = CascadeRun(batch, plan, ids, scores, funnel)
+    output = config.cascade.output.resolve()
+    with record.stage("write"):
+        _write(config, store, run, output)
+    record.save(output)
+    _print(config, store, run, costs, output)
+    return run
+
+
+def gather_batch(config: Config, store: Store, plan: OnDemandPlan, record: RunRecord) -> Batch:
+    """Return the queries with all their features: image files first, then ids of the store."""
+    ids, paths = split_queries(config.search.queries)
+    ids = list(dict.fromkeys(ids + sample_ids(store, config.search.sample_queries)))
+    parts = [_file_features(paths, plan)] if paths else []
+    if ids:
+        by_shard = ids_by_shard(store)
+        there = np.concatenate(list(by_shard.values()))
+        missing = np.setdiff1d(ids, there)
+        if len(missing):
+            raise InputError(f"{store.root} holds no image with id {missing[0]}; see its id column")
+        wanted = np.array(ids, np.int64)
+        none = np.empty(0, np.int64)
+        found, _ = sample_features(config, store, plan, wanted, none, by_shard, record)
+        order = np.searchsorted(found["id"].to_numpy(), wanted)
+        parts.append(found.take(pa.array(order)))
+    if not parts:
+        raise InputError("the query folders hold no images; name others")
+    names = ["id", "key", "embedding", "signature", "rough"]
+    table = pa.concat_tables([part.select(names) for part in parts])
+    vectors = embedding_matrix(table["embedding"])
+    return Batch(Queries(table["key"].to_pylist(), table["id"].to_numpy(), vectors), table)
+
+
+def _file_features(paths: list[Path], plan: OnDemandPlan) -> pa.Table:
+    images = pa.table(
+        {
+            "id": pa.array([NO_ID] * len(paths), pa.int64()),
+            "key": [str(path) for path in paths],
+            "bytes": pa.array([path.read_bytes() for path in paths], pa.binary()),
+        }
+    )
+    signed, refused = sign_images(images)
+    if refused.num_rows:
+        lines = [f"{r['key']} ({r['reason']}: {r['detail']})" for r in refused.to_pylist()]
+        raise InputError(f"unusable query image: {'; '.join(lines)}")
+    features = plan.start()
+    for name, column in (("rough", "rough"), ("cnn", "embedding")):
+        signed = signed.append_column(column, embedding_column(features.make(name, images)))
+    return signed
+
+
+def choose_plan(
+    config: Config, store: Store, calibration: Calibration, costs: StageCosts, batch: Batch
+) -> tuple[Calibration, CascadePlan, dict[str, np.ndarray[Any, Any]]]:
+    """Return the calibration within the metadata stage, the plan, and the queries' codes."""
+    wanted = config.cascade
+    stages: dict[str, float | None] = {
+        s.stage: s.keep for s in wanted.stages if s.stage not in ("metadata", "cnn")
+    }
+    if "pca" in stages:
+        full_embeddings(config, store)
+    # Of every m of the collection's images n are in the sample: so are the nearest k.
+    share = calibration.sample.num_rows / store.images()
+    nearest = max(1, int(config.search.k * share))
+    calibration = calibration.within(matching(calibration.sample, where(config)))
+    codes = {
+        name: calibration.query_codes(name, batch.features, wanted.neighbours) for name in stages
+    }
+    if calibration.sample.num_rows < LEAST_SAMPLE or not stages:
+        nothing = Evidence({}, {}, costs, calibration.sample.num_rows)
+        return calibration, search_everything(nothing), codes
+    evidence = calibration.evidence(tuple(stages), wanted.neighbours, nearest, codes, costs)
+    if wanted.seconds is None:
+        return calibration, plan_cascade(evidence, stages, wanted.recall, wanted.confidence), codes
+    allowed = 1000 * wanted.seconds * config.ray.workers / store.images()
+    return calibration, plan_within(evidence, stages, allowed, wanted.confidence), codes
+
+
+def where(config: Config) -> tuple[tuple[str, str, Any], ...]:
+    """Return the comparisons of the metadata stage, none where there is no such stage."""
+    return tuple(c for stage in config.cascade.stages for c in stage.where)
+
+
+def full_embeddings(config: Config, store: Store) -> Store:
+    """Return the finished store of all embeddings, for the pca stage.
+
+    Raises StoreError where it is not finished, or its shards are not those of the signatures.
+    """
+    found = Store.open(config.embed.output.resolve(), "embeddings")
+    found.manifest()
+    manifests = [pq.read_table(s.root / "source.parquet") for s in (found, store)]
+    if not manifests[0].equals(manifests[1]):
+        raise StoreError(
+            f"{found.root} and {store.root} do not hold the same shards of the same source; make "
+            "both with the same source and source.shard_rows, or leave out the pca stage"
+        )
+    return found
+
+
+def search_stages(
+    config: Config,
+    store: Store,
+    on_demand: OnDemandPlan,
+    calibration: Calibration,
+    plan: CascadePlan,
+    codes: dict[str, np.ndarray[Any, Any]],
+    batch: Batch,
+    record: RunRecord,
+) -> tuple[Merged, Funnel]:
+    """Return the certified top k + 1 of every query among its candidates, and the funnel."""
+    limits = {
+        stage: thresholds(codes[stage], calibration.codes(stage, calibration.sample), keep)
+        for stage, keep in zip(plan.stages, plan.keep, strict=True)
+    }
+    vectors = batch.queries.vectors
+    funnel = Funnel.empty(plan.stages, len(vectors))
+    shards = [entry.shard for entry in store.manifest()]
+    embeddings = None
+    if any(stage.stage == "pca" for stage in config.cascade.stages):
+        embeddings = full_embeddings(config, store).root
+    on_gpu = on_demand.encoders["cnn"].settings.backend == "cuda"
+    gpus = gpu_share(config.ray.workers) if on_gpu else 0.0
+    asked: set[int] = set()
+
+    def ask(rows: np.ndarray[Any, Any], depth: int) -> Iterator[ShardTopK]:
+        searched = CascadeSearchPlan(
+            store.root,
+            embeddings,
+            on_demand,
+            calibration,
+            where(config),
+            plan.stages,
+            {stage: codes[stage][rows] for stage in plan.stages},
+            {stage: limits[stage][rows] for stage in plan.stages},
+            vectors[rows],
+            depth,
+        )
+        first = not asked
+        asked.add(depth)
+        results = map_shards(searched.start, shards, config.ray.workers, gpus_per_worker=gpus)
+        with record.pool() as stats:
+            for table in track(results, f"cascade, {len(rows)} queries", record.images, "img"):
+                stats.append(table)
+                funnel.add(table, rows, first)
+                with record.stage("merge on the driver, meanwhile"):
+                    yield read_part(table)
+
+    return search_certified(ask, len(vectors), config.search.k + 1), funnel
+
+
+def _write(config: Config, store: Store, run: CascadeRun, output: Path) -> None:
+    queries = run.batch.queries
+    results = result_table(store, queries, run.ids, run.scores)
+    recall = known_copies(store, queries.ids, run.ids)
+    overall = run.funnel.overall(run.plan.recalls)
+    tables = {
+        "results": results,
+        "recall": recall_table(recall),
+        "funnel": overall,
+        "funnel_by_query": run.funnel.by_query(queries.keys),
+    }
+    for name, table in tables.items():
+        write_atomically(output / f"{name}.parquet", parquet_bytes(table))
+    page = render_cascade(store.images(), run.plan, promise(config, run.plan), run.funnel, queries)
+    write_atomically(output / "funnel.html", page.encode())
+
+
+def promise(config: Config, plan: CascadePlan) -> str:
+    """Return what may be said of the recall, in a sentence."""
+    wanted = config.cascade
+    who = "semantic neighbours" if wanted.neighbours == "semantic" else "copies"
+    if not plan.stages:
+        return f"no cascade reaches recall {wanted.recall} of {who}: every image was compared"
+    return (
+        f"recall of {who} against brute force: at least {plan.bound:.3f} with confidence "
+        f"{wanted.confidence} ({plan.recall:.3f} of {plan.tested} calibration neighbours)"
+    )
+
+
+def _print(config: Config, store: Store, run: CascadeRun, costs: StageCosts, output: Path) -> None:
+    overall = run.funnel.overall(run.plan.recalls)
+    print_table("funnel, all queries together", overall.column_names, _rows(overall))
+    keys = run.batch.queries.keys[:SHOWN]
+    few = run.funnel.by_query(run.batch.queries.keys).slice(0, len(keys) * len(run.funnel.kept))
+    print_table(f"funnel of the first {len(keys)} queries", few.column_names, _rows(few))
+    made = run.funnel.made
+    console.print(
+        f"new CNN features: {made['cnn']:,} whole, {made['rough']:,} rough; kept for later"
+    )
+    recall = known_copies(store, run.batch.queries.ids, run.ids)
+    if recall:
+        header = ("copies by", "found", "known", f"recall@{recall[0].k}", "95 % low", "high")
+        lines = [(r.transform, r.found, r.known, r.recall, *r.interval()) for r in recall]
+        print_table("known copies", header, lines)
+    console.print(promise(config, run.plan))
+    if run.plan.stages:
+        batches = costs.milliseconds["cnn"] / run.plan.milliseconds
+        console.print(
+            f"embedding everything once would cost as much as {batches:,.0f} such batches of "
+            f"{len(run.ids)} (calculated from the calibration, what is kept not counted)"
+        )
+    console.print(f"results: {output}/results.parquet, page: {output}/funnel.html")
+
+
+def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    columns = [["" if v is None else v for v in column.to_pylist()] for column in table.columns]
+    return list(zip(*columns, strict=True))

@@ -1,0 +1,62 @@
+"""Features of images made on demand and kept: what is there is never made twice.
+
+A shard's features lie in segments, one for each time that some were missing. A segment is written
+under a temporary name and renamed, so a crash leaves it whole or not there.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import StoreError
+from pipeline.shard_embedder import embedding_column, embedding_matrix
+from pipeline.store import parquet_bytes, write_atomically
+
+
+class FeatureCache:
+    """The features called ``name`` below ``root``: an id and f32 (d,) a row, shard by shard."""
+
+    def __init__(self, root: Path, name: str, dimensions: int) -> None:
+        self.folder = root / name
+        self.dimensions = dimensions
+
+    def read(self, shard: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return ids int64 (n,) and features f32 (n, d). Raises StoreError for a damaged file."""
+        tables = [_read(path) for path in self._segments(shard)]
+        if not tables:
+            return np.empty(0, np.int64), np.empty((0, self.dimensions), np.float32)
+        table = pa.concat_tables(tables)
+        return table["id"].to_numpy(), embedding_matrix(table["feature"])
+
+    def add(self, shard: int, ids: np.ndarray[Any, Any], features: np.ndarray[Any, Any]) -> None:
+        """Keep f32 (n, d) ``features`` of ``ids``; one process at a time may add to a shard."""
+        table = pa.table({"id": ids, "feature": embedding_column(features)})
+        number = len(self._segments(shard))
+        write_atomically(
+            self.folder / f"{shard:06d}" / f"{number:06d}.parquet", parquet_bytes(table)
+        )
+
+    def _segments(self, shard: int) -> list[Path]:
+        return sorted((self.folder / f"{shard:06d}").glob("[0-9]*.parquet"))
+
+
+def rows_of(
+    ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Return the rows of ``values`` (n, d), known by ``known`` (n,), in the order of ``ids``."""
+    order = np.argsort(known)
+    found: np.ndarray[Any, Any] = values[order[np.searchsorted(known, ids, sorter=order)]]
+    return found
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, partitioning=None, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}); delete it: what it held is "
+            "made again when it is needed"
+        ) from error

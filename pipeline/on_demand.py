@@ -1,0 +1,86 @@
+"""Features of a few images of a shard, from the cache or made here and now from the source."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.encoder import Encode, Encoder
+from pipeline.errors import InputError
+from pipeline.feature_cache import FeatureCache, rows_of
+from pipeline.shard_embedder import decode_squares
+from pipeline.source_manifest import Source
+from pipeline.source_reader import read_shard
+
+
+@dataclass(frozen=True)
+class OnDemandPlan:
+    """All a worker needs to make features of any image of a source.
+
+    ``encoders`` holds a ready-to-start encoder by feature name ("rough", "cnn").
+    """
+
+    source: Source
+    manifest: pa.Table
+    cache: Path
+    encoders: dict[str, Encoder]
+
+    def start(self) -> "OnDemandFeatures":
+        """Load the networks, one thread each."""
+        import torch
+
+        torch.set_num_threads(1)
+        return OnDemandFeatures(self, {name: e.start() for name, e in self.encoders.items()})
+
+
+class OnDemandFeatures:
+    """Gives features by shard and ids, and counts what was made and how long that took."""
+
+    def __init__(self, plan: OnDemandPlan, encode: dict[str, Encode]) -> None:
+        self.plan = plan
+        self.encode = encode
+        self.made = dict.fromkeys(encode, 0)
+        self.seconds = dict.fromkeys(encode, 0.0)
+
+    def get(self, name: str, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return f32 (n, d) features ``name`` of ``ids``, making and keeping those not there.
+
+        Raises InputError where one of the images is no longer in the source or does not decode.
+        """
+        dimensions = self.plan.encoders[name].dimensions
+        cache = FeatureCache(self.plan.cache, name, dimensions)
+        known, features = cache.read(shard)
+        missing = np.setdiff1d(ids, known)
+        if len(missing):
+            began = time.perf_counter()
+            made = self.make(name, self.images(shard, missing))
+            cache.add(shard, missing, made)
+            known, features = np.concatenate([known, missing]), np.concatenate([features, made])
+            self.made[name] += len(missing)
+            self.seconds[name] += time.perf_counter() - began
+        return rows_of(ids, known, features)
+
+    def make(self, name: str, images: pa.Table) -> np.ndarray[Any, Any]:
+        """Return features ``name`` f32 (n, d) of ``images`` (id, key, bytes), kept nowhere."""
+        settings = self.plan.encoders[name].settings
+        parts = [np.empty((0, self.plan.encoders[name].dimensions), np.float32)]
+        for start in range(0, images.num_rows, settings.batch_size):
+            batch = images.slice(start, settings.batch_size)
+            squares = decode_squares(batch, settings.input_size)
+            if squares.quarantine.num_rows:
+                row = squares.quarantine.slice(0, 1).to_pylist()[0]
+                raise InputError(
+                    f"{row['key']} was signed but cannot be read now ({row['reason']}: "
+                    f"{row['detail']}); put it back, or run sluice sign again"
+                )
+            parts.append(self.encode[name](squares.pixels))
+        return np.concatenate(parts)
+
+    def images(self, shard: int, ids: np.ndarray[Any, Any]) -> pa.Table:
+        """Return the shard's images of ``ids`` (ascending) as read_shard gives them."""
+        images = read_shard(self.plan.source, self.plan.manifest, shard)
+        wanted = images.filter(pa.compute.is_in(images["id"], value_set=pa.array(ids)))
+        return wanted.sort_by("id")
