@@ -24,6 +24,10 @@ JOBS = {
     "bench-embed": "time embedding against the hardware's limit and common ways",
     "bench-decode": "time ways to decode and resize a JPEG, side by side",
     "bench-precision": "time backends and precisions, and measure their drift",
+    "bench-filters": "recall against keep rate of every cheap filter",
+    "bench-promise": "how often a promised recall is broken, over many calibrations",
+    "bench-cascade": "time the cascade beside brute force, with its recall",
+    "bench-stages": "the guide's own arithmetic of stages, emulated",
     "bench-corpus": "time making images against encoding them alone",
     "bench-sign": "time the signature beside the scaled decode alone",
 }

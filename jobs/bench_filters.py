@@ -1,0 +1,39 @@
+"""`sluice bench-filters`: recall against keep rate of every cheap filter."""
+
+import click
+import pyarrow as pa
+
+from jobs.calibrate import stored_calibration
+from jobs.config import Config
+from jobs.console import console, print_table
+from jobs.options import with_config
+from pipeline.calibration import Neighbours
+from pipeline.filter_chart import filter_page
+from pipeline.filter_recall import SHARES, filter_recall
+from pipeline.store import Store, parquet_bytes, write_atomically
+
+BOTH: tuple[Neighbours, ...] = ("semantic", "copies")
+
+
+@click.command()
+@with_config
+def command(config: Config) -> None:
+    """Measure on the calibration sample of sign.output; write filters.parquet and a chart."""
+    store = Store.open(config.sign.output.resolve(), "signatures")
+    calibration, _ = stored_calibration(store)
+    share = calibration.sample.num_rows / store.images()
+    nearest = max(1, int(config.search.k * share))
+    found = {who: filter_recall(calibration, who, nearest) for who in BOTH}
+    for who, table in found.items():
+        names = list(dict.fromkeys(table["filter"].to_pylist()))
+        recalls = table["recall"].to_pylist()
+        rows = [(n, *recalls[i * len(SHARES) :][: len(SHARES)]) for i, n in enumerate(names)]
+        title = f"recall of {who} neighbours, by share kept of {calibration.sample.num_rows} images"
+        print_table(title, ("filter", *(f"{share:.1%}" for share in SHARES)), rows)
+    whole = pa.concat_tables(
+        [t.append_column("neighbours", pa.array([w] * t.num_rows)) for w, t in found.items()]
+    )
+    output = config.cascade.output.resolve()
+    write_atomically(output / "filters.parquet", parquet_bytes(whole))
+    write_atomically(output / "filters.html", filter_page(found).encode())
+    console.print(f"{output}/filters.parquet, {output}/filters.html")
