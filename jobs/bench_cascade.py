@@ -227,19 +227,18 @@ def _print(rows: list[Row], bench: _Bench, even: BreakEven) -> None:
     header = ("what", f"seconds, {images} images", "1M images, extrapolated")
     print_table(f"{bench.config.ray.workers} workers at work", header, once)
     lines = [
-        (r.neighbours, r.way, _median(r.seconds), _median(r.speed_up), r.recall)
-        + (f"{grow * np.median(r.seconds):,.0f}",)
-        for r in rows
+        (
+            row.neighbours,
+            row.way,
+            _median(row.seconds),
+            _median(row.speed_up),
+            row.recall,
+            f"{grow * np.median(row.seconds):,.0f}",
+        )
+        for row in rows
     ]
-    header = (
-        "neighbours",
-        "way",
-        "seconds a query",
-        "times faster",
-        "recall",
-        "1M, extrapolated, s",
-    )
-    print_table("one query against embedding and comparing all", header, lines)
+    ways = ("neighbours", "way", "s a query", "times faster", "recall", "1M, extrapolated, s")
+    print_table("one query against embedding and comparing all", ways, lines)
     for note in _notes(bench, even):
         console.print(note)
 

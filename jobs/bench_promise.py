@@ -13,7 +13,7 @@ from pipeline.binomial_bound import lower_bound
 from pipeline.calibration import Calibration, Neighbours
 from pipeline.cascade_plan import StageCosts
 from pipeline.errors import InputError
-from pipeline.promise_trial import QUERIES, PromiseTrials, Trial
+from pipeline.promise_trial import PromiseTrials, Trial
 from pipeline.store import Store
 
 
@@ -29,9 +29,9 @@ def command(config: Config, trials: int, sample: int) -> None:
     store = Store.open(config.sign.output.resolve(), "signatures")
     whole, costs = stored_calibration(store)
     images = whole.sample.num_rows
-    if images < sample + QUERIES:
+    if images < 2 * sample:
         raise InputError(
-            f"the calibration sample holds {images} images, fewer than {sample + QUERIES}; "
+            f"the calibration sample holds {images} images, fewer than {2 * sample}; "
             "calibrate with a larger cascade.calibration_images, or give a smaller --sample"
         )
     rows = []

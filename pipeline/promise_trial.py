@@ -17,7 +17,7 @@ from pipeline.cascade_plan import (
 )
 from pipeline.shard_embedder import embedding_matrix
 
-QUERIES = 400  # a trial measures the true recall with
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ class PromiseTrials:
         asking = whole.sample if neighbours == "semantic" else whole.copies
         self.codes = {s: whole.codes(s, whole.sample) for s in ("signature", "rough")}
         self.asked = {s: whole.query_codes(s, asking, neighbours) for s in self.codes}
+        self.wanted = self._brute_force()
 
     def run(
         self, sample: int, recall: float, confidence: float, seed: int, costs: StageCosts
     ) -> Trial:
         """Calibrate on ``sample`` images drawn by ``seed``, plan, and measure what is reached."""
         drawn = np.random.default_rng(seed).permutation(len(self.vectors))
-        mine, rest = drawn[:sample], drawn[sample : sample + QUERIES]
+        mine, rest = drawn[:sample], drawn[sample:]
         codes = {stage: values[mine] for stage, values in self.codes.items()}
         asked = {stage: values[mine] for stage, values in self.asked.items()}
         own = np.arange(sample)
@@ -69,15 +70,22 @@ class PromiseTrials:
         nearest = max(1, self.k * len(mine) // len(self.vectors))
         return draw_neighbours(self.vectors[mine], nearest, self.group[mine])
 
+    def _brute_force(self) -> np.ndarray[Any, Any]:
+        """Return int64 (n, k) rows of each image's true neighbours; for copies (n, 1), itself."""
+        if self.neighbours == "copies":
+            return np.arange(len(self.vectors))[:, None]
+        parts = []
+        for start in range(0, len(self.vectors), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            scores = self.vectors[rows] @ self.vectors.T
+            scores[self.group[rows][:, None] == self.group[None, :]] = -np.inf
+            parts.append(np.argsort(-scores, axis=1, kind="stable")[:, : self.k])
+        return np.concatenate(parts)
+
     def _true_recall(
         self, plan: CascadePlan, codes: dict[str, np.ndarray[Any, Any]], rest: np.ndarray[Any, Any]
     ) -> float:
-        if self.neighbours == "copies":
-            wanted = rest[:, None]
-        else:
-            scores = self.vectors[rest] @ self.vectors.T
-            scores[self.group[rest][:, None] == self.group[None, :]] = -np.inf
-            wanted = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
+        wanted = self.wanted[rest]
         passed = np.ones(wanted.shape, np.bool_)
         for stage, keep in zip(plan.stages, plan.keep, strict=True):
             asked = self.asked[stage][rest]
