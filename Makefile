@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision clean
+.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision bench-cascade bench-promise bench-filters bench-stages clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -42,6 +42,28 @@ bench-decode: .venv/ready  ## time decoding and resizing, over PHOTOS=folder
 
 bench-precision: .venv/ready  ## time backends and precisions and their drift, over PHOTOS=folder
 	sluice bench-precision --set source.url=$(PHOTOS)
+
+CASCADE := --set source.url=work/cascade/corpus --set sign.output=work/cascade/signatures \
+	--set cascade.features=work/cascade/features --set cascade.output=work/cascade/out
+
+work/cascade/corpus/manifest.json: .venv/ready
+	sluice corpus --set corpus.images=20000 --set corpus.output=$(@D)
+
+bench-cascade: work/cascade/corpus/manifest.json  ## the cascade beside brute force over 20,000 images
+	sluice bench-cascade $(CASCADE)
+
+bench-promise: work/cascade/corpus/manifest.json  ## is the promised recall kept? 200 calibrations
+	sluice sign $(CASCADE)
+	sluice calibrate $(CASCADE) --set cascade.calibration_images=10000
+	sluice bench-promise $(CASCADE)
+
+bench-filters: work/cascade/corpus/manifest.json  ## recall against keep rate of every cheap filter
+	sluice sign $(CASCADE)
+	sluice calibrate $(CASCADE)
+	sluice bench-filters $(CASCADE)
+
+bench-stages: .venv/ready  ## the guide's stages of 1, 10 and 100 ms, emulated
+	sluice bench-stages --set ray.workers=16
 
 million: .venv/ready  ## corpus, embed, search 1,000,000 images; run again to go on
 	sluice million --config configs/million.yaml

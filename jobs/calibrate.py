@@ -1,6 +1,7 @@
 """`sluice calibrate`: fit the cheap filters on a sample, and gather the evidence for recall."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ from pipeline.source_manifest import open_source
 from pipeline.stage_costs import measure_costs
 from pipeline.store import Store, checksum
 
-RECORD = "calibration.json"
+RECORD = "calibration"
 SEED = 0
+FEW = 64
 
 
 @click.command()
@@ -118,13 +120,19 @@ def sample_features(
     by_shard: dict[int, np.ndarray[Any, Any]],
     record: RunRecord,
 ) -> tuple[pa.Table, pa.Table]:
-    """Return all features of ``ids``, and of a copy of each of ``copied``, made where missing."""
+    """Return all features of ``ids``, and of a copy of each of ``copied``, made where missing.
+
+    A few are made on the driver, sooner than workers would have started.
+    """
     shards = [shard for shard, there in by_shard.items() if np.isin(there, ids).any()]
     sampled = SamplePlan(plan, store.root, np.sort(ids), np.sort(copied))
+    on_gpu = plan.encoders["cnn"].settings.backend == "cuda"
     with record.pool() as stats, ray_session(config.ray.workers, config.ray.address):
-        on_gpu = plan.encoders["cnn"].settings.backend == "cuda"
-        gpus = gpu_share(config.ray.workers) if on_gpu else 0.0
-        results = map_shards(sampled.start, shards, config.ray.workers, gpus_per_worker=gpus)
+        if len(ids) <= FEW and not on_gpu:
+            results: Iterable[pa.Table] = map(sampled.start(), shards)
+        else:
+            gpus = gpu_share(config.ray.workers) if on_gpu else 0.0
+            results = map_shards(sampled.start, shards, config.ray.workers, gpus_per_worker=gpus)
         stats.extend(track(results, "features of a sample", len(ids), "img"))
     features, copies = (
         pa.concat_tables([ipc_table(table[name][0].as_py()) for table in stats])

@@ -269,7 +269,10 @@ def promise(config: Config, plan: CascadePlan) -> str:
     wanted = config.cascade
     who = "semantic neighbours" if wanted.neighbours == "semantic" else "copies"
     if not plan.stages:
-        return f"no cascade reaches recall {wanted.recall} of {who}: every image was compared"
+        return (
+            f"no cascade is proved to reach recall {wanted.recall} of {who} for less than the CNN "
+            "on all: every image was compared"
+        )
     return (
         f"recall of {who} against brute force: at least {plan.bound:.3f} with confidence "
         f"{wanted.confidence} ({plan.recall:.3f} of {plan.tested} calibration neighbours)"

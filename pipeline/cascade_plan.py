@@ -119,8 +119,12 @@ def plan_cascade(
 ) -> CascadePlan:
     """Return the cheapest plan whose recall is at least ``recall`` at ``confidence``.
 
-    stages: those allowed, in order, each with a fixed share to keep or None.
+    stages: those allowed, in order, each with a fixed share to keep or None. Where all are fixed
+    there is nothing to choose, and the plan's bound tells what they keep.
     """
+    if None not in stages.values():
+        [setting] = _settings(evidence, tuple(stages), stages)
+        return _tested(evidence, setting, confidence)
     paths = list(_paths(stages))
     allowed = 1 - (1 - confidence) / len(paths)
     best = search_everything(evidence)

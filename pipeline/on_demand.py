@@ -1,6 +1,5 @@
 """Features of a few images of a shard, from the cache or made here and now from the source."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,21 +28,23 @@ class OnDemandPlan:
     encoders: dict[str, Encoder]
 
     def start(self) -> "OnDemandFeatures":
-        """Load the networks, one thread each."""
+        """Return the features of this source, made on one thread."""
         import torch
 
         torch.set_num_threads(1)
-        return OnDemandFeatures(self, {name: e.start() for name, e in self.encoders.items()})
+        return OnDemandFeatures(self)
 
 
 class OnDemandFeatures:
-    """Gives features by shard and ids, and counts what was made and how long that took."""
+    """Gives features by shard and ids, and counts what was made.
 
-    def __init__(self, plan: OnDemandPlan, encode: dict[str, Encode]) -> None:
+    A network is loaded when the first image needs it: with all features kept, none is.
+    """
+
+    def __init__(self, plan: OnDemandPlan) -> None:
         self.plan = plan
-        self.encode = encode
-        self.made = dict.fromkeys(encode, 0)
-        self.seconds = dict.fromkeys(encode, 0.0)
+        self.encode: dict[str, Encode] = {}
+        self.made = dict.fromkeys(plan.encoders, 0)
 
     def get(self, name: str, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return f32 (n, d) features ``name`` of ``ids``, making and keeping those not there.
@@ -55,17 +56,17 @@ class OnDemandFeatures:
         known, features = cache.read(shard)
         missing = np.setdiff1d(ids, known)
         if len(missing):
-            began = time.perf_counter()
             made = self.make(name, self.images(shard, missing))
             cache.add(shard, missing, made)
             known, features = np.concatenate([known, missing]), np.concatenate([features, made])
             self.made[name] += len(missing)
-            self.seconds[name] += time.perf_counter() - began
         return rows_of(ids, known, features)
 
     def make(self, name: str, images: pa.Table) -> np.ndarray[Any, Any]:
         """Return features ``name`` f32 (n, d) of ``images`` (id, key, bytes), kept nowhere."""
         settings = self.plan.encoders[name].settings
+        if name not in self.encode:
+            self.encode[name] = self.plan.encoders[name].start()
         parts = [np.empty((0, self.plan.encoders[name].dimensions), np.float32)]
         for start in range(0, images.num_rows, settings.batch_size):
             batch = images.slice(start, settings.batch_size)

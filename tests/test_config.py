@@ -39,3 +39,19 @@ def test_what_is_no_config_is_told(tmp_path, text):
         load_config(path, [])
     with pytest.raises(ConfigError, match="cannot read"):
         load_config(tmp_path / "none.yaml", [])
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ("[{stage: cnn}, {stage: rough}]", "in the order metadata"),
+        ("[{stage: rough}]", "in the order metadata"),
+        ("[{stage: rough, keep: 1.5}, {stage: cnn}]", "less than or equal to 1"),
+        ("[{stage: rough, where: [[label, ==, cat]]}, {stage: cnn}]", "only the metadata stage"),
+        ("[{stage: metadata, where: [[label, '~', cat]]}, {stage: cnn}]", "stages.0.where.0.1"),
+        ("[{stage: cnn, keep: 0.5}]", "takes no keep"),
+    ],
+)
+def test_wrong_stages_are_told(stages, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [f"cascade.stages={stages}"])

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from pipeline.break_even import BreakEven
+from pipeline.cascade_chart import break_even_chart
+from pipeline.cascade_page import render_cascade
+from pipeline.cascade_plan import CascadePlan
+from pipeline.funnel import Funnel
+from pipeline.query_images import Queries
+from pipeline.report_page import chart_page
+from tests.test_report_page import CHROMIUM
+
+
+@pytest.fixture(scope="module")
+def page():
+    plan = CascadePlan(("signature", "rough"), (40, 8), 400, (0.97, 0.94), 0.91, 0.7, 200)
+    funnel = Funnel.empty(plan.stages, 3)
+    funnel.kept[:] = np.array([[5000] * 3, [480, 520, 500], [90, 100, 110]])
+    funnel.entered[:] = [5000, 5000, 900, 250]
+    funnel.milliseconds[:] = [5.0, 9.0, 500.0, 1500.0]
+    queries = Queries(["<b>a", "b", "c"], np.arange(3), np.zeros((3, 2), np.float32))
+    return render_cascade(5000, plan, "recall & more: at least 0.910", funnel, queries)
+
+
+def test_the_page_tells_the_funnel_and_its_promise(page):
+    body = page[page.index("<body>") :]
+    for text in ("recall &amp; more: at least 0.910", "10.00%", "2.00%", "0.940", "5,000"):
+        assert text in body
+    assert 'src="http' not in page
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_browser_draws_the_funnel_and_the_break_even(page, tmp_path, width, scheme):
+    from playwright.sync_api import sync_playwright
+
+    even = break_even_chart(BreakEven(np.array([2.0, 1.0, 1.0]), 9.0, 0.2))
+    (tmp_path / "funnel.html").write_text(page)
+    (tmp_path / "bench.html").write_text(chart_page("Bench", [even], ["a note"]))
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        problems = []
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.goto((tmp_path / "funnel.html").as_uri())
+        tab.wait_for_selector("#chart-1 .point")
+        bars = tab.locator("#chart-0 .point path").count()
+        points = tab.locator("#chart-1 .point").count()
+        wide = [tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")]
+        tab.goto((tmp_path / "bench.html").as_uri())
+        tab.wait_for_selector("#chart-0 .point")
+        lines = tab.locator("#chart-0 .scatterlayer .trace").count()
+        wide.append(tab.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+        browser.close()
+    assert problems == []
+    assert (bars, points, lines) == (4, 9, 2)
+    assert max(wide) <= 0
