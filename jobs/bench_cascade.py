@@ -165,7 +165,7 @@ class _Bench:
         )
         if not len(asked):
             return "no copies known"
-        calibration, _ = stored_calibration(self.store)
+        calibration, _ = stored_calibration(self.config, self.store)
         ids = np.union1d(asked, wanted)
         features, _ = sample_features(
             self.config,
@@ -195,7 +195,7 @@ class _Bench:
 
         The speed-up is calculated from the measured costs of the stages, signatures made.
         """
-        calibration, costs = stored_calibration(self.store)
+        calibration, costs = stored_calibration(self.config, self.store)
         stages = ("signature", "rough")
         nearest = max(1, self.config.search.k * calibration.sample.num_rows // len(self.ids))
         rows = []

@@ -20,7 +20,7 @@ BOTH: tuple[Neighbours, ...] = ("semantic", "copies")
 def command(config: Config) -> None:
     """Measure on the calibration sample of sign.output; write filters.parquet and a chart."""
     store = Store.open(config.sign.output.resolve(), "signatures")
-    calibration, _ = stored_calibration(store)
+    calibration, _ = stored_calibration(config, store)
     share = calibration.sample.num_rows / store.images()
     nearest = max(1, int(config.search.k * share))
     found = {who: filter_recall(calibration, who, nearest) for who in BOTH}

@@ -27,7 +27,7 @@ def command(config: Config, trials: int, sample: int) -> None:
     That sample stands for a collection: give sluice calibrate a large cascade.calibration_images.
     """
     store = Store.open(config.sign.output.resolve(), "signatures")
-    whole, costs = stored_calibration(store)
+    whole, costs = stored_calibration(config, store)
     images = whole.sample.num_rows
     if images < 2 * sample:
         raise InputError(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
 from jobs.config import Config
-from jobs.console import console, print_table, track
+from jobs.console import console, errors, print_table, track
 from jobs.embed import encoder_settings
 from jobs.options import with_config
 from jobs.run_record import RunRecord
@@ -26,6 +26,7 @@ from pipeline.calibration import (
 )
 from pipeline.calibration_sampler import SamplePlan, ipc_table
 from pipeline.cascade_plan import StageCosts
+from pipeline.errors import StoreError
 from pipeline.feature_cache import rows_of
 from pipeline.on_demand import OnDemandPlan
 from pipeline.quantised_encoder import stored_encoder
@@ -87,11 +88,6 @@ def _record(store: Store) -> dict[str, Any] | None:
     data = store.attached(RECORD)
     found: dict[str, Any] | None = json.loads(data) if data else None
     return found
-
-
-def calibrated_costs(store: Store) -> StageCosts:
-    """Return the costs the calibration measured; read_calibration has found it there."""
-    return StageCosts((_record(store) or {})["milliseconds"])
 
 
 def ids_by_shard(store: Store) -> dict[int, np.ndarray[Any, Any]]:
@@ -175,6 +171,21 @@ def _print_summary(store: Store, calibration: Calibration, costs: StageCosts, fi
     print_table(f"calibration: {Path(store.root)}", ("what", "value"), rows)
 
 
-def stored_calibration(store: Store) -> tuple[Calibration, StageCosts]:
-    """Return the calibration and its costs. Raises StoreError where there is none."""
-    return read_calibration(store), calibrated_costs(store)
+def stored_calibration(config: Config, store: Store) -> tuple[Calibration, StageCosts]:
+    """Return the calibration and its costs, with a warning where the images are others by now.
+
+    Raises StoreError where there is none, or where it was made for another CNN.
+    """
+    calibration, record = read_calibration(store), _record(store) or {}
+    wanted = _wanted(config, np.concatenate(list(ids_by_shard(store).values())))
+    if record["of"]["cnn"] != json.loads(json.dumps(wanted["cnn"])):
+        raise StoreError(
+            f"{store.root} is calibrated for another CNN; use the same embed settings, or run "
+            "sluice calibrate again"
+        )
+    if record["of"]["images"] != wanted["images"]:
+        errors.print(
+            "[yellow]calibrated before images came or went:[/] what is said of recall holds for "
+            "the images of that time; run sluice calibrate again"
+        )
+    return calibration, StageCosts(record["milliseconds"])

@@ -83,7 +83,7 @@ def cascade(config: Config) -> CascadeRun:
             "search.queries, or set search.sample_queries"
         )
     store = Store.open(config.sign.output.resolve(), "signatures")
-    calibration, costs = stored_calibration(store)
+    calibration, costs = stored_calibration(config, store)
     record = RunRecord("cascade", store.images(), config.ray.workers)
     on_demand = on_demand_plan(config, store)
     with (

@@ -90,13 +90,19 @@ class SamplePlan:
 
 
 def changed_copy(data: bytes, number: int) -> tuple[bytes, str]:
-    """Return a JPEG of the image ``data`` under the transform that ``number`` draws, and which."""
+    """Return a JPEG of the image ``data`` under two of TRANSFORMS, and which; ``number`` draws.
+
+    Two, for copies in a collection are often both changed: from one to the other leads what undoes
+    the first change and then the second. One of the two may be "original", which changes nothing.
+    """
     rng = np.random.default_rng([1, number])
-    transform = TRANSFORMS[int(rng.integers(1, len(TRANSFORMS)))]
-    pixels = change(decode_rgb(data, COPY_SIDE).pixels, transform, rng)
-    quality = int(rng.integers(*RECOMPRESSED)) if transform == "recompression" else QUALITY
+    drawn = [TRANSFORMS[i] for i in rng.choice(len(TRANSFORMS), 2, replace=False)]
+    pixels = decode_rgb(data, COPY_SIDE).pixels
+    for transform in drawn:
+        pixels = change(pixels, transform, rng)
+    quality = int(rng.integers(*RECOMPRESSED)) if "recompression" in drawn else QUALITY
     contiguous = np.ascontiguousarray(pixels)
-    return simplejpeg.encode_jpeg(contiguous, quality, "RGB", "420"), transform
+    return simplejpeg.encode_jpeg(contiguous, quality, "RGB", "420"), "+".join(drawn)
 
 
 def ipc_bytes(table: pa.Table) -> bytes:

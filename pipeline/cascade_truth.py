@@ -46,16 +46,17 @@ def true_pairs(
     """Return ids (p,) and (p,) of queries and their true neighbours, by brute force.
 
     ids, vectors, group: int64 (n,), f32 (n, d), int64 (n,) of the whole collection; queries: rows
-    that ask. Semantic neighbours are the k nearest of other groups, copies the rest of the group.
+    that ask. Semantic neighbours are the k nearest of other groups; copies are those of a query's
+    own group among its k nearest of all.
     """
     pairs: list[tuple[int, int]] = []
     for row in queries:
         mates = group == group[row]
+        apart = mates if neighbours == "semantic" else np.arange(len(ids)) == row
+        scores = np.where(apart, -np.inf, vectors @ vectors[row])
+        found = np.argsort(-scores, kind="stable")[:k]
         if neighbours == "copies":
-            found = np.flatnonzero(mates & (np.arange(len(ids)) != row))
-        else:
-            scores = np.where(mates, -np.inf, vectors @ vectors[row])
-            found = np.argsort(-scores, kind="stable")[:k]
+            found = found[mates[found]]
         pairs += [(ids[row], ids[other]) for other in found]
     asked, wanted = np.array(pairs, np.int64).reshape(-1, 2).T
     return asked, wanted

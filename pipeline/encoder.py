@@ -1,5 +1,6 @@
 """Running a CNN on this hardware: squares of pixels in, embeddings out, by torch or OpenVINO."""
 
+import functools
 import importlib.util
 import tempfile
 import warnings
@@ -101,6 +102,7 @@ def openvino_capabilities() -> list[str]:
     return capabilities
 
 
+@functools.lru_cache(maxsize=4)  # converting takes seconds, and jobs run one after the other
 def build_encoder(settings: EncoderSettings) -> Encoder:
     """Convert the model for the backend. Raises InputError where the weights are not its own."""
     if settings.backend != "openvino":

@@ -156,6 +156,11 @@ def test_the_curves_of_the_filters(done):
     assert (table["recall"] <= table["high"]).all()
 
 
+def test_another_cnn_than_the_calibrations_is_refused(done, tmp_path):
+    with pytest.raises(StoreError, match="calibrated for another CNN"):
+        cascade(config(done, "embed.input_size=96", f"cascade.features={tmp_path}/features"))
+
+
 def test_uncalibrated_and_too_few(tmp_path, jpegs, ray_cluster):
     photos = tmp_path / "photos"
     photos.mkdir()
