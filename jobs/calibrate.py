@@ -8,7 +8,6 @@ from typing import Any
 import click
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
@@ -32,7 +31,7 @@ from pipeline.on_demand import OnDemandPlan
 from pipeline.quantised_encoder import stored_encoder
 from pipeline.rough_cnn import rough_settings
 from pipeline.shard_embedder import embedding_identity
-from pipeline.source_manifest import open_source
+from pipeline.source_manifest import open_source, read_manifest
 from pipeline.stage_costs import measure_costs
 from pipeline.store import Store, checksum
 
@@ -98,7 +97,7 @@ def ids_by_shard(store: Store) -> dict[int, np.ndarray[Any, Any]]:
 def on_demand_plan(config: Config, signatures: Store) -> OnDemandPlan:
     """Return what workers need to make features; opens the cache, refusing another model's."""
     source = open_source(config.source.url, config.source.kind)
-    manifest = pq.read_table(signatures.root / "source.parquet")
+    manifest = read_manifest(signatures.root)
     settings = encoder_settings(config.embed)
     made = {"cnn": settings, "rough": rough_settings(settings)}
     identity = {name: embedding_identity(s) for name, s in made.items()}

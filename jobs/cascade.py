@@ -8,7 +8,6 @@ from typing import Any
 import click
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
@@ -39,6 +38,7 @@ from pipeline.query_images import NO_ID, Queries, sample_ids, split_queries
 from pipeline.shard_embedder import embedding_column, embedding_matrix
 from pipeline.shard_searcher import read_part
 from pipeline.shard_signer import sign_images
+from pipeline.source_manifest import read_manifest
 from pipeline.store import Store, parquet_bytes, write_atomically
 
 LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else everything is searched
@@ -187,7 +187,7 @@ def full_embeddings(config: Config, store: Store) -> Store:
     """
     found = Store.open(config.embed.output.resolve(), "embeddings")
     found.manifest()
-    manifests = [pq.read_table(s.root / "source.parquet") for s in (found, store)]
+    manifests = [read_manifest(s.root) for s in (found, store)]
     if not manifests[0].equals(manifests[1]):
         raise StoreError(
             f"{found.root} and {store.root} do not hold the same shards of the same source; make "

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
@@ -16,7 +15,13 @@ from pipeline.cnn import DIMENSIONS, find_weights
 from pipeline.encoder import EncoderSettings, choose_backend
 from pipeline.quantised_encoder import stored_encoder
 from pipeline.shard_embedder import EmbedPlan, embedding_identity
-from pipeline.source_manifest import Source, open_source, plan_manifest, refuse_repeated_ids
+from pipeline.source_manifest import (
+    Source,
+    open_source,
+    plan_manifest,
+    read_manifest,
+    refuse_repeated_ids,
+)
 from pipeline.store import Store, parquet_bytes, write_atomically
 from pipeline.tombstones import gone_ids
 
@@ -67,7 +72,7 @@ def encoder_settings(embed: EmbedConfig) -> EncoderSettings:
 def source_manifest(source: Source, shard_rows: int, output: Path) -> pa.Table:
     """Return the store's source manifest, written once and extended when the source has grown."""
     path = output / "source.parquet"
-    known = pq.read_table(path) if path.exists() else None
+    known = read_manifest(output) if path.exists() else None
     manifest = plan_manifest(source, shard_rows, known)
     refuse_repeated_ids(source, manifest)
     if known is None or manifest.num_rows > known.num_rows:

@@ -17,7 +17,7 @@ from pipeline.copy_recall import CopyRecall
 from pipeline.errors import InputError
 from pipeline.query_images import NO_ID, find_images, thumbnail
 from pipeline.report_page import Hit, Picture, QueryResult, ReportData, StageTime, render_report
-from pipeline.source_manifest import open_source
+from pipeline.source_manifest import open_source, read_manifest
 from pipeline.source_reader import read_shard
 from pipeline.store import Store, write_atomically
 
@@ -66,7 +66,7 @@ def _read_results(folder: Path) -> pa.Table:
 def _pictures(config: Config, store: Store, ids: set[int]) -> dict[int, Picture]:
     """Read the images of ``ids`` from the shards of the source that hold them."""
     source = open_source(config.source.url, config.source.kind)
-    manifest = pq.read_table(store.root / "source.parquet")
+    manifest = read_manifest(store.root)
     wanted = pa.array(sorted(ids - {NO_ID}), pa.int64())
     pictures = {}
     for entry in store.manifest():

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.errors import StoreError
 from pipeline.shard_embedder import embedding_column, embedding_matrix
-from pipeline.store import parquet_bytes, write_atomically
+from pipeline.store import parquet_bytes, read_parquet, write_atomically
 
 
 class FeatureCache:
@@ -25,7 +23,8 @@ class FeatureCache:
 
     def read(self, shard: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Return ids int64 (n,) and features f32 (n, d). Raises StoreError for a damaged file."""
-        tables = [_read(path) for path in self._segments(shard)]
+        remedy = "delete it: what it held is made again when it is needed"
+        tables = [read_parquet(path, remedy) for path in self._segments(shard)]
         if not tables:
             return np.empty(0, np.int64), np.empty((0, self.dimensions), np.float32)
         table = pa.concat_tables(tables)
@@ -50,13 +49,3 @@ def rows_of(
     order = np.argsort(known)
     found: np.ndarray[Any, Any] = values[order[np.searchsorted(known, ids, sorter=order)]]
     return found
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path, partitioning=None, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); delete it: what it held is "
-            "made again when it is needed"
-        ) from error

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import fsspec
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.store import checksum
+from pipeline.store import checksum, read_parquet
 from pipeline.webdataset import IMAGE_SUFFIXES, tar_images
 
 Kind = Literal["folder", "parquet", "webdataset"]
@@ -159,6 +159,12 @@ def _shards(units: list[dict[str, Any]], shard_rows: int, first: int) -> Iterato
             shard, rows = shard + 1, 0
         yield shard
         rows += unit["rows"]
+
+
+def read_manifest(root: Path) -> pa.Table:
+    """Return the source manifest kept in the store at ``root``. Raises StoreError if damaged."""
+    path = root / "source.parquet"
+    return read_parquet(path, f"delete {root} and make it again: its shards hang on this file")
 
 
 def refuse_repeated_ids(source: Source, manifest: pa.Table) -> None:

@@ -63,10 +63,34 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """Serialise ``table`` to Parquet; the same table gives the same bytes."""
+    """Serialise ``table`` to Parquet; the same table gives the same bytes.
+
+    Every page carries its CRC: embeddings do not compress, so nothing else would tell of a changed
+    byte among them.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd", use_dictionary=False)
+    pq.write_table(
+        table.combine_chunks(),
+        sink,
+        compression="zstd",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
     return bytes(sink.getvalue())
+
+
+def read_parquet(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a file that parquet_bytes made, checking every page's CRC.
+
+    Raises StoreError, ending with ``remedy``, where the file is missing or damaged.
+    """
+    try:
+        return pq.read_table(
+            path, columns=columns, partitioning=None, page_checksum_verification=True
+        )
+    except (OSError, pa.ArrowException) as error:
+        first = str(error).splitlines()[0]
+        raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
 
 
 class Store:
@@ -255,19 +279,17 @@ class Store:
 
     def read_whole(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """Read one shard with its tombstoned rows. Raises StoreError as ``read`` does."""
-        path = self.shard_path(shard)
-        try:
-            return pq.read_table(path, columns=columns, partitioning=None)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(
-                f"{path} cannot be read ({str(error).splitlines()[0]}); delete "
-                f"{self.entry_path(shard)} and run the command that makes the store again"
-            ) from error
+        remedy = f"delete {self.entry_path(shard)} and run the command that makes the store again"
+        return read_parquet(self.shard_path(shard), remedy, columns)
 
     def read_quarantine(self) -> pa.Table | None:
         """Return the quarantined rows of all shards in one table, or None where there are none."""
-        paths = [self.quarantine_path(e.shard) for e in self.entries() if e.quarantined]
-        return pa.concat_tables([pq.read_table(p) for p in paths]) if paths else None
+        shards = [entry.shard for entry in self.entries() if entry.quarantined]
+        tables = [
+            read_parquet(self.quarantine_path(shard), f"delete {self.entry_path(shard)}; rerun")
+            for shard in shards
+        ]
+        return pa.concat_tables(tables) if tables else None
 
     def problems(self) -> Iterator[str]:
         """Yield a line for each file whose bytes are not those recorded for it."""

@@ -2,10 +2,12 @@ import errno
 import json
 import os
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline.errors import StoreError
+from pipeline.shard_embedder import embedding_column
 from pipeline.store import Store, write_atomically
 
 
@@ -62,6 +64,20 @@ def test_a_changed_byte_is_found(store):
     data[10] ^= 1
     store.shard_path(0).write_bytes(data)
     assert ["checksum" in line for line in store.problems()] == [True]
+
+
+def test_a_changed_byte_among_embeddings_gives_an_error_never_a_wrong_number(store):
+    vectors = np.random.default_rng(0).normal(size=(200, 64)).astype(np.float32)
+    store.write_shard(0, pa.table({"id": np.arange(200), "embedding": embedding_column(vectors)}))
+    data = bytearray(store.shard_path(0).read_bytes())
+    for place in range(len(data) // 4, len(data) // 2, 997):
+        data[place] ^= 4
+        store.shard_path(0).write_bytes(data)
+        with pytest.raises(StoreError, match=r"000000\.parquet cannot be read .* delete .*json"):
+            store.read(0)
+        data[place] ^= 4
+    store.shard_path(0).write_bytes(data)
+    assert store.read(0).num_rows == 200
 
 
 def test_other_settings_are_refused(store):
