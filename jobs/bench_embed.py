@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from cluster.ray_data_recipe import embed_by_recipe
 from cluster.session import ray_session
+from cluster.shard_map import map_shards
 from jobs.config import Config
 from jobs.console import errors, print_table
 from jobs.embed import embed, encoder_settings
@@ -29,6 +31,8 @@ from pipeline.source_reader import read_shard
 from pipeline.store import Store
 
 OURS_WHOLE = "sluice embed, whole job"
+ALL_BUSY = "limit: parts alone, all cores busy"
+BUSY_IMAGES = 512
 
 
 @click.command()
@@ -46,14 +50,19 @@ def command(config: Config, repeats: int, rival_images: int) -> None:
     sample = images.slice(0, rival_images)
     rates: dict[str, list[float]] = defaultdict(list)
     parts: dict[str, list[float]] = defaultdict(list)
+    inside: dict[str, list[float]] = defaultdict(list)
     vectors: dict[str, np.ndarray[Any, Any]] = {}
     for _ in range(repeats):
         alone = _roofline(images.slice(0, 512)["bytes"].to_pylist(), settings)
         for name, milliseconds in alone.items():
             parts[name].append(milliseconds)
         rates["limit: parts alone x cores"].append(config.ray.workers * 1000 / sum(alone.values()))
+        rates[ALL_BUSY].append(_busy_limit(config, settings))
         for precision in dict.fromkeys((settings.precision, "f32")):
-            steady, whole, found = _ours(config, precision)
+            steady, whole, found, spent = _ours(config, precision)
+            if precision == settings.precision:
+                for name, milliseconds in spent.items():
+                    inside[name].append(milliseconds)
             rates[f"sluice embed {precision}, steady"].append(steady)
             rates[f"{OURS_WHOLE}, {precision}"].append(whole)
             vectors[f"sluice embed {precision}, steady"] = found[:rival_images]
@@ -64,6 +73,11 @@ def command(config: Config, repeats: int, rival_images: int) -> None:
         f"one core alone, {settings.model}, {settings.input_size} px, {settings.precision}",
         ("part", "ms an image", "least", "most"),
         [(name, *_spread(values)) for name, values in parts.items()],
+    )
+    print_table(
+        f"one worker of {config.ray.workers}, inside sluice embed",
+        ("part", "ms an image", "least", "most"),
+        [(name, *_spread(values)) for name, values in inside.items()],
     )
     _print_rates(rates, vectors, f"sluice embed {settings.precision}, steady")
 
@@ -98,8 +112,32 @@ def _roofline(images: list[bytes], settings: EncoderSettings) -> dict[str, float
     return {n: 1000 * s / len(images) for n, s in zip(names, spans, strict=True)}
 
 
-def _ours(config: Config, precision: str) -> tuple[float, float, np.ndarray[Any, Any]]:
-    """Return steady and whole images a second, and the vectors by id, of one fresh job."""
+def _busy_limit(config: Config, settings: EncoderSettings) -> float:
+    """Return the images a second of the parts, timed in as many processes at once as workers.
+
+    Cores share caches and memory: with all of them busy none is as fast as one alone.
+    """
+    workers, data = config.ray.workers, _images(config)["bytes"].slice(0, BUSY_IMAGES).to_pylist()
+
+    def start() -> Callable[[int], pa.Table]:
+        def time_parts(shard: int) -> pa.Table:
+            _roofline(data, settings)  # not counted: the others may still be starting
+            return pa.table({"shard": [shard], "ms": [sum(_roofline(data, settings).values())]})
+
+        return time_parts
+
+    with ray_session(workers, config.ray.address):
+        times = pa.concat_tables(map_shards(start, range(workers), workers))["ms"].to_pylist()
+    return float(sum(1000 / ms for ms in times))
+
+
+def _ours(
+    config: Config, precision: str
+) -> tuple[float, float, np.ndarray[Any, Any], dict[str, float]]:
+    """Return steady and whole images a second, vectors by id, and ms an image by part, of one job.
+
+    The parts are what a worker spends its time on; decoding runs beside the model.
+    """
     with tempfile.TemporaryDirectory() as folder:
         wanted = {"output": Path(folder) / "embeddings", "precision": precision}
         mine = config.model_copy(update={"embed": config.embed.model_copy(update=wanted)})
@@ -110,7 +148,8 @@ def _ours(config: Config, precision: str) -> tuple[float, float, np.ndarray[Any,
         run = read_runs(mine.embed.output)[-1]
         tables = [store.read(e.shard, ["id", "embedding"]) for e in store.manifest()]
         vectors = embedding_matrix(pa.concat_tables(tables).sort_by("id")["embedding"])
-    return run.images / run.seconds["workers at work"], run.images / seconds, vectors
+    spent = {part: 1000 * total / run.images for part, total in run.worker_seconds.items()}
+    return run.images / run.seconds["workers at work"], run.images / seconds, vectors, spent
 
 
 def _rivals(sample: pa.Table, settings: EncoderSettings, config: Config) -> dict[str, RivalRun]:

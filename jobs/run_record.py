@@ -24,6 +24,7 @@ class RunRecord:
     workers: int
     seconds: dict[str, float] = field(default_factory=dict)
     peak_rss: dict[str, int] = field(default_factory=dict)  # bytes; the most of any one process
+    worker_seconds: dict[str, float] = field(default_factory=dict)  # by part, of all workers
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -51,6 +52,14 @@ class RunRecord:
             if stats:
                 columns = ["rows", "started", "ended", "peak_rss"]
                 self._add_pool(pa.concat_tables([s.select(columns) for s in stats]), began)
+                self._add_parts(stats)
+
+    def _add_parts(self, stats: list[pa.Table]) -> None:
+        for name in stats[0].column_names:
+            part, found, _ = name.rpartition("_seconds")
+            if found:
+                spent = sum(table[name][0].as_py() for table in stats)
+                self.worker_seconds[part] = self.worker_seconds.get(part, 0.0) + spent
 
     def _add_pool(self, stats: pa.Table, began: float) -> None:
         """Split the time since ``began`` by the workers' own ``started`` and ``ended`` times.

@@ -174,14 +174,24 @@ class EmbedPlan:
         def embed_shard(shard: int) -> pa.Table:
             started = time.time()
             images = read_shard(self.source, self.manifest, shard)
+            read, model = time.time() - started, 0.0
+
+            def timed(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+                nonlocal model
+                before = time.time()
+                vectors = encode(pixels)
+                model += time.time() - before
+                return vectors
+
             table, refused = embed_images(
                 images,
-                encode,
+                timed,
                 settings.input_size,
                 settings.batch_size,
                 self.dimensions,
                 self.decode_threads,
             )
+            embedded = time.time()
             store.write_shard(shard, table, refused)
             return shard_stats(
                 shard,
@@ -189,6 +199,10 @@ class EmbedPlan:
                 started,
                 quarantined=refused.num_rows,
                 actor_started=began,
+                read_seconds=read,
+                model_seconds=model,
+                waiting_seconds=embedded - started - read - model,
+                write_seconds=time.time() - embedded,
             )
 
         return embed_shard
