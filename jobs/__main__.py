@@ -11,6 +11,7 @@ from pipeline.errors import SluiceError
 JOBS = {
     "corpus": "make a corpus of distinct JPEGs with known copies",
     "embed": "embed every image of a source with a CNN",
+    "index": "sort the embeddings into the buckets of a grid, for quick searches",
     "search": "find the most similar images of each query",
     "report": "write one HTML page over the results",
     "demo": "corpus, embed, search and report in one go",

@@ -63,6 +63,27 @@ class EmbedConfig(Section):
     batch_size: Count = 32
 
 
+class IndexConfig(Section):
+    """`sluice index`: a grid over the embeddings, so that a search reads only some buckets."""
+
+    output: Path = Path("work/index")
+    grid: Literal["ivf", "hash"] = Field("ivf", description="k-means cells or hyperplane hashing")
+    grid_from: Path | None = Field(None, description="take the trained grid of this index over")
+    buckets: Count | None = Field(None, description="none: the square root of the images")
+    sample: Count = Field(64, description="vectors a bucket to train the grid on")
+    vectors: Literal["f32", "f16", "int8"] = Field(
+        "f32", description="stored so; f16 and int8 are ranked again by the embeddings themselves"
+    )
+    seed: int = 0
+    calibration_queries: Annotated[int, Field(ge=2)] = Field(
+        2000, description="half choose the buckets to probe, half measure the recall"
+    )
+    calibration_k: Count = Field(10, description="the largest search.k that recall is known for")
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
 class SearchConfig(Section):
     """`sluice search`: the k most similar images of each query."""
 
@@ -72,6 +93,9 @@ class SearchConfig(Section):
     )
     output: Path = Path("work/search")
     k: Annotated[int, Field(ge=1, le=10_000)] = 10
+    index: bool = Field(False, description="probe the index at index.output, not every image")
+    recall: Share = Field(0.99, description="recall@k that probing must reach")
+    confidence: Share = Field(0.95, description="of the lower bound on that recall")
 
 
 class ReportConfig(Section):
@@ -94,6 +118,7 @@ class Config(Section):
     corpus: CorpusConfig = CorpusConfig()
     source: SourceConfig = SourceConfig()
     embed: EmbedConfig = EmbedConfig()
+    index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
     report: ReportConfig = ReportConfig()
     ray: RayConfig = RayConfig()

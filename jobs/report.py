@@ -125,7 +125,7 @@ def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, s
         ("shown here", f"{min(queries, config.report.max_queries)}"),
         ("model", f"{made['model']}, {made['input_size']} px"),
         ("backend", f"{made['backend']} {made['precision']}"),
-        ("search", "exact: nothing lost against brute force"),
+        ("search", (results.schema.metadata or {})[b"loss"].decode()),
     ]
 
 

@@ -62,10 +62,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; {remedy}") from error
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """Serialise ``table`` to Parquet; the same table gives the same bytes."""
+def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
+    """Serialise ``table`` to Parquet, the same table giving the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd", use_dictionary=False)
+    pq.write_table(
+        table.combine_chunks(),
+        sink,
+        row_group_size=row_group,
+        compression="zstd",
+        use_dictionary=False,
+    )
     return bytes(sink.getvalue())
 
 
@@ -134,10 +140,14 @@ class Store:
         return self.root / "entries" / f"{shard:06d}.json"
 
     def write_shard(
-        self, shard: int, table: pa.Table, quarantine: pa.Table | None = None
+        self,
+        shard: int,
+        table: pa.Table,
+        quarantine: pa.Table | None = None,
+        row_group: int | None = None,
     ) -> ShardEntry:
         """Write one shard and its quarantined rows, then the entry that makes them count."""
-        data = parquet_bytes(table)
+        data = parquet_bytes(table, row_group)
         quarantined, quarantine_checksum = 0, ""
         if quarantine is not None and quarantine.num_rows:
             refused = parquet_bytes(quarantine)
