@@ -13,6 +13,7 @@ JOBS = {
     "embed": "embed every image of a source with a CNN",
     "index": "sort the embeddings into the buckets of a grid, for quick searches",
     "search": "find the most similar images of each query",
+    "dedup": "find all near-duplicate pairs, cluster them, say whom to keep",
     "report": "write one HTML page over the results",
     "demo": "corpus, embed, search and report in one go",
     "verify": "check every checksum of stores",

@@ -98,6 +98,32 @@ class SearchConfig(Section):
     confidence: Share = Field(0.95, description="of the lower bound on that recall")
 
 
+class DedupConfig(Section):
+    """`sluice dedup`: all pairs above a similarity, their clusters, and whom to keep."""
+
+    output: Path = Path("work/dedup")
+    similarity: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="cosine from which two images are a pair"
+    )
+    rule: Literal["survivor", "components"] = Field(
+        "survivor", description="survivor: all are similar to the one kept; components: chains too"
+    )
+    buckets: Count | None = Field(
+        None, description="none: one up to brute_force_up_to images, else their square root"
+    )
+    brute_force_up_to: Count = Field(20_000, description="images of which all pairs are compared")
+    assignments: Annotated[int, Field(ge=1, le=16)] = Field(
+        3, description="nearest buckets that each vector lies in"
+    )
+    partition_rows: Count = Field(50_000, description="vectors a worker holds at once, about")
+    grid_from: Path | None = Field(None, description="take the trained grid of this output over")
+    sample: Count = Field(64, description="vectors a bucket to train the grid on")
+    recall_sample: Count = Field(1000, description="images compared with all, to measure recall")
+    confidence: Share = 0.95
+    shown: Count = Field(40, description="groups of pictures on the page")
+    seed: int = 0
+
+
 class ReportConfig(Section):
     """`sluice report`: one self-contained page."""
 
@@ -120,6 +146,7 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
+    dedup: DedupConfig = DedupConfig()
     report: ReportConfig = ReportConfig()
     ray: RayConfig = RayConfig()
 

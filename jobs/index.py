@@ -1,6 +1,6 @@
 """`sluice index`: a grid over the embeddings, and every vector in its bucket."""
 
-from math import ceil, isqrt
+from math import isqrt
 from typing import Any
 
 import click
@@ -14,7 +14,7 @@ from jobs.console import print_table, track
 from jobs.options import with_config
 from jobs.run_record import RunRecord
 from jobs.search import search_shards, without_self
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import StoreError
 from pipeline.grid import Grid
 from pipeline.hash_grid import train_hash
 from pipeline.index_shard import IndexPlan
@@ -26,8 +26,8 @@ from pipeline.probe_calibration import (
     neighbour_places,
 )
 from pipeline.query_images import sample_ids, stored_queries
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import Store
+from pipeline.vector_sample import sample_vectors
 
 TRAINERS = {"ivf": train_ivf, "hash": train_hash}
 
@@ -110,24 +110,6 @@ def trained_grid(config: Config, store: Store, source: Store, record: RunRecord)
             grid = TRAINERS[config.index.grid](sample, buckets, config.index.seed)
         grid.attach(store)
     return grid
-
-
-def sample_vectors(source: Store, count: int) -> np.ndarray[Any, Any]:
-    """Return about ``count`` vectors f32 (n, d), spread evenly over the rows of every shard.
-
-    Raises InputError where the store holds no image.
-    """
-    entries = [entry for entry in source.manifest() if entry.rows]
-    total = sum(entry.rows for entry in entries)
-    if not total:
-        raise InputError(f"{source.root} holds no embeddings; embed some images first")
-    parts = []
-    for entry in entries:
-        some = ceil(min(count, total) * entry.rows / total)
-        rows = np.linspace(0, entry.rows - 1, some).round().astype(np.int64)
-        vectors = source.read_whole(entry.shard, ["embedding"])["embedding"]
-        parts.append(embedding_matrix(vectors)[np.unique(rows)])
-    return np.concatenate(parts)
 
 
 def _index_shards(
