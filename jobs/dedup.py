@@ -15,7 +15,14 @@ from cluster.shard_map import map_shards
 from jobs.config import Config
 from jobs.console import console, print_table, track
 from jobs.options import with_config
+from jobs.report import read_pictures
 from jobs.run_record import RunRecord
+from pipeline.cluster_page import (
+    ClusterPageData,
+    connected_groups,
+    render_clusters,
+    slider_steps,
+)
 from pipeline.copy_detection import (
     are_copies,
     copies_by_transform,
@@ -31,10 +38,11 @@ from pipeline.join_shard import JoinPlan, PartnersPlan, SortPlan
 from pipeline.pair_join import PAIRS
 from pipeline.pair_recall import PairRecall, pair_recall
 from pipeline.query_images import stored_queries
-from pipeline.store import Store, parquet_bytes
+from pipeline.store import Store, parquet_bytes, write_atomically
 from pipeline.vector_sample import sample_vectors
 
 GENERATIONS = "generations.npy"
+LARGEST_SHOWN = 24
 RESULTS = ("pairs.parquet", "clusters.parquet")
 
 
@@ -86,6 +94,8 @@ def dedup(config: Config) -> Deduplicated:
             record.save(root, further=True)
     result = Deduplicated(pairs, clusters, images, recall, grid)
     _print(config, result)
+    if (source.root / "source.parquet").exists():
+        _write_page(config, source, result)
     return result
 
 
@@ -254,6 +264,34 @@ def recall_text(recall: PairRecall | None) -> str:
         f"{recall.images} sampled images, each compared with all images), at least "
         f"{recall.low:.4f} with {recall.confidence:.0%} confidence"
     )
+
+
+def _write_page(config: Config, source: Store, found: Deduplicated) -> None:
+    """Write report.html, with the pictures of some groups, beside the pairs."""
+    wanted = config.dedup
+    groups = connected_groups(found.pairs, found.images, wanted.shown, LARGEST_SHOWN)
+    ids = {number for group in groups for number in group.ids}
+    kept = found.images.filter(pa.compute.is_in(found.images["id"], pa.array(ids, pa.int64())))
+    pixels = dict(zip(kept["id"].to_pylist(), kept["pixels"].to_pylist(), strict=True))
+    data = ClusterPageData(
+        title="Sluice: near-duplicates",
+        facts=[
+            ("images", f"{found.images.num_rows:,}"),
+            ("similarity from", f"{wanted.similarity}"),
+            ("rule", wanted.rule),
+            ("buckets", f"{found.grid.buckets:,}"),
+        ],
+        recall=recall_text(found.recall).capitalize(),
+        shown=f"Shown are the {len(groups)} largest groups of up to {LARGEST_SHOWN} images.",
+        rule=wanted.rule,
+        steps=slider_steps(found.pairs, found.images, wanted.rule, wanted.similarity),
+        groups=groups,
+        pictures=read_pictures(config, source, ids),
+        pixels=pixels,
+    )
+    page = render_clusters(data).encode()
+    write_atomically(wanted.output.resolve() / "report.html", page)
+    console.print(f"report: {wanted.output}/report.html ({len(page):,} bytes)")
 
 
 def _print_copies(pairs: pa.Table, truth: pa.Table) -> None:
