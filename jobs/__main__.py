@@ -24,6 +24,7 @@ JOBS = {
     "bench-decode": "time ways to decode and resize a JPEG, side by side",
     "bench-precision": "time backends and precisions, and measure their drift",
     "bench-corpus": "time making images against encoding them alone",
+    "bench-search": "recall and time of our grids beside plain FAISS, on synthetic vectors",
     "bench-sign": "time the signature beside the scaled decode alone",
 }
 

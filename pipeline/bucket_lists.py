@@ -50,8 +50,6 @@ class BucketLists:
         self, queries: np.ndarray[Any, Any], probes: np.ndarray[Any, Any], depth: int
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Return scores f32 and rows int64 (q, depth) within probes int32 (q, p); -1 beyond."""
-        # One query has nothing to share among threads but its buckets.
-        self.index.parallel_mode = 1 if len(queries) == 1 else 0
         self.index.nprobe = probes.shape[1]
         found: tuple[Any, Any] = self.index.search_preassigned(
             np.ascontiguousarray(queries, np.float32),
