@@ -16,6 +16,7 @@ JOBS = {
     "dedup": "find all near-duplicate pairs, cluster them, say whom to keep",
     "report": "write one HTML page over the results",
     "demo": "corpus, embed, search and report in one go",
+    "growth": "measure how the time of pairs, scans and look-ups grows with the images",
     "verify": "check every checksum of stores",
     "models": "list the models and backends that can run here",
     "usage": "print the time, disk and memory that outputs took",
@@ -25,6 +26,8 @@ JOBS = {
     "bench-precision": "time backends and precisions, and measure their drift",
     "bench-corpus": "time making images against encoding them alone",
     "bench-search": "recall and time of our grids beside plain FAISS, on synthetic vectors",
+    "bench-dedup": "find near-duplicates our way and by imagededup, on the same photos",
+    "million-dedup": "join 1,000,000 synthetic vectors in one sitting",
     "bench-sign": "time the signature beside the scaled decode alone",
 }
 
