@@ -103,7 +103,7 @@ class DedupConfig(Section):
 
     output: Path = Path("work/dedup")
     similarity: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.9, description="cosine from which two images are a pair"
+        0.85, description="cosine from which two images are a pair"
     )
     rule: Literal["survivor", "components"] = Field(
         "survivor", description="survivor: all are similar to the one kept; components: chains too"
