@@ -131,7 +131,7 @@ def _calibrate(config: Config, source: Store, store: Store, grid: Grid, record: 
         queries = stored_queries(source, ids)
         wanted = config.search.model_copy(update={"k": k})
         exact = config.model_copy(update={"search": wanted})
-        merged = search_shards(exact, source, queries, RunRecord("calibrate", 0, 1))
+        merged = search_shards(exact, source, queries, RunRecord("calibrate", source.images(), 1))
         found, _ = without_self(queries.ids, merged, k)
         places = neighbour_places(grid, queries.vectors, buckets_of(store, found))
         attach_calibration(store, places, sum(entry.rows for entry in source.manifest()))
