@@ -21,7 +21,7 @@ def without_ray(monkeypatch):
 
 
 def test_recall_grows_with_probes_to_all(tmp_path):
-    sizes = ["--rows", "4000", "--dimensions", "24", "--queries", "100", "--repeats", "1"]
+    sizes = ["--rows", "2500", "--dimensions", "16", "--queries", "100", "--repeats", "1"]
     run = CliRunner().invoke(bench_search.command, [*sizes, "--output", str(tmp_path)])
     assert run.exception is None, run.output
     curve = pq.read_table(tmp_path / "curve.parquet").to_pandas()
@@ -41,21 +41,9 @@ def test_the_fewest_probes_that_reach_the_recall():
 
 
 def test_planted_copies_are_joined(tmp_path):
-    run = CliRunner().invoke(
-        million_dedup.command,
-        [
-            "--rows",
-            "5000",
-            "--dimensions",
-            "32",
-            "--output",
-            str(tmp_path),
-            "--set",
-            "dedup.brute_force_up_to=10",
-            "--set",
-            "dedup.similarity=0.95",
-        ],
-    )
+    sizes = ["--rows", "5000", "--dimensions", "32", "--output", str(tmp_path)]
+    wanted = ["--set", "dedup.brute_force_up_to=10", "--set", "dedup.similarity=0.95"]
+    run = CliRunner().invoke(million_dedup.command, [*sizes, *wanted])
     assert run.exception is None, run.output
     pairs = pq.read_table(tmp_path / "dedup" / "attached" / "pairs.parquet")
     assert pairs.num_rows > 300
