@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-EVERY = 0.1  # seconds between looks
+EVERY = 0.5  # seconds between looks: each costs the kernel a walk over all pages
 
 
 @dataclass(frozen=True)
