@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision bench-cascade bench-promise bench-filters bench-stages clean
+.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision bench-cascade bench-promise bench-filters bench-stages bench-search bench-dedup million-dedup growth clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -64,6 +64,19 @@ bench-filters: work/cascade/corpus/manifest.json  ## recall against keep rate of
 
 bench-stages: .venv/ready  ## the guide's stages of 1, 10 and 100 ms, emulated
 	sluice bench-stages --set ray.workers=16
+
+bench-search: .venv/ready  ## time both grids beside plain FAISS, on 1,000,000 synthetic vectors
+	sluice bench-search
+
+bench-dedup: .venv/ready  ## find near-duplicates our way and by imagededup, over PHOTOS=folder
+	$(BIN)/pip install --quiet imagededup==0.3.3.post2 || true
+	sluice bench-dedup --set source.url=$(PHOTOS)
+
+million-dedup: .venv/ready  ## join 1,000,000 synthetic vectors; run again to go on
+	sluice million-dedup
+
+growth: .venv/ready  ## measure how pairs, scans, joins and look-ups grow, on synthetic vectors
+	sluice growth
 
 million: .venv/ready  ## corpus, embed, search 1,000,000 images; run again to go on
 	sluice million --config configs/million.yaml

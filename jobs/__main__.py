@@ -11,12 +11,15 @@ from pipeline.errors import SluiceError
 JOBS = {
     "corpus": "make a corpus of distinct JPEGs with known copies",
     "embed": "embed every image of a source with a CNN",
+    "index": "sort the embeddings into the buckets of a grid, for quick searches",
     "search": "find the most similar images of each query",
     "sign": "write a cheap signature of every image",
     "calibrate": "fit the cheap filters and gather the evidence for their recall",
     "cascade": "find the most similar images with the CNN run on few",
+    "dedup": "find all near-duplicate pairs, cluster them, say whom to keep",
     "report": "write one HTML page over the results",
     "demo": "corpus, embed, search and report in one go",
+    "growth": "measure how the time of pairs, scans and look-ups grows with the images",
     "verify": "check every checksum of stores",
     "models": "list the models and backends that can run here",
     "usage": "print the time, disk and memory that outputs took",
@@ -29,6 +32,9 @@ JOBS = {
     "bench-cascade": "time the cascade beside brute force, with its recall",
     "bench-stages": "the guide's own arithmetic of stages, emulated",
     "bench-corpus": "time making images against encoding them alone",
+    "bench-search": "recall and time of our grids beside plain FAISS, on synthetic vectors",
+    "bench-dedup": "find near-duplicates our way and by imagededup, on the same photos",
+    "million-dedup": "join 1,000,000 synthetic vectors in one sitting",
     "bench-sign": "time the signature beside the scaled decode alone",
 }
 

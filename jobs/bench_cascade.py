@@ -33,7 +33,7 @@ from pipeline.calibration import Neighbours, groups
 from pipeline.cascade_chart import break_even_chart, frontier_chart
 from pipeline.cascade_plan import plan_cascade
 from pipeline.cascade_truth import passing_pairs, true_pairs
-from pipeline.report_page import chart_page
+from pipeline.chart_page import render_charts
 from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import Store, parquet_bytes, write_atomically
 
@@ -66,7 +66,7 @@ def command(config: Config, queries: int, in_turn: int) -> None:
     output = config.cascade.output.resolve()
     write_atomically(output / "frontier.parquet", parquet_bytes(frontier))
     charts = [frontier_chart(frontier), break_even_chart(even)]
-    page = chart_page("Sluice: the cascade beside brute force", charts, _notes(bench, even))
+    page = render_charts("Sluice: the cascade beside brute force", charts, _notes(bench, even))
     write_atomically(output / "bench.html", page.encode())
     console.print(f"frontier and break-even: {output}/bench.html")
 

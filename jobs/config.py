@@ -63,6 +63,27 @@ class EmbedConfig(Section):
     batch_size: Count = 32
 
 
+class IndexConfig(Section):
+    """`sluice index`: a grid over the embeddings, so that a search reads only some buckets."""
+
+    output: Path = Path("work/index")
+    grid: Literal["ivf", "hash"] = Field("ivf", description="k-means cells or hyperplane hashing")
+    grid_from: Path | None = Field(None, description="take the trained grid of this index over")
+    buckets: Count | None = Field(None, description="none: the square root of the images")
+    sample: Count = Field(64, description="vectors a bucket to train the grid on")
+    vectors: Literal["f32", "f16", "int8"] = Field(
+        "f32", description="stored so; f16 and int8 are ranked again by the embeddings themselves"
+    )
+    seed: int = 0
+    calibration_queries: Annotated[int, Field(ge=2)] = Field(
+        2000, description="half choose the buckets to probe, half measure the recall"
+    )
+    calibration_k: Count = Field(10, description="the largest search.k that recall is known for")
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
 class SearchConfig(Section):
     """`sluice search`: the k most similar images of each query."""
 
@@ -72,6 +93,35 @@ class SearchConfig(Section):
     )
     output: Path = Path("work/search")
     k: Annotated[int, Field(ge=1, le=10_000)] = 10
+    index: bool = Field(False, description="probe the index at index.output, not every image")
+    recall: Share = Field(0.99, description="recall@k that probing must reach")
+    confidence: Share = Field(0.95, description="of the lower bound on that recall")
+
+
+class DedupConfig(Section):
+    """`sluice dedup`: all pairs above a similarity, their clusters, and whom to keep."""
+
+    output: Path = Path("work/dedup")
+    similarity: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.85, description="cosine from which two images are a pair"
+    )
+    rule: Literal["survivor", "components"] = Field(
+        "survivor", description="survivor: all are similar to the one kept; components: chains too"
+    )
+    buckets: Count | None = Field(
+        None, description="none: one up to brute_force_up_to images, else their square root"
+    )
+    brute_force_up_to: Count = Field(20_000, description="images of which all pairs are compared")
+    assignments: Annotated[int, Field(ge=1, le=16)] = Field(
+        3, description="nearest buckets that each vector lies in"
+    )
+    partition_rows: Count = Field(50_000, description="vectors a worker holds at once, about")
+    grid_from: Path | None = Field(None, description="take the trained grid of this output over")
+    sample: Count = Field(64, description="vectors a bucket to train the grid on")
+    recall_sample: Count = Field(1000, description="images compared with all, to measure recall")
+    confidence: Share = 0.95
+    shown: Count = Field(40, description="groups of pictures on the page")
+    seed: int = 0
 
 
 class SignConfig(Section):
@@ -83,7 +133,6 @@ class SignConfig(Section):
 Comparison = tuple[
     str, Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"], str | int | float | list[Any]
 ]
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Stage(Section):
@@ -154,9 +203,11 @@ class Config(Section):
     corpus: CorpusConfig = CorpusConfig()
     source: SourceConfig = SourceConfig()
     embed: EmbedConfig = EmbedConfig()
+    index: IndexConfig = IndexConfig()
     sign: SignConfig = SignConfig()
     search: SearchConfig = SearchConfig()
     cascade: CascadeConfig = CascadeConfig()
+    dedup: DedupConfig = DedupConfig()
     report: ReportConfig = ReportConfig()
     ray: RayConfig = RayConfig()
 

@@ -35,7 +35,7 @@ def report(config: Config) -> None:
     results = _read_results(config.search.output)
     shown = results["query"].unique()[: config.report.max_queries]
     chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
-    pictures = _pictures(config, store, {row[n] for row in chosen for n in ("id", "query_id")})
+    pictures = read_pictures(config, store, {row[n] for row in chosen for n in ("id", "query_id")})
     origin = _copy_origin(store, list(pictures))
     data = ReportData(
         title="Sluice: similar photos",
@@ -63,7 +63,7 @@ def _read_results(folder: Path) -> pa.Table:
         raise InputError(f"there is no {path}; run sluice search first") from error
 
 
-def _pictures(config: Config, store: Store, ids: set[int]) -> dict[int, Picture]:
+def read_pictures(config: Config, store: Store, ids: set[int]) -> dict[int, Picture]:
     """Read the images of ``ids`` from the shards of the source that hold them."""
     source = open_source(config.source.url, config.source.kind)
     manifest = read_manifest(store.root)
@@ -125,7 +125,7 @@ def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, s
         ("shown here", f"{min(queries, config.report.max_queries)}"),
         ("model", f"{made['model']}, {made['input_size']} px"),
         ("backend", f"{made['backend']} {made['precision']}"),
-        ("search", "exact: nothing lost against brute force"),
+        ("search", (results.schema.metadata or {})[b"loss"].decode()),
     ]
 
 

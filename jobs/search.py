@@ -1,6 +1,7 @@
-"""`sluice search`: the k most similar images of each query, exactly."""
+"""`sluice search`: the k most similar images of each query, exactly or by an index."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,16 @@ from pipeline.certified_merge import Merged, search_certified
 from pipeline.cnn import find_weights
 from pipeline.copy_recall import CopyRecall, copy_recall
 from pipeline.encoder import EncoderSettings
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import ConfigError, InputError, StoreError
 from pipeline.exact_topk import ShardTopK
+from pipeline.grid import Grid
+from pipeline.index_searcher import ProbePlan
+from pipeline.probe_calibration import (
+    ProbeRecall,
+    choose_probes,
+    probe_recall,
+    read_calibration,
+)
 from pipeline.quantised_encoder import stored_encoder
 from pipeline.query_images import (
     NO_ID,
@@ -40,13 +49,13 @@ QUERIES_AT_ONCE = 1024
 
 @click.command()
 @click.argument("queries", nargs=-1)
+@click.option("--index", is_flag=True, help="Probe the index at index.output, not every image.")
 @with_config
-def command(config: Config, queries: tuple[str, ...]) -> None:
+def command(config: Config, queries: tuple[str, ...], index: bool) -> None:
     """Find the images most similar to QUERIES: image files, folders, or id:NUMBER."""
-    if queries:
-        wanted = config.search.model_copy(update={"queries": queries})
-        config = config.model_copy(update={"search": wanted})
-    search(config)
+    wanted: dict[str, Any] = {"queries": queries} if queries else {}
+    wanted |= {"index": True} if index else {}
+    search(config.model_copy(update={"search": config.search.model_copy(update=wanted)}))
 
 
 def search(config: Config) -> None:
@@ -59,19 +68,23 @@ def search(config: Config) -> None:
     store = Store.open(config.embed.output.resolve(), "embeddings")
     images = store.images()
     record = RunRecord("search", images, config.ray.workers)
+    probing = open_probing(config, store) if config.search.index else None
     with record.stage("queries"):
         queries = gather_queries(config, store)
     with ray_session(config.ray.workers, config.ray.address):
-        merged = search_shards(config, store, queries, record)
+        merged = search_shards(config, store, queries, record, probing)
     ids, scores = without_self(queries.ids, merged, config.search.k)
     with record.stage("write"):
         output = config.search.output.resolve()
         results = result_table(store, queries, ids, scores)
+        results = results.replace_schema_metadata({"loss": _loss(probing)})
         recall = known_copies(store, queries.ids, ids)
         write_atomically(output / "results.parquet", parquet_bytes(results))
         write_atomically(output / "recall.parquet", parquet_bytes(recall_table(recall)))
     record.save(output)
     _print_results(results, recall, output, len(queries.ids), images)
+    console.print(_loss(probing))
+    console.print(f"all results: {output}/results.parquet")
 
 
 def gather_queries(config: Config, store: Store) -> Queries:
@@ -107,12 +120,76 @@ def stored_settings(embed: EmbedConfig, store: Store) -> EncoderSettings:
     return settings
 
 
-def search_shards(config: Config, store: Store, queries: Queries, record: RunRecord) -> Merged:
-    """Return the certified top k + 1 of every query: one of them may be the query itself."""
+@dataclass(frozen=True)
+class Probing:
+    """An index, and how many of its buckets each query probes."""
+
+    index: Store
+    grid: Grid
+    recall: ProbeRecall  # at these probes, on queries that did not choose them
+
+    def plan(self, embeddings: Path, queries: np.ndarray[Any, Any], depth: int) -> ProbePlan:
+        probes = self.grid.nearest(queries, self.recall.probes)
+        return ProbePlan(self.index.root, embeddings, queries, probes, self.grid.buckets, depth)
+
+
+def open_probing(config: Config, store: Store) -> Probing:
+    """Open the index of ``store`` and choose the probes for search.recall.
+
+    Raises StoreError where the index is of other embeddings or lacks some, ConfigError where its
+    recall at search.k is not known.
+    """
+    root = config.index.output.resolve()
+    index = Store.open(root, "index")
+    made, there = index.manifest(), store.manifest()
+    if (index.identity["embeddings"], index.identity["first_shard"]) != (
+        store.identity,
+        there[0].checksum,
+    ):
+        raise StoreError(f"{root} is the index of other embeddings; mend index.output")
+    if [entry.rows for entry in made] != [entry.rows for entry in there]:
+        raise StoreError(f"{root} does not cover all of {store.root}; run sluice index --add")
+    known = index.identity["calibration"][1]
+    if config.search.k > known:
+        raise ConfigError(
+            f"search.k is {config.search.k}, but the index knows its recall up to {known}; "
+            "make another index with a larger index.calibration_k"
+        )
+    choosing, measuring = (places[:, : config.search.k] for places in read_calibration(index))
+    grid, confidence = Grid.required(index), config.search.confidence
+    probes = choose_probes(choosing, grid.buckets, config.search.recall, confidence)
+    return Probing(index, grid, probe_recall(measuring, np.array([probes]), confidence)[0])
+
+
+def _loss(probing: Probing | None) -> str:
+    if probing is None:
+        return "exact: every image was compared, nothing is lost against brute force"
+    seen, buckets = probing.recall, probing.grid.buckets
+    return (
+        f"probed {seen.probes} of {buckets} buckets: recall against brute force {seen.recall:.4f}, "
+        f"at least {seen.low:.4f} with {seen.confidence:.0%} confidence, measured on "
+        f"{seen.queries} sampled images that did not choose the probes"
+    )
+
+
+def search_shards(
+    config: Config,
+    store: Store,
+    queries: Queries,
+    record: RunRecord,
+    probing: Probing | None = None,
+) -> Merged:
+    """Return the certified top k + 1 of every query: one of them may be the query itself.
+
+    With ``probing`` it is the top k + 1 of what is in the probed buckets.
+    """
     shards = [entry.shard for entry in store.manifest()]
 
     def ask(rows: np.ndarray[Any, Any], depth: int) -> Iterator[ShardTopK]:
-        plan = SearchPlan(store.root, queries.vectors[rows], depth)
+        vectors = queries.vectors[rows]
+        plan: SearchPlan | ProbePlan = SearchPlan(store.root, vectors, depth)
+        if probing is not None:
+            plan = probing.plan(store.root, vectors, depth)
         results = map_shards(plan.start, shards, config.ray.workers)
         with record.pool() as stats:
             for table in track(results, f"search {len(rows)} queries", record.images, "img"):
@@ -204,5 +281,3 @@ def _print_results(
         lines = [(r.transform, r.found, r.known, r.recall, *r.interval()) for r in recall]
         header = ("copies by", "found", "known", f"recall@{recall[0].k}", "95 % low", "high")
         print_table("known copies", header, lines)
-    console.print("exact search: every image was compared, nothing is lost against brute force")
-    console.print(f"all results: {output}/results.parquet")

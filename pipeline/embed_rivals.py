@@ -76,17 +76,12 @@ def embed_by_data_loader(images: list[bytes], settings: EncoderSettings, workers
     return RivalRun(np.concatenate(parts), len(images) / (time.perf_counter() - began))
 
 
-def embed_by_imagededup(images: list[bytes], settings: EncoderSettings, folder: Path) -> RivalRun:
-    """Embed with imagededup's CNN encoder given our network; it reads files, written first.
-
-    Raises ImportError where imagededup is not installed.
-    """
+def imagededup_encoder(settings: EncoderSettings) -> Any:
+    """Return imagededup's CNN with our network. Raises ImportError where it is not installed."""
     from imagededup.methods import CNN
     from imagededup.utils import CustomModel
     from torchvision import transforms
 
-    for row, data in enumerate(images):
-        (folder / f"{row:08d}.jpg").write_bytes(data)
     mean, deviation = NORMALISATION[settings.model]
     side = (settings.input_size, settings.input_size)
     transform = transforms.Compose(
@@ -97,12 +92,28 @@ def embed_by_imagededup(images: list[bytes], settings: EncoderSettings, folder: 
         ]
     )
     network = load_cnn(settings.model, settings.weights, settings.input_size)
-    encoder = CNN(
-        verbose=False, model_config=CustomModel(name="ours", model=network, transform=transform)
-    )
+    wanted = CustomModel(name="ours", model=network, transform=transform)
+    return CNN(verbose=False, model_config=wanted)
+
+
+def write_files(images: list[bytes], folder: Path) -> list[str]:
+    """Write ``images`` as files for what reads no Parquet; return their names, in order."""
+    names = [f"{row:08d}.jpg" for row in range(len(images))]
+    for name, data in zip(names, images, strict=True):
+        (folder / name).write_bytes(data)
+    return names
+
+
+def embed_by_imagededup(images: list[bytes], settings: EncoderSettings, folder: Path) -> RivalRun:
+    """Embed with imagededup's CNN encoder given our network; it reads files, written first.
+
+    Raises ImportError where imagededup is not installed.
+    """
+    encoder = imagededup_encoder(settings)
+    names = write_files(images, folder)
     began = time.perf_counter()
     found = encoder.encode_images(image_dir=str(folder))
     seconds = time.perf_counter() - began
-    vectors = np.stack([found[f"{row:08d}.jpg"].reshape(-1) for row in range(len(images))])
+    vectors = np.stack([found[name].reshape(-1) for name in names])
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return RivalRun(unit.astype(np.float32), len(images) / seconds)

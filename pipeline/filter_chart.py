@@ -6,13 +6,14 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from pipeline.calibration import Neighbours
-from pipeline.report_page import chart_layout, chart_page
+from pipeline.chart_page import render_charts
+from pipeline.report_page import chart_layout
 
 
 def filter_page(found: Mapping[Neighbours, pa.Table]) -> str:
     """Return a page with a chart for each kind of neighbours in ``found`` (filter_recall's)."""
     charts = [recall_curves(table, who) for who, table in found.items()]
-    return chart_page("Sluice: what the cheap filters keep", charts)
+    return render_charts("Sluice: what the cheap filters keep", charts, [])
 
 
 def recall_curves(table: pa.Table, who: str) -> go.Figure:

@@ -141,14 +141,3 @@ def chart_layout(title: str, height: int) -> dict[str, Any]:
         "xaxis": axis,
         "yaxis": axis,
     }
-
-
-def chart_page(title: str, charts: Sequence[go.Figure], notes: Sequence[str] = ()) -> str:
-    """Return a page of ``charts`` under ``title`` and a few sentences; it loads nothing."""
-    templates = Environment(loader=PackageLoader("pipeline"), autoescape=True, trim_blocks=True)
-    return templates.get_template("charts.html.j2").render(
-        title=title,
-        notes=notes,
-        charts=[Markup(chart_html(chart, number)) for number, chart in enumerate(charts)],
-        plotly=Markup(get_plotlyjs()),
-    )

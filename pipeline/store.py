@@ -62,16 +62,17 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; {remedy}") from error
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
     """Serialise ``table`` to Parquet; the same table gives the same bytes.
 
     Every page carries its CRC: embeddings do not compress, so nothing else would tell of a changed
-    byte among them.
+    byte among them. row_group: the rows of a row group, which can be read alone.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(
         table.combine_chunks(),
         sink,
+        row_group_size=row_group,
         compression="zstd",
         use_dictionary=False,
         write_page_checksum=True,
@@ -158,10 +159,14 @@ class Store:
         return self.root / "entries" / f"{shard:06d}.json"
 
     def write_shard(
-        self, shard: int, table: pa.Table, quarantine: pa.Table | None = None
+        self,
+        shard: int,
+        table: pa.Table,
+        quarantine: pa.Table | None = None,
+        row_group: int | None = None,
     ) -> ShardEntry:
         """Write one shard and its quarantined rows, then the entry that makes them count."""
-        data = parquet_bytes(table)
+        data = parquet_bytes(table, row_group)
         quarantined, quarantine_checksum = 0, ""
         if quarantine is not None and quarantine.num_rows:
             refused = parquet_bytes(quarantine)

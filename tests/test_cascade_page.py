@@ -5,9 +5,9 @@ from pipeline.break_even import BreakEven
 from pipeline.cascade_chart import break_even_chart
 from pipeline.cascade_page import render_cascade
 from pipeline.cascade_plan import CascadePlan
+from pipeline.chart_page import render_charts
 from pipeline.funnel import Funnel
 from pipeline.query_images import Queries
-from pipeline.report_page import chart_page
 from tests.test_report_page import CHROMIUM
 
 
@@ -37,7 +37,7 @@ def test_a_browser_draws_the_funnel_and_the_break_even(page, tmp_path, width, sc
 
     even = break_even_chart(BreakEven(np.array([2.0, 1.0, 1.0]), 9.0, 0.2))
     (tmp_path / "funnel.html").write_text(page)
-    (tmp_path / "bench.html").write_text(chart_page("Bench", [even], ["a note"]))
+    (tmp_path / "bench.html").write_text(render_charts("Bench", [even], ["a note"]))
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

@@ -46,7 +46,7 @@ def test_what_is_no_config_is_told(tmp_path, text):
     [
         ("[{stage: cnn}, {stage: rough}]", "in the order metadata"),
         ("[{stage: rough}]", "in the order metadata"),
-        ("[{stage: rough, keep: 1.5}, {stage: cnn}]", "less than or equal to 1"),
+        ("[{stage: rough, keep: 1.5}, {stage: cnn}]", "less than 1"),
         ("[{stage: rough, where: [[label, ==, cat]]}, {stage: cnn}]", "only the metadata stage"),
         ("[{stage: metadata, where: [[label, '~', cat]]}, {stage: cnn}]", "stages.0.where.0.1"),
         ("[{stage: cnn, keep: 0.5}]", "takes no keep"),

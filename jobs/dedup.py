@@ -1,0 +1,324 @@
+"""`sluice dedup`: every pair of near-duplicates, their clusters, and the one to keep of each."""
+
+import io
+from dataclasses import dataclass
+from math import ceil, isqrt
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.session import ray_session
+from cluster.shard_map import map_shards
+from jobs.config import Config
+from jobs.console import console, print_table, track
+from jobs.options import with_config
+from jobs.report import read_pictures
+from jobs.run_record import RunRecord
+from pipeline.cluster_page import (
+    ClusterPageData,
+    connected_groups,
+    render_clusters,
+    slider_steps,
+)
+from pipeline.copy_detection import (
+    are_copies,
+    copies_by_transform,
+    known_pairs,
+    micro_average_precision,
+    recall_at_precision,
+)
+from pipeline.duplicate_clusters import cluster_pairs
+from pipeline.errors import StoreError
+from pipeline.grid import Grid, whole_space
+from pipeline.ivf_grid import train_ivf
+from pipeline.join_shard import JoinPlan, PartnersPlan, SortPlan
+from pipeline.pair_join import PAIRS
+from pipeline.pair_recall import PairRecall, pair_recall
+from pipeline.query_images import stored_queries
+from pipeline.store import Store, parquet_bytes, write_atomically
+from pipeline.vector_sample import sample_vectors
+
+GENERATIONS = "generations.npy"
+LARGEST_SHOWN = 24
+RESULTS = ("pairs.parquet", "clusters.parquet")
+
+
+@click.command()
+@click.option("--add", is_flag=True, help="Only add new shards: the output must be there.")
+@with_config
+def command(config: Config, add: bool) -> None:
+    """Find all pairs of embed.output above dedup.similarity; finished parts are skipped."""
+    if add and not (config.dedup.output / "store.json").exists():
+        raise StoreError(f"{config.dedup.output} holds no pairs to add to; leave --add out")
+    dedup(config)
+
+
+@dataclass(frozen=True)
+class Deduplicated:
+    """What the job found."""
+
+    pairs: pa.Table  # PAIRS
+    clusters: pa.Table  # CLUSTERS
+    images: pa.Table  # id, pixels and, where known, scene and transform
+    recall: PairRecall | None  # None where all pairs were compared
+    grid: Grid
+
+
+def dedup(config: Config) -> Deduplicated:
+    """Run the job: sort the shards by partition, join the partitions, cluster, measure."""
+    source = Store.open(config.embed.output.resolve(), "embeddings")
+    root = config.dedup.output.resolve()
+    identity = dedup_identity(config, source)
+    store = Store.create(root, "pairs", identity)
+    parts = Store.create(root / "partitions", "partitions", identity)
+    record = RunRecord("dedup", source.images(), config.ray.workers)
+    with store.lock(), ray_session(config.ray.workers, config.ray.address):
+        try:
+            grid, partitions = _grid(config, store, source, record)
+            ends = _generations(store, len(source.manifest()))
+            _sort(config, source, parts, grid, partitions, record)
+            _join(config, parts, store, grid, partitions, ends, record)
+            with record.stage("cluster"):
+                images = read_images(source)
+                pairs = gather_pairs(store, images)
+                clusters = cluster_pairs(pairs, images, config.dedup.rule)
+                for name, table in zip(RESULTS, (pairs, clusters), strict=True):
+                    store.attach(name, parquet_bytes(table))
+            recall = None
+            if grid.buckets > 1:
+                recall = _sampled_recall(config, source, pairs, images, record)
+        finally:
+            record.save(root, further=True)
+    result = Deduplicated(pairs, clusters, images, recall, grid)
+    _print(config, result)
+    if (source.root / "source.parquet").exists():
+        _write_page(config, source, result)
+    return result
+
+
+def dedup_identity(config: Config, source: Store) -> dict[str, Any]:
+    """Return what decides the pairs, beside the embeddings added."""
+    made = config.dedup
+    return {
+        "embeddings": source.identity,
+        "first_shard": source.manifest()[0].checksum,
+        "similarity": made.similarity,
+        "buckets": made.buckets,
+        "brute_force_up_to": made.brute_force_up_to,
+        "assignments": made.assignments,
+        "partition_rows": made.partition_rows,
+        "sample": made.sample,
+        "seed": made.seed,
+    }
+
+
+def _grid(config: Config, store: Store, source: Store, record: RunRecord) -> tuple[Grid, int]:
+    """Return the grid and the number of partitions, fixed by the images there at first."""
+    known = Grid.attached(store)
+    if known is None:
+        with record.stage("train the grid"):
+            known = _new_grid(config, source)
+            known.attach(store)
+    images = sum(entry.rows for entry in source.manifest())
+    if store.attached("partitions.npy") is None:
+        wanted = ceil(images * config.dedup.assignments / config.dedup.partition_rows)
+        _attach_numbers(store, "partitions.npy", [min(known.buckets, wanted)])
+    return known, _numbers(store, "partitions.npy")[0]
+
+
+def _new_grid(config: Config, source: Store) -> Grid:
+    wanted, images = config.dedup, source.images()
+    if wanted.grid_from is not None:
+        return Grid.required(Store.open(wanted.grid_from.resolve()))
+    buckets = wanted.buckets or (1 if images <= wanted.brute_force_up_to else isqrt(images))
+    if buckets == 1:
+        vectors = source.read_whole(source.manifest()[0].shard, ["embedding"])["embedding"]
+        return whole_space(vectors.type.list_size)
+    return train_ivf(sample_vectors(source, buckets * wanted.sample), buckets, wanted.seed)
+
+
+def _attach_numbers(store: Store, name: str, numbers: list[int]) -> None:
+    out = io.BytesIO()
+    np.save(out, np.array(numbers, np.int64), allow_pickle=False)
+    store.attach(name, out.getvalue())
+
+
+def _numbers(store: Store, name: str) -> list[int]:
+    data = store.attached(name)
+    return np.load(io.BytesIO(data), allow_pickle=False).tolist() if data else []
+
+
+def _generations(store: Store, shards: int) -> tuple[int, ...]:
+    """Return where each generation of shards ends; shards new since the last run are one more."""
+    ends = _numbers(store, GENERATIONS)
+    if not ends or ends[-1] < shards:
+        ends.append(shards)
+        _attach_numbers(store, GENERATIONS, ends)
+    return tuple(ends)
+
+
+def _sort(
+    config: Config, source: Store, parts: Store, grid: Grid, partitions: int, record: RunRecord
+) -> None:
+    done = {entry.shard for entry in parts.entries()}
+    entries = [entry for entry in source.manifest() if entry.shard not in done]
+    plan = SortPlan(source.root, parts.root, grid, config.dedup.assignments, partitions)
+    with record.stage("sort by partition"):
+        results = map_shards(plan.start, [entry.shard for entry in entries], config.ray.workers)
+        for _ in track(results, "sort", sum(entry.rows for entry in entries), "img"):
+            pass
+    parts.finish(len(source.manifest()))
+
+
+def _join(
+    config: Config,
+    parts: Store,
+    store: Store,
+    grid: Grid,
+    partitions: int,
+    ends: tuple[int, ...],
+    record: RunRecord,
+) -> None:
+    done = {entry.shard for entry in store.entries()}
+    count = len(ends) * partitions
+    pending = [number for number in range(count) if number not in done]
+    similarity = config.dedup.similarity
+    plan = JoinPlan(parts.root, store.root, grid.buckets, partitions, ends, similarity)
+    with record.pool() as stats:
+        results = map_shards(plan.start, pending, config.ray.workers)
+        stats.extend(track(results, "join", len(pending), "partitions"))
+    store.finish(count)
+
+
+def read_images(source: Store) -> pa.Table:
+    """Return (id, pixels, scene and transform where the store has them) of images still there."""
+    names = source.read(source.manifest()[0].shard).column_names
+    extra = [name for name in ("scene", "transform") if name in names]
+    columns = ["id", "width", "height", *extra]
+    table = pa.concat_tables([source.read(entry.shard, columns) for entry in source.manifest()])
+    pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
+    kept = {"id": table["id"], "pixels": pixels} | {name: table[name] for name in extra}
+    return pa.table(kept)
+
+
+def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
+    """Return all PAIRS of images still there, by a, then b."""
+    tables = [store.read(entry.shard) for entry in store.manifest()]
+    pairs = pa.concat_tables([PAIRS.empty_table(), *tables]).sort_by(
+        [("a", "ascending"), ("b", "ascending")]
+    )
+    there = images["id"].to_numpy()
+    both = np.isin(pairs["a"].to_numpy(), there) & np.isin(pairs["b"].to_numpy(), there)
+    return pairs.filter(pa.array(both)).combine_chunks()
+
+
+def _sampled_recall(
+    config: Config, source: Store, pairs: pa.Table, images: pa.Table, record: RunRecord
+) -> PairRecall:
+    """Compare images drawn at random with all, and look their pairs up in ``pairs``."""
+    wanted = config.dedup
+    rng = np.random.default_rng([wanted.seed, 1])
+    ids = np.sort(images["id"].to_numpy())
+    ids = np.sort(rng.choice(ids, min(wanted.recall_sample, len(ids)), replace=False))
+    queries = stored_queries(source, ids.tolist())
+    plan = PartnersPlan(source.root, queries.ids, queries.vectors, wanted.similarity)
+    shards = [entry.shard for entry in source.manifest()]
+    with record.stage("measure the recall"):
+        results = map_shards(plan.start, shards, config.ray.workers)
+        tables = list(track(results, "compare a sample with all", images.num_rows, "img"))
+    columns = {
+        name: np.concatenate([table[name].combine_chunks().flatten() for table in tables])
+        for name in ("image", "partner")
+    }
+    return pair_recall(pa.table(columns), pairs, len(ids), wanted.confidence)
+
+
+def _print(config: Config, found: Deduplicated) -> None:
+    survivors = int(np.count_nonzero(found.clusters["survivor"].to_numpy()))
+    rows: list[tuple[str, Any]] = [
+        ("images", found.images.num_rows),
+        (f"pairs, similarity >= {config.dedup.similarity}", found.pairs.num_rows),
+        ("clusters", survivors),
+        ("images to drop", found.clusters.num_rows - survivors),
+        ("rule", config.dedup.rule),
+        ("kept of a cluster", "the most pixels, of equal ones the lowest id"),
+        ("buckets", found.grid.buckets),
+    ]
+    print_table(f"near-duplicates: {config.dedup.output}", ("what", "value"), rows)
+    console.print(recall_text(found.recall))
+    if "scene" in found.images.column_names:
+        _print_copies(found.pairs, found.images)
+
+
+def recall_text(recall: PairRecall | None) -> str:
+    """Return what is known of the pairs that were not found."""
+    if recall is None:
+        return "all pairs were compared: none is missing"
+    if not recall.drawn:
+        return f"recall is unknown: none of {recall.images} sampled images has a partner"
+    return (
+        f"pair recall {recall.recall:.4f} ({recall.found} of {recall.true} pairs of "
+        f"{recall.images} sampled images, each compared with all images), at least "
+        f"{recall.low:.4f} with {recall.confidence:.0%} confidence"
+    )
+
+
+def _write_page(config: Config, source: Store, found: Deduplicated) -> None:
+    """Write report.html, with the pictures of some groups, beside the pairs."""
+    wanted = config.dedup
+    groups = connected_groups(found.pairs, found.images, wanted.shown, LARGEST_SHOWN)
+    ids = {number for group in groups for number in group.ids}
+    kept = found.images.filter(pa.compute.is_in(found.images["id"], pa.array(ids, pa.int64())))
+    pixels = dict(zip(kept["id"].to_pylist(), kept["pixels"].to_pylist(), strict=True))
+    data = ClusterPageData(
+        title="Sluice: near-duplicates",
+        facts=[
+            ("images", f"{found.images.num_rows:,}"),
+            ("similarity from", f"{wanted.similarity}"),
+            ("rule", wanted.rule),
+            ("buckets", f"{found.grid.buckets:,}"),
+        ],
+        recall=recall_text(found.recall).capitalize(),
+        shown=f"Shown are the {len(groups)} largest groups of up to {LARGEST_SHOWN} images.",
+        rule=wanted.rule,
+        steps=slider_steps(found.pairs, found.images, wanted.rule, wanted.similarity),
+        groups=groups,
+        pictures=read_pictures(config, source, ids),
+        pixels=pixels,
+    )
+    page = render_clusters(data).encode()
+    write_atomically(wanted.output.resolve() / "report.html", page)
+    console.print(f"report: {wanted.output}/report.html ({len(page):,} bytes)")
+
+
+def _print_copies(pairs: pa.Table, truth: pa.Table) -> None:
+    rows = copies_by_transform(pairs, truth)
+    lines = [
+        (r.transform, r.pairs, r.copies, r.precision, r.found, r.known, r.recall) for r in rows
+    ]
+    header = ("transform", "pairs", "copies", "precision", "of original", "known", "recall")
+    print_table("pairs against known copies", header, lines)
+    scores, copies, known = pairs["score"].to_numpy(), are_copies(pairs, truth), known_pairs(truth)
+    measures = [
+        ("known pairs", known),
+        ("pairs found", len(scores)),
+        (
+            "micro-AP, of the pairs above the similarity",
+            micro_average_precision(scores, copies, known),
+        ),
+        ("recall at precision 0.9", recall_at_precision(scores, copies, known, 0.9)),
+    ]
+    print_table("as in the DISC21 benchmark", ("measure", "value"), measures)
+
+
+def read_results(config: Config) -> tuple[pa.Table, pa.Table]:
+    """Return the pairs and clusters of a finished job. Raises StoreError where they are missing."""
+    store = Store.open(config.dedup.output.resolve(), "pairs")
+    found = [store.attached(name) for name in RESULTS]
+    if not all(found):
+        raise StoreError(f"{store.root} is not finished; run sluice dedup again: it resumes")
+    pairs, clusters = (pq.read_table(pa.BufferReader(data)) for data in found)
+    return pairs, clusters

@@ -1,0 +1,58 @@
+"""imagededup over a folder of files, as a process of its own: python -m pipeline.dedup_rivals."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.cnn import find_weights
+from pipeline.embed_rivals import imagededup_encoder
+from pipeline.encoder import EncoderSettings
+from pipeline.pair_join import PAIRS
+
+
+def find_pairs(method: str, folder: Path, wanted: dict[str, Any]) -> pa.Table:
+    """Return imagededup's PAIRS of the files ``folder`` holds, by "cnn" or "phash".
+
+    Files are named by row number, which stands for the id. A hash's score is minus its distance.
+    """
+    if method == "cnn":
+        weights = find_weights(wanted["model"], None, wanted["weights_sha256"])
+        settings = EncoderSettings(wanted["model"], weights, "torch", "f32", wanted["size"], 32)
+        encoder = imagededup_encoder(settings)
+        encoded = encoder.encode_images(str(folder), num_enc_workers=wanted["workers"])
+        found = encoder.find_duplicates(
+            encoding_map=encoded,
+            min_similarity_threshold=wanted["similarity"],
+            scores=True,
+            num_sim_workers=wanted["workers"],
+        )
+        return _pairs(found, 1.0)
+    from imagededup.methods import PHash
+
+    hashes = PHash(verbose=False)
+    encoded = hashes.encode_images(str(folder), num_enc_workers=wanted["workers"])
+    found = hashes.find_duplicates(
+        encoding_map=encoded, scores=True, num_dist_workers=wanted["workers"]
+    )
+    return _pairs(found, -1.0)
+
+
+def _pairs(found: dict[str, list[tuple[str, float]]], sign: float) -> pa.Table:
+    scores: dict[tuple[int, int], float] = {}
+    for name, partners in found.items():
+        one = int(Path(name).stem)
+        for partner, score in partners:
+            other = int(Path(partner).stem)
+            scores[min(one, other), max(one, other)] = sign * float(score)
+    ordered = sorted(scores.items())
+    columns = ([a for (a, _), _ in ordered], [b for (_, b), _ in ordered], [s for _, s in ordered])
+    return pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
+
+
+if __name__ == "__main__":
+    _, name, images, output, settings = sys.argv
+    pq.write_table(find_pairs(name, Path(images), json.loads(settings)), output)

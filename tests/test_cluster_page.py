@@ -1,0 +1,102 @@
+import pyarrow as pa
+import pytest
+
+from pipeline.cluster_page import (
+    ClusterPageData,
+    connected_groups,
+    render_clusters,
+    slider_steps,
+)
+from pipeline.duplicate_clusters import cluster_pairs
+from pipeline.report_page import Picture
+from tests.test_report_page import CHROMIUM
+
+# 0-1-2 is a chain, 3 and 4 are close, 5 to 9 all near each other.
+SCORES = {(0, 1): 0.91, (1, 2): 0.96, (3, 4): 0.99}
+SCORES |= {(a, b): 0.9 + (a + b) / 200 for a in range(5, 10) for b in range(a + 1, 10)}
+PIXELS = {number: 100 + number % 3 for number in range(12)}
+
+
+def tables():
+    rows = sorted(SCORES.items())
+    pairs = {
+        "a": [a for (a, _), _ in rows],
+        "b": [b for (_, b), _ in rows],
+        "score": [score for _, score in rows],
+    }
+    images = {"id": list(PIXELS), "pixels": list(PIXELS.values())}
+    return pa.table(pairs), pa.table(images)
+
+
+def page_data(jpegs, rule):
+    pairs, images = tables()
+    groups = connected_groups(pairs, images, 10, 24)
+    return ClusterPageData(
+        title="Test",
+        facts=[("images", "12")],
+        recall="All pairs were compared",
+        shown="All are shown.",
+        rule=rule,
+        steps=slider_steps(pairs, images, rule, 0.9),
+        groups=groups,
+        pictures={n: Picture(n, "</script><script>alert(1)", jpegs[n]) for n in PIXELS},
+        pixels=PIXELS,
+    )
+
+
+def test_steps_count_all_images_and_end_at_equality():
+    pairs, images = tables()
+    steps = slider_steps(pairs, images, "survivor", 0.9)
+    assert (steps[0].threshold, steps[-1].threshold) == (0.9, 1.0)
+    assert steps[0].pairs == len(SCORES)
+    assert steps[-1].pairs == steps[-1].clusters == steps[-1].drop == 0
+    for step in steps:
+        kept = pairs.filter(pa.compute.greater_equal(pairs["score"], step.threshold))
+        clusters = cluster_pairs(kept, images, "survivor")
+        assert step.clusters + step.drop == clusters.num_rows
+
+
+def test_groups_are_whole_components_up_to_a_size():
+    pairs, images = tables()
+    groups = connected_groups(pairs, images, 10, 24)
+    assert [set(group.ids) for group in groups] == [{5, 6, 7, 8, 9}, {0, 1, 2}, {3, 4}]
+    assert groups[1].ids == (2, 1, 0)
+    assert [set(g.ids) for g in connected_groups(pairs, images, 1, 4)] == [{0, 1, 2}]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
+@pytest.mark.parametrize(
+    ("width", "scheme", "rule"), [(1280, "light", "survivor"), (390, "dark", "components")]
+)
+def test_the_slider_clusters_anew_as_python_does(jpegs, tmp_path, width, scheme, rule):
+    from playwright.sync_api import sync_playwright
+
+    data = page_data(jpegs, rule)
+    path = tmp_path / "clusters.html"
+    path.write_text(render_clusters(data))
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        problems, requests = [], []
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(path.as_uri())
+        seen = []
+        for place in range(len(data.steps)):
+            tab.locator("#threshold").focus()
+            if place:
+                tab.keyboard.press("ArrowRight")
+            texts = [tab.locator(f"#{n}").inner_text() for n in ("pairs", "clusters", "drop")]
+            strips = tab.locator("section.strip").count()
+            seen.append((*map(int, texts), strips, tab.locator("figure:not(.kept)").count()))
+        tab.locator("#threshold").press("Home")
+        widths = tab.evaluate("[...document.images].map(image => image.naturalWidth)")
+        overflow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        browser.close()
+    assert seen == [(s.pairs, s.clusters, s.drop, s.clusters, s.drop) for s in data.steps]
+    assert len({counts[1:3] for counts in seen}) > 3
+    assert problems == []
+    assert [url for url in requests if url.startswith("http")] == []
+    assert min(widths) > 0
+    assert overflow <= 0
