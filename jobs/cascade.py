@@ -16,7 +16,13 @@ from jobs.config import Config
 from jobs.console import console, print_table, track
 from jobs.options import with_config
 from jobs.run_record import RunRecord
-from jobs.search import known_copies, recall_table, result_table, without_self
+from jobs.search import (
+    known_copies,
+    recall_table,
+    refuse_no_queries,
+    result_table,
+    without_self,
+)
 from pipeline.calibration import Calibration
 from pipeline.cascade_page import render_cascade
 from pipeline.cascade_plan import (
@@ -30,7 +36,7 @@ from pipeline.cascade_plan import (
 )
 from pipeline.cascade_searcher import CascadeSearchPlan, matching
 from pipeline.certified_merge import Merged, search_certified
-from pipeline.errors import ConfigError, InputError, StoreError
+from pipeline.errors import InputError, StoreError
 from pipeline.exact_topk import ShardTopK
 from pipeline.funnel import Funnel
 from pipeline.on_demand import OnDemandPlan
@@ -77,11 +83,7 @@ class CascadeRun:
 
 def cascade(config: Config) -> CascadeRun:
     """Run the job: plan, search every shard through the stages, merge, write results and page."""
-    if not config.search.queries and not config.search.sample_queries:
-        raise ConfigError(
-            "no queries: name image files, folders or id:NUMBER on the command line or in "
-            "search.queries, or set search.sample_queries"
-        )
+    refuse_no_queries(config)
     store = Store.open(config.sign.output.resolve(), "signatures")
     calibration, costs = stored_calibration(config, store)
     record = RunRecord("cascade", store.images(), config.ray.workers)

@@ -60,11 +60,7 @@ def command(config: Config, queries: tuple[str, ...], index: bool) -> None:
 
 def search(config: Config) -> None:
     """Run the job: gather the queries, search every shard, merge, write the results."""
-    if not config.search.queries and not config.search.sample_queries:
-        raise ConfigError(
-            "no queries: name image files, folders or id:NUMBER on the command line or in "
-            "search.queries, or set search.sample_queries"
-        )
+    refuse_no_queries(config)
     store = Store.open(config.embed.output.resolve(), "embeddings")
     images = store.images()
     record = RunRecord("search", images, config.ray.workers)
@@ -85,6 +81,15 @@ def search(config: Config) -> None:
     _print_results(results, recall, output, len(queries.ids), images)
     console.print(_loss(probing))
     console.print(f"all results: {output}/results.parquet")
+
+
+def refuse_no_queries(config: Config) -> None:
+    """Raise ConfigError where the configuration names no queries."""
+    if not config.search.queries and not config.search.sample_queries:
+        raise ConfigError(
+            "no queries: name image files, folders or id:NUMBER on the command line or in "
+            "search.queries, or set search.sample_queries"
+        )
 
 
 def gather_queries(config: Config, store: Store) -> Queries:
