@@ -7,7 +7,7 @@ from jobs.calibrate import stored_calibration
 from jobs.config import Config
 from jobs.console import console, print_table
 from jobs.options import with_config
-from pipeline.calibration import Neighbours
+from pipeline.calibration import CALLED, Neighbours
 from pipeline.filter_chart import filter_page
 from pipeline.filter_recall import SHARES, filter_recall
 from pipeline.store import Store, parquet_bytes, write_atomically
@@ -28,7 +28,7 @@ def command(config: Config) -> None:
         names = list(dict.fromkeys(table["filter"].to_pylist()))
         recalls = table["recall"].to_pylist()
         rows = [(n, *recalls[i * len(SHARES) :][: len(SHARES)]) for i, n in enumerate(names)]
-        title = f"recall of {who} neighbours, by share kept of {calibration.sample.num_rows} images"
+        title = f"recall of {CALLED[who]}, by share kept of {calibration.sample.num_rows} images"
         print_table(title, ("filter", *(f"{share:.1%}" for share in SHARES)), rows)
     whole = pa.concat_tables(
         [t.append_column("neighbours", pa.array([w] * t.num_rows)) for w, t in found.items()]

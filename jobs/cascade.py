@@ -23,7 +23,7 @@ from jobs.search import (
     result_table,
     without_self,
 )
-from pipeline.calibration import Calibration
+from pipeline.calibration import CALLED, Calibration
 from pipeline.cascade_page import render_cascade
 from pipeline.cascade_plan import (
     CascadePlan,
@@ -269,7 +269,7 @@ def _write(config: Config, store: Store, run: CascadeRun, output: Path) -> None:
 def promise(config: Config, plan: CascadePlan) -> str:
     """Return what may be said of the recall, in a sentence."""
     wanted = config.cascade
-    who = "semantic neighbours" if wanted.neighbours == "semantic" else "copies"
+    who = CALLED[wanted.neighbours]
     if not plan.stages:
         return (
             f"no cascade is proved to reach recall {wanted.recall} of {who} for less than the CNN "

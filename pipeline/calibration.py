@@ -28,6 +28,7 @@ from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import Store, parquet_bytes
 
 Neighbours = Literal["semantic", "copies"]
+CALLED: dict[Neighbours, str] = {"semantic": "semantic neighbours", "copies": "copies"}
 FILTERS, SAMPLE, COPIES = "filters.safetensors", "calibration.parquet", "copies.parquet"
 LEAST_IMAGES = 2 * (COMPONENTS + 1)
 

@@ -5,20 +5,20 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import pyarrow as pa
 
-from pipeline.calibration import Neighbours
+from pipeline.calibration import CALLED, Neighbours
 from pipeline.chart_page import render_charts
 from pipeline.report_page import chart_layout
 
 
 def filter_page(found: Mapping[Neighbours, pa.Table]) -> str:
     """Return a page with a chart for each kind of neighbours in ``found`` (filter_recall's)."""
-    charts = [recall_curves(table, who) for who, table in found.items()]
+    charts = [recall_curves(table, CALLED[who]) for who, table in found.items()]
     return render_charts("Sluice: what the cheap filters keep", charts, [])
 
 
 def recall_curves(table: pa.Table, who: str) -> go.Figure:
     """Draw a line a filter with its 95 % interval, the share kept on a log axis."""
-    figure = go.Figure(layout=chart_layout(f"Recall of {who} neighbours", 520))
+    figure = go.Figure(layout=chart_layout(f"Recall of {who}", 520))
     for name in dict.fromkeys(table["filter"].to_pylist()):
         rows = table.filter(pa.compute.equal(table["filter"], name))
         recall, low, high = (rows[c].to_numpy() for c in ("recall", "low", "high"))
