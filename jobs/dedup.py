@@ -249,6 +249,11 @@ def _print(config: Config, found: Deduplicated) -> None:
     ]
     print_table(f"near-duplicates: {config.dedup.output}", ("what", "value"), rows)
     console.print(recall_text(found.recall))
+    if found.grid.buckets == 1 and found.images.num_rows > config.dedup.brute_force_up_to:
+        console.print(
+            "this output was begun with few images and compares all pairs for good; "
+            "a new dedup.output gets buckets"
+        )
     if "scene" in found.images.column_names:
         _print_copies(found.pairs, found.images)
 
