@@ -47,6 +47,7 @@ def command(config: Config) -> None:
         root = Path(folder)
         mine = _config(config, root)
         used = {OURS: _ours(mine, root)}
+        _tell(OURS, used[OURS])
         found = {OURS: read_results(mine)[0]}
         truth = read_images(Store.open(mine.embed.output, "embeddings"))
         if "scene" not in truth.column_names:
@@ -64,6 +65,7 @@ def command(config: Config) -> None:
         for name, method in ((CNN, "cnn"), (HASH, "phash")):
             try:
                 used[name], found[name] = _theirs(method, files, root, wanted, ids)
+                _tell(name, used[name])
             except subprocess.CalledProcessError as error:
                 last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
                 errors.print(f"[yellow]left out:[/] {name}: {' '.join(last)}", highlight=False)
@@ -73,6 +75,11 @@ def command(config: Config) -> None:
         f"{truth.num_rows:,} photos, {known_pairs(truth):,} known pairs of copies", header, rows
     )
     console.print("time and memory: whole processes with all their children, measured in one run")
+
+
+def _tell(name: str, use: TreeUse) -> None:
+    line = f"{name}: {use.seconds:.1f} s, {use.peak / 2**20:,.0f} MiB"
+    errors.print(line, highlight=False)
 
 
 def _config(config: Config, root: Path) -> Config:
