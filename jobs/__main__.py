@@ -18,6 +18,7 @@ JOBS = {
     "models": "list the models and backends that can run here",
     "usage": "print the time, disk and memory that outputs took",
     "million": "corpus, embed and search a million images, in as many sittings as it takes",
+    "scale": "time the same work over a list of worker counts, and fit the laws of scaling",
     "bench-embed": "time embedding against the hardware's limit and common ways",
     "bench-decode": "time ways to decode and resize a JPEG, side by side",
     "bench-precision": "time backends and precisions, and measure their drift",

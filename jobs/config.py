@@ -81,6 +81,24 @@ class ReportConfig(Section):
     max_queries: Count = Field(24, description="queries shown with pictures")
 
 
+class ScaleConfig(Section):
+    """`sluice scale`: the same work over a list of worker counts."""
+
+    output: Path = Path("work/scale")
+    workloads: tuple[Literal["emulated", "embed"], ...] = Field(
+        ("emulated",), description="emulated sleeps; embed is real, up to this machine's cores"
+    )
+    workers: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64)
+    repeats: Count = 3
+    ms: Annotated[float, Field(gt=0)] = Field(50.0, description="emulated ms an image")
+    shard_images: Count = Field(20, description="emulated images a shard")
+    images: Count = Field(1280, description="of every strong-scaling run; of embed, at most")
+    images_a_worker: Count = Field(160, description="of a weak-scaling run, emulated")
+    queries: Count = Field(100, description="whose made-up answers the driver merges")
+    k: Count = 10
+    seed: int = Field(0, description="of the order of the runs")
+
+
 class RayConfig(Section):
     """How the work is spread."""
 
@@ -96,6 +114,7 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     search: SearchConfig = SearchConfig()
     report: ReportConfig = ReportConfig()
+    scale: ScaleConfig = ScaleConfig()
     ray: RayConfig = RayConfig()
 
 
