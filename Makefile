@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision clean
+.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision scale bench-merge clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -42,6 +42,12 @@ bench-decode: .venv/ready  ## time decoding and resizing, over PHOTOS=folder
 
 bench-precision: .venv/ready  ## time backends and precisions and their drift, over PHOTOS=folder
 	sluice bench-precision --set source.url=$(PHOTOS)
+
+scale: .venv/ready  ## time 1..64 emulated workers, fit the laws of scaling
+	sluice scale
+
+bench-merge: .venv/ready  ## time the merge against 1..10,000 shards, beside FAISS's
+	sluice bench-merge
 
 million: .venv/ready  ## corpus, embed, search 1,000,000 images; run again to go on
 	sluice million --config configs/million.yaml

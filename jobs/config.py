@@ -99,6 +99,29 @@ class ScaleConfig(Section):
     seed: int = Field(0, description="of the order of the runs")
 
 
+class BenchMergeConfig(Section):
+    """`sluice bench-merge`: what merging costs against shards, queries and k."""
+
+    output: Path = Path("work/bench-merge")
+    shards: tuple[Count, ...] = (1, 10, 100, 1000, 10_000)
+    queries: tuple[Count, ...] = (1, 100, 1000)
+    k: tuple[Count, ...] = (10, 100)
+    repeats: Count = 3
+    fan_in: Annotated[int, Field(ge=2)] = Field(32, description="parts a task of the tree merges")
+    shard_rows: Count = Field(1000, description="vectors of a shard, for the search beside it")
+    dimensions: Count = 1280
+
+
+class BenchNearestConfig(Section):
+    """`sluice bench-nearest`: one closest point, where more workers give almost nothing."""
+
+    output: Path = Path("work/bench-nearest")
+    points: Count = 100_000
+    dimensions: Count = 256
+    queries: Count = 50
+    workers: tuple[Count, ...] = (1, 2, 4, 8)
+
+
 class RayConfig(Section):
     """How the work is spread."""
 
@@ -115,6 +138,8 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     report: ReportConfig = ReportConfig()
     scale: ScaleConfig = ScaleConfig()
+    bench_nearest: BenchNearestConfig = BenchNearestConfig()
+    bench_merge: BenchMergeConfig = BenchMergeConfig()
     ray: RayConfig = RayConfig()
 
 
