@@ -31,7 +31,7 @@ class NearestPool:
     def __init__(self, vectors: np.ndarray[Any, Any], workers: int) -> None:
         shares = np.array_split(np.arange(len(vectors)), workers)
         actor = ray.remote(_Share)
-        self.actors = [
+        self.actors: list[Any] = [
             actor.remote(share, vectors[share], number) for number, share in enumerate(shares)
         ]
         ray.get([actor.ready.remote() for actor in self.actors])

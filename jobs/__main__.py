@@ -19,6 +19,7 @@ JOBS = {
     "usage": "print the time, disk and memory that outputs took",
     "million": "corpus, embed and search a million images, in as many sittings as it takes",
     "scale": "time the same work over a list of worker counts, and fit the laws of scaling",
+    "plan": "say what workers, time and money a number of images needs (extrapolated)",
     "bench-merge": "time the driver's merge beside FAISS's and a tree of merges",
     "bench-nearest": "time finding the one closest point, by worker count",
     "bench-embed": "time embedding against the hardware's limit and common ways",
