@@ -20,6 +20,8 @@ JOBS = {
     "million": "corpus, embed and search a million images, in as many sittings as it takes",
     "scale": "time the same work over a list of worker counts, and fit the laws of scaling",
     "plan": "say what workers, time and money a number of images needs (extrapolated)",
+    "claims": "check the guide's numbers: their own arithmetic, and this machine",
+    "lab": "write one page over the scaling runs, with sliders",
     "bench-merge": "time the driver's merge beside FAISS's and a tree of merges",
     "bench-nearest": "time finding the one closest point, by worker count",
     "bench-embed": "time embedding against the hardware's limit and common ways",

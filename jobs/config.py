@@ -122,6 +122,12 @@ class BenchNearestConfig(Section):
     workers: tuple[Count, ...] = (1, 2, 4, 8)
 
 
+class LabConfig(Section):
+    """`sluice lab`: one page over what scale and bench-merge measured."""
+
+    output: Path = Path("work/lab.html")
+
+
 class RayConfig(Section):
     """How the work is spread."""
 
@@ -139,6 +145,7 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
     scale: ScaleConfig = ScaleConfig()
     bench_nearest: BenchNearestConfig = BenchNearestConfig()
+    lab: LabConfig = LabConfig()
     bench_merge: BenchMergeConfig = BenchMergeConfig()
     ray: RayConfig = RayConfig()
 
