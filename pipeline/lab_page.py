@@ -48,7 +48,7 @@ def render_lab(data: LabData) -> str:
 def growth_chart(costs: Calibration) -> go.Figure:
     """Draw seconds against images for some worker counts, by the fitted model: extrapolated."""
     images = np.geomspace(1e3, 1e9, 40)
-    figure = go.Figure(layout=_layout("Growth at 50 ms an image, extrapolated"))
+    figure = go.Figure(layout=_layout("Growth at 50 ms, extrapolated"))
     for colour, workers in zip(COLOURS, (1, 10, 100, 1000), strict=True):
         work = images * 0.05 / np.minimum(workers, np.maximum(images, 1))
         seconds = costs.start_up + costs.start_up_a_worker + work + costs.drain
@@ -62,7 +62,7 @@ def speedup_chart(runs: pa.Table) -> go.Figure:
     mine = part(runs, "emulated", "strong")
     workers, rates = mine["workers"].to_numpy(), mine["whole_rate"].to_numpy()
     one = float(np.median(rates[workers == workers.min()])) / workers.min()
-    figure = go.Figure(layout=_layout("Speed-up of the whole run, emulated, with fitted laws"))
+    figure = go.Figure(layout=_layout("Speed-up, emulated, and laws"))
     points = POINTS[workers.max() * 4 >= POINTS]
     for colour, law in zip(COLOURS, LAWS, strict=True):
         fit = fit_law(law, workers, rates, draws=100)
@@ -122,7 +122,7 @@ def _layout(title: str) -> dict[str, Any]:
     axis = {"gridcolor": "rgba(122,133,153,.3)", "zerolinecolor": INK, "automargin": True}
     clear = "rgba(0,0,0,0)"
     return {
-        "title": title,
+        "title": {"text": title, "font": {"size": 15}},
         "height": 420,
         "paper_bgcolor": clear,
         "plot_bgcolor": clear,
