@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision bench-cascade bench-promise bench-filters bench-stages bench-search bench-dedup million-dedup growth clean
+.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision bench-cascade bench-promise bench-filters bench-stages bench-search bench-dedup million-dedup growth scale bench-merge clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -77,6 +77,12 @@ million-dedup: .venv/ready  ## join 1,000,000 synthetic vectors; run again to go
 
 growth: .venv/ready  ## measure how pairs, scans, joins and look-ups grow, on synthetic vectors
 	sluice growth
+
+scale: .venv/ready  ## time 1..64 emulated workers, fit the laws of scaling
+	sluice scale
+
+bench-merge: .venv/ready  ## time the merge against 1..10,000 shards, beside FAISS's
+	sluice bench-merge
 
 million: .venv/ready  ## corpus, embed, search 1,000,000 images; run again to go on
 	sluice million --config configs/million.yaml

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from cluster.metrics import ShardMetrics
 from pipeline.errors import SluiceError
 
 ShardFunction = Callable[[int], pa.Table]
@@ -35,11 +36,15 @@ def map_shards(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 
+    # The plan's class names the stage: EmbedPlan.start is "EmbedPlan".
+    stage = type(getattr(make, "__self__", make)).__name__
+
     class ShardActor:
         """Builds the shard function once an actor: the model loads once, not once a shard."""
 
         def __init__(self) -> None:
             self.process: ShardFunction | None = None
+            self.metrics = ShardMetrics(stage)
             try:
                 self.process = make()
             except SluiceError as error:
@@ -49,9 +54,11 @@ def map_shards(
             if self.process is None:
                 return self.failed
             try:
-                return self.process(int(batch["shard"][0]))
+                result = self.process(int(batch["shard"][0]))
             except SluiceError as error:
                 return _failure(error)
+            self.metrics.count(result)
+            return result
 
     # One shard in flight: else the first actor to start queues shards that others could take.
     pool = ray.data.ActorPoolStrategy(

@@ -190,6 +190,53 @@ class ReportConfig(Section):
     max_queries: Count = Field(24, description="queries shown with pictures")
 
 
+class ScaleConfig(Section):
+    """`sluice scale`: the same work over a list of worker counts."""
+
+    output: Path = Path("work/scale")
+    workloads: tuple[Literal["emulated", "embed"], ...] = Field(
+        ("emulated",), description="emulated sleeps; embed is real, up to this machine's cores"
+    )
+    workers: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64)
+    repeats: Count = 3
+    ms: Annotated[float, Field(gt=0)] = Field(50.0, description="emulated ms an image")
+    shard_images: Count = Field(20, description="emulated images a shard")
+    images: Count = Field(1280, description="of every strong-scaling run; of embed, at most")
+    images_a_worker: Count = Field(160, description="of a weak-scaling run, emulated")
+    queries: Count = Field(100, description="whose made-up answers the driver merges")
+    k: Count = 10
+    seed: int = Field(0, description="of the order of the runs")
+
+
+class BenchMergeConfig(Section):
+    """`sluice bench-merge`: what merging costs against shards, queries and k."""
+
+    output: Path = Path("work/bench-merge")
+    shards: tuple[Count, ...] = (1, 10, 100, 1000, 10_000)
+    queries: tuple[Count, ...] = (1, 100, 1000)
+    k: tuple[Count, ...] = (10, 100)
+    repeats: Count = 3
+    fan_in: Annotated[int, Field(ge=2)] = Field(32, description="parts a task of the tree merges")
+    shard_rows: Count = Field(1000, description="vectors of a shard, for the search beside it")
+    dimensions: Count = 1280
+
+
+class BenchNearestConfig(Section):
+    """`sluice bench-nearest`: one closest point, where more workers give almost nothing."""
+
+    output: Path = Path("work/bench-nearest")
+    points: Count = 100_000
+    dimensions: Count = 256
+    queries: Count = 50
+    workers: tuple[Count, ...] = (1, 2, 4, 8)
+
+
+class LabConfig(Section):
+    """`sluice lab`: one page over what scale and bench-merge measured."""
+
+    output: Path = Path("work/lab.html")
+
+
 class RayConfig(Section):
     """How the work is spread."""
 
@@ -209,6 +256,10 @@ class Config(Section):
     cascade: CascadeConfig = CascadeConfig()
     dedup: DedupConfig = DedupConfig()
     report: ReportConfig = ReportConfig()
+    scale: ScaleConfig = ScaleConfig()
+    bench_nearest: BenchNearestConfig = BenchNearestConfig()
+    lab: LabConfig = LabConfig()
+    bench_merge: BenchMergeConfig = BenchMergeConfig()
     ray: RayConfig = RayConfig()
 
 

@@ -29,28 +29,68 @@ class Merged:
 
 
 class CertifiedMerge:
-    """A running top-k over parts in any order; holds queries x k, however many shards there are."""
+    """A running top-k over parts in any order; holds queries x k, however many shards there are.
+
+    Only scores that reach a query's k-th so far are kept, and sorted in once they are many.
+    """
 
     def __init__(self, queries: int, k: int) -> None:
         self.k = k
         self.ids = np.full((queries, k), -1, np.int64)
         self.scores = np.full((queries, k), -np.inf)
         self.cutoff = np.full(queries, -np.inf)
+        self._waiting: list[tuple[np.ndarray[Any, Any], ...]] = []  # row, score, id: each (n,)
+        self._waiting_scores = 0
 
     def add(self, part: ShardTopK) -> None:
         """Take one shard's part in."""
-        ids = np.concatenate([self.ids, part.ids], axis=1)
-        scores = np.concatenate([self.scores, part.scores], axis=1)
-        order = np.lexsort((ids, -scores), axis=1)[:, : self.k]
-        self.ids = np.take_along_axis(ids, order, axis=1)
-        self.scores = np.take_along_axis(scores, order, axis=1)
-        self.cutoff = np.maximum(self.cutoff, part.cutoff)
+        np.maximum(self.cutoff, part.cutoff, out=self.cutoff)
+        least = self.scores[:, -1]
+        best = part.scores.max(axis=1, initial=-np.inf) if part.best is None else part.best
+        rows = np.flatnonzero(best >= least)
+        near, columns = np.nonzero(part.scores[rows] >= least[rows, None])
+        if len(near):
+            rows = rows[near]
+            self._waiting.append((rows, part.scores[rows, columns], part.ids[rows, columns]))
+            self._waiting_scores += len(rows)
+        if self._waiting_scores > self.scores.size // 2:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        """Sort what waits into the top k of its queries."""
+        rows, scores, ids = (np.concatenate(values) for values in zip(*self._waiting, strict=True))
+        counts = np.bincount(rows, minlength=len(self.scores))
+        touched = np.flatnonzero(counts)
+        first = np.argsort(rows, kind="stable")
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + self.k
+        line = np.repeat(np.arange(len(touched)), counts[touched])
+        wide = np.full((len(touched), self.k + counts.max()), -np.inf)
+        names = np.full(wide.shape, -1, np.int64)
+        wide[:, : self.k], names[:, : self.k] = self.scores[touched], self.ids[touched]
+        wide[line, place], names[line, place] = scores[first], ids[first]
+        order = _best_first(wide, names)[:, : self.k]
+        self.scores[touched] = np.take_along_axis(wide, order, axis=1)
+        self.ids[touched] = np.take_along_axis(names, order, axis=1)
+        self._waiting, self._waiting_scores = [], 0
 
     def result(self) -> Merged:
         """Return what the parts so far give; certified only with every shard among them."""
+        if self._waiting:
+            self._sort_in()
         everything = np.isneginf(self.cutoff)
         certified = everything | (self.scores[:, -1] > self.cutoff + MARGIN)
         return Merged(self.ids, self.scores, certified)
+
+
+def _best_first(scores: np.ndarray[Any, Any], ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return each row's order by score descending, then id; only rows with ties need the ids."""
+    order = np.argsort(-scores, axis=1)
+    ranked = np.take_along_axis(scores, order, axis=1)
+    tied = np.flatnonzero(
+        ((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] > -np.inf)).any(axis=1)
+    )
+    order[tied] = np.lexsort((ids[tied], -scores[tied]), axis=1)
+    return order
 
 
 Ask = Callable[[np.ndarray[Any, Any], int], Iterable[ShardTopK]]

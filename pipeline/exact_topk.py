@@ -20,6 +20,7 @@ class ShardTopK:
     cutoff: np.ndarray[
         Any, Any
     ]  # float64 (q,): no image left out scores above it, but for rounding
+    best: np.ndarray[Any, Any] | None = None  # float64 (q,): each row's highest score, if known
 
 
 def exact_scores(queries: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any]) -> Any:
@@ -58,4 +59,4 @@ def shard_topk(
             for start in range(0, len(queries), step)
         ]
     )
-    return ShardTopK(shard, ids[rows], scores, cutoff)
+    return ShardTopK(shard, ids[rows], scores, cutoff, scores.max(axis=1))

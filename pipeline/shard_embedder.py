@@ -197,6 +197,7 @@ class EmbedPlan:
                 shard,
                 images.num_rows,
                 started,
+                bytes=pa.compute.sum(pa.compute.binary_length(images["bytes"])).as_py() or 0,
                 quarantined=refused.num_rows,
                 actor_started=began,
                 read_seconds=read,

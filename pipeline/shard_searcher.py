@@ -42,6 +42,7 @@ class SearchPlan:
                 ids=part.ids.reshape(-1),
                 scores=part.scores.reshape(-1),
                 cutoff=part.cutoff,
+                best=part.scores.max(axis=1, initial=-np.inf),
             )
 
         return search_shard
@@ -52,7 +53,8 @@ def read_part(table: pa.Table) -> ShardTopK:
     cutoff = _list(table, "cutoff")
     shape = (len(cutoff), -1) if len(_list(table, "ids")) else (len(cutoff), 0)
     ids, scores = _list(table, "ids").reshape(shape), _list(table, "scores").reshape(shape)
-    return ShardTopK(table["shard"][0].as_py(), ids, scores, cutoff)
+    shard = table["shard"][0].as_py()
+    return ShardTopK(shard, ids, scores, cutoff, _list(table, "best"))
 
 
 def _list(table: pa.Table, name: str) -> np.ndarray[Any, Any]:

@@ -102,3 +102,27 @@ def test_a_score_has_the_same_bits_in_any_batch():
         for row in (0, 49):
             alone = exact_scores(queries[query : query + 1], vectors[None, row : row + 1])
             assert alone[0, 0] == together[query, row]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    levels=st.sampled_from([2, 5, 1000]),
+    widths=st.lists(st.integers(0, 30), min_size=1, max_size=12),
+    k=st.integers(1, 12),
+)
+def test_merging_part_by_part_is_one_sort_of_everything(seed, levels, widths, k):
+    """Unsorted parts of any width, full of ties, with and without their best scores told."""
+    rng = np.random.default_rng(seed)
+    merge, ids, scores = CertifiedMerge(4, k), [], []
+    for shard, width in enumerate(widths):
+        ids.append(rng.integers(0, 500, (4, width)) * 100 + shard)
+        scores.append(rng.integers(-levels, levels, (4, width)) / levels)
+        best = scores[-1].max(axis=1, initial=-np.inf) if shard % 2 else None
+        merge.add(ShardTopK(shard, ids[-1], scores[-1], np.full(4, -np.inf), best))
+    every, value = np.concatenate(ids, axis=1), np.concatenate(scores, axis=1)
+    order = np.lexsort((every, -value), axis=1)[:, :k]
+    merged, there = merge.result(), order.shape[1]
+    assert np.array_equal(merged.ids[:, :there], np.take_along_axis(every, order, axis=1))
+    assert np.array_equal(merged.scores[:, :there], np.take_along_axis(value, order, axis=1))
+    assert (merged.ids[:, there:] == -1).all()

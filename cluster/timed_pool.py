@@ -1,0 +1,61 @@
+"""One run of a pool of workers on a Ray of its own, timed task by task."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import ray
+
+from cluster.session import ray_session
+from cluster.shard_map import ShardFunction, map_shards
+
+TASK_COLUMNS = ("shard", "rows", "worker", "started", "ended")
+
+
+def run_timed(
+    make: Callable[[], ShardFunction],
+    shards: Sequence[int],
+    workers: int,
+    merge: Callable[[pa.Table], None],
+) -> pa.Table:
+    """Run ``make()`` over ``shards``, give each answer to ``merge``; return a row a shard.
+
+    Columns: those of TASK_COLUMNS, received and merge (when the driver had the answer, and the
+    seconds merging took it), and session_began, began, finished of the run. Ray is started anew
+    for the run, and the first shard is given out when all workers have started.
+    """
+
+    def make_named() -> ShardFunction:
+        process = make()
+        name = ray.get_runtime_context().get_worker_id()
+        return lambda shard: process(shard).append_column("worker", pa.array([name]))
+
+    tasks, received, merging = [], [], []
+    session_began = time.time()
+    with ray_session(workers), _all_workers_first():
+        began = time.time()
+        for table in map_shards(make_named, shards, workers):
+            received.append(time.time())
+            merge(table)
+            merging.append(time.time() - received[-1])
+            tasks.append(table.select(TASK_COLUMNS))
+        finished = time.time()
+    times = {"received": received, "merge": merging}
+    times |= {"session_began": [session_began] * len(tasks), "began": [began] * len(tasks)}
+    times |= {"finished": [finished] * len(tasks)}
+    run = pa.concat_tables(tasks)
+    for name, values in times.items():
+        run = run.append_column(name, pa.array(values, pa.float64()))
+    return run
+
+
+@contextmanager
+def _all_workers_first() -> Iterator[None]:
+    """Have Ray Data wait for the whole pool: else the first workers take all there is to do."""
+    context = ray.data.DataContext.get_current()
+    before, context.wait_for_min_actors_s = context.wait_for_min_actors_s, 600
+    try:
+        yield
+    finally:
+        context.wait_for_min_actors_s = before

@@ -1,0 +1,146 @@
+"""The scaling lab as one HTML page: curves, laws, merge cost, and sliders. It loads nothing."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from plotly.io import to_html
+from plotly.offline import get_plotlyjs
+
+from pipeline.scaling_laws import LAWS, fit_law
+from pipeline.scaling_simulator import Calibration
+from pipeline.scaling_summary import part
+
+INK, COLOURS = "#7a8599", ("#2f7dd1", "#d1742f", "#2fa36b", "#a05fd1")
+POINTS = np.unique(np.geomspace(1, 1000, 60).round()).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class LabData:
+    """What the page shows. ``runs`` and ``laws`` are of `sluice scale`, ``merge`` may be None."""
+
+    runs: pa.Table
+    laws: pa.Table
+    calibration: Calibration
+    merge: pa.Table | None
+
+
+def render_lab(data: LabData) -> str:
+    """Return the page; its sliders recompute from the fitted numbers inside it."""
+    charts = [growth_chart(data.calibration), speedup_chart(data.runs), efficiency_chart(data.runs)]
+    charts += [merge_chart(data.merge)] if data.merge is not None else []
+    templates = Environment(loader=PackageLoader("pipeline"), autoescape=True, trim_blocks=True)
+    model = asdict(data.calibration) | {"straggler": float(np.mean(data.calibration.stragglers))}
+    del model["stragglers"]
+    return templates.get_template("lab.html.j2").render(
+        charts=[Markup(_html(chart, number)) for number, chart in enumerate(charts)],
+        laws=data.laws.to_pylist(),
+        model=Markup(json.dumps(model)),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def growth_chart(costs: Calibration) -> go.Figure:
+    """Draw seconds against images for some worker counts, by the fitted model: extrapolated."""
+    images = np.geomspace(1e3, 1e9, 40)
+    figure = go.Figure(layout=_layout("Growth at 50 ms, extrapolated"))
+    for colour, workers in zip(COLOURS, (1, 10, 100, 1000), strict=True):
+        work = images * 0.05 / np.minimum(workers, np.maximum(images, 1))
+        seconds = costs.start_up + costs.start_up_a_worker + work + costs.drain
+        figure.add_scatter(x=images, y=seconds, name=f"{workers} workers", line_color=colour)
+    figure.update_xaxes(type="log", title="images")
+    return figure.update_yaxes(type="log", title="seconds")
+
+
+def speedup_chart(runs: pa.Table) -> go.Figure:
+    """Draw whole-run rates of strong scaling, emulated, with the laws and their 95 % bands."""
+    mine = part(runs, "emulated", "strong")
+    workers, rates = mine["workers"].to_numpy(), mine["whole_rate"].to_numpy()
+    one = float(np.median(rates[workers == workers.min()])) / workers.min()
+    figure = go.Figure(layout=_layout("Speed-up, emulated, and laws"))
+    points = POINTS[workers.max() * 4 >= POINTS]
+    for colour, law in zip(COLOURS, LAWS, strict=True):
+        fit = fit_law(law, workers, rates, draws=100)
+        low, high = fit.band(points)
+        figure.add_scatter(x=points, y=fit.predict(points) / one, name=law, line_color=colour)
+        band = np.concatenate([high, low[::-1]]) / one
+        around = np.concatenate([points, points[::-1]])
+        figure.add_scatter(
+            x=around,
+            y=band,
+            fill="toself",
+            line_width=0,
+            fillcolor=colour,
+            opacity=0.15,
+            showlegend=False,
+            hoverinfo="skip",
+            mode="lines",
+        )
+    figure.add_scatter(x=workers, y=rates / one, name="runs", mode="markers", marker_color=INK)
+    figure.update_xaxes(type="log", title="workers")
+    return figure.update_yaxes(type="log", title="times one worker")
+
+
+def efficiency_chart(runs: pa.Table) -> go.Figure:
+    """Draw the steady state's efficiency by workers: each run, and each mode's median."""
+    figure = go.Figure(layout=_layout("Steady-state efficiency, emulated"))
+    for colour, mode in zip(COLOURS, ("strong", "weak"), strict=False):
+        mine = part(runs, "emulated", mode)
+        workers, rates = mine["workers"].to_numpy(), mine["steady_rate"].to_numpy()
+        least = workers.min()
+        share = rates * least / (workers * np.median(rates[workers == least]))
+        counts = np.unique(workers)
+        middle = [np.median(share[workers == count]) for count in counts]
+        figure.add_scatter(x=counts, y=middle, name=mode, line_color=colour)
+        figure.add_scatter(
+            x=workers, y=share, mode="markers", marker_color=colour, name=f"{mode}, each run"
+        )
+    figure.update_xaxes(type="log", title="workers")
+    return figure.update_yaxes(title="efficiency", rangemode="tozero")
+
+
+def merge_chart(merge: pa.Table) -> go.Figure:
+    """Draw the measured seconds of merging and of searching against shards, most queries."""
+    most = pa.compute.max(merge["queries"]).as_py()
+    mine = merge.filter(pa.compute.equal(merge["queries"], most))
+    mine = mine.filter(pa.compute.equal(mine["k"], pa.compute.min(mine["k"])))
+    figure = go.Figure(layout=_layout(f"The merge, {most} queries, measured"))
+    for colour, name in zip(COLOURS, ("certified", "faiss_heap", "tree", "search"), strict=True):
+        figure.add_scatter(
+            x=mine["shards"].to_pylist(), y=mine[name].to_pylist(), name=name, line_color=colour
+        )
+    figure.update_xaxes(type="log", title="shards")
+    return figure.update_yaxes(type="log", title="seconds")
+
+
+def _layout(title: str) -> dict[str, Any]:
+    axis = {"gridcolor": "rgba(122,133,153,.3)", "zerolinecolor": INK, "automargin": True}
+    clear = "rgba(0,0,0,0)"
+    return {
+        "title": {"text": title, "font": {"size": 15}},
+        "height": 420,
+        "paper_bgcolor": clear,
+        "plot_bgcolor": clear,
+        "font": {"color": INK, "family": "system-ui, sans-serif"},
+        "margin": {"l": 10, "r": 20, "t": 50, "b": 50},
+        "legend": {"orientation": "h", "y": -0.25},
+        "xaxis": axis,
+        "yaxis": axis,
+    }
+
+
+def _html(chart: go.Figure, number: int) -> str:
+    return str(
+        to_html(
+            chart,
+            include_plotlyjs=False,
+            full_html=False,
+            div_id=f"chart-{number}",
+            config={"displaylogo": False, "responsive": True},
+        )
+    )

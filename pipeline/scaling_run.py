@@ -1,0 +1,81 @@
+"""One timed run of a pool of workers: its phases and rates, from what each shard's worker told."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What was run. ``mode`` is strong (all runs do the same work), weak (it grows) or single."""
+
+    workload: str
+    mode: str
+    workers: int
+    repeat: int
+    images: int
+    emulated: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.workload} {self.mode}, {self.workers} workers, repeat {self.repeat}"
+
+
+@dataclass(frozen=True)
+class RunPhases:
+    """Seconds of wall time of one run, and images a second.
+
+    Start-up ends when the first shard is begun; the steady state is from then, or from when the
+    last worker has begun, until the first worker finds nothing more to do; the tail is the rest
+    of the work; drain is from the last shard's end to the last answer on the driver. The merge
+    runs on the driver while workers work.
+    """
+
+    session: float
+    start_up: float
+    work: float
+    tail: float
+    drain: float
+    merge: float
+    wall: float
+    steady_rate: float
+    busy: float  # share of the steady state in which a worker was inside a shard
+    whole_rate: float  # over everything but starting Ray itself
+
+
+def run_phases(tasks: pa.Table) -> RunPhases:
+    """Return the phases of a run from its tasks: a row a shard.
+
+    ``tasks`` has rows, worker, started, ended, received (seconds since the epoch), merge (seconds)
+    and the run's began, session_began and finished, equal in all rows.
+    """
+    column = {name: tasks[name].to_numpy() for name in tasks.column_names}
+    began, finished = column["began"][0], column["finished"][0]
+    workers = np.unique(column["worker"])
+    first = [column["started"][column["worker"] == worker].min() for worker in workers]
+    last = [column["ended"][column["worker"] == worker].max() for worker in workers]
+    begin, end = max(first), min(last)
+    if end <= begin:  # a worker was done before another began: there was no steady state
+        begin, end = min(first), max(last)
+    inside = np.minimum(column["ended"], end) - np.maximum(column["started"], begin)
+    share = np.clip(inside, 0, None) / (column["ended"] - column["started"])
+    images, window = float((share * column["rows"]).sum()), end - begin
+    return RunPhases(
+        session=began - column["session_began"][0],
+        start_up=min(first) - began,
+        work=max(last) - min(first),
+        tail=max(last) - end,
+        drain=finished - max(last),
+        merge=float(column["merge"].sum()),
+        wall=finished - began,
+        steady_rate=images / window,
+        busy=float(np.clip(inside, 0, None).sum()) / (window * len(workers)),
+        whole_rate=float(column["rows"].sum()) / (finished - began),
+    )
+
+
+def run_row(settings: RunSettings, tasks: pa.Table) -> dict[str, Any]:
+    """Return one row of the table of runs: the settings and the phases."""
+    return asdict(settings) | asdict(run_phases(tasks)) | {"shards": tasks.num_rows}

@@ -1,0 +1,155 @@
+"""A pool of workers as a discrete-event model: start-up, tasks given out by turns, stragglers.
+
+One driver gives out one shard at a time and takes one answer at a time; workers start on machines
+of their own and share nothing but the driver. What the network and a file system add is not in it.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import simpy
+
+PATIENCE = 0.01  # time that gets less than this share shorter is not worth a doubling
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured of real runs, in seconds.
+
+    ``start_up`` is of a pool, whatever its size, ``start_up_a_worker`` what each further worker on
+    the same machine adds; ``overhead`` is the driver's turn for a shard, ``merge`` for an answer.
+    ``stragglers`` are the measured durations of shards divided by their median.
+    """
+
+    start_up: float
+    start_up_a_worker: float
+    overhead: float
+    merge: float
+    drain: float
+    stragglers: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Seconds of a simulated run."""
+
+    workers: int
+    start_up: float
+    work: float
+    wall: float
+
+
+def calibrate(runs: Sequence[pa.Table]) -> Calibration:
+    """Take the model's parts from the tasks of measured runs, as ``run_phases`` takes them.
+
+    The overhead is the median wait of a worker between two shards. Start-up is a line fitted to
+    the worker counts, with no part of it below zero. Raises ValueError without a run.
+    """
+    if not runs:
+        raise ValueError("a calibration needs at least one measured run")
+    counts, starts, waits, merges, drains, ratios = [], [], [], [], [], []
+    for run in runs:
+        column = {name: run[name].to_numpy(zero_copy_only=False) for name in run.column_names}
+        names = np.unique(column["worker"])
+        counts.append(len(names))
+        starts.append(column["started"].min() - column["began"][0])
+        drains.append(column["finished"][0] - column["ended"].max())
+        merges += column["merge"].tolist()
+        seconds = (column["ended"] - column["started"]) / column["rows"]
+        ratios += (seconds / np.median(seconds)).tolist()
+        for name in names:
+            mine = np.argsort(column["started"][column["worker"] == name])
+            begins, ends = (column[c][column["worker"] == name][mine] for c in ("started", "ended"))
+            waits += (begins[1:] - ends[:-1]).tolist()
+    slope = np.polyfit(counts, starts, 1)[0] if len(set(counts)) > 1 else 0.0
+    slope = max(0.0, float(slope))
+    fixed = max(0.0, float(np.mean(starts) - slope * np.mean(counts)))
+    kept = np.quantile(ratios, np.linspace(0, 1, 101))
+    wait = float(np.median(waits)) if waits else 0.0
+    middle = float(np.median(merges)), float(np.median(drains))
+    return Calibration(fixed, slope, wait, *middle, tuple(kept.tolist()))
+
+
+def simulate(
+    calibration: Calibration,
+    workers: int,
+    shard_seconds: Sequence[float],
+    a_machine: int = 1,
+    seed: int = 0,
+) -> Simulated:
+    """Return the phases of a run of ``workers``, ``a_machine`` of them on each machine.
+
+    ``shard_seconds`` are the shards' durations without stragglers, in their order.
+    """
+    environment, generator = simpy.Environment(), random.Random(seed)
+    driver, shards = simpy.Resource(environment), iter(shard_seconds)
+    together = min(workers, a_machine) * calibration.start_up_a_worker
+    began = calibration.start_up + together
+
+    def turn(seconds: float) -> Iterator[Any]:
+        with driver.request() as mine:
+            yield mine
+            yield environment.timeout(seconds)
+
+    def work() -> Iterator[Any]:
+        yield environment.timeout(began)
+        for seconds in shards:
+            yield from turn(calibration.overhead)
+            yield environment.timeout(seconds * generator.choice(calibration.stragglers))
+            environment.process(turn(calibration.merge))
+
+    for _ in range(min(workers, len(shard_seconds))):
+        environment.process(work())
+    environment.run()
+    ended = max(float(environment.now), began)
+    return Simulated(workers, began, ended - began, ended + calibration.drain)
+
+
+def simulation_error(calibration: Calibration, run: pa.Table, a_machine: int) -> float:
+    """Return how far, relatively, the simulated wall time is off that of a measured run."""
+    seconds = run["ended"].to_numpy() - run["started"].to_numpy()
+    typical = np.median(seconds / run["rows"].to_numpy()) * run["rows"].to_numpy()
+    workers = len(set(run["worker"].to_pylist()))
+    wall = run["finished"][0].as_py() - run["began"][0].as_py()
+    return float(simulate(calibration, workers, typical.tolist(), a_machine).wall / wall - 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One worker count's simulated time, and what it costs at a price an hour of a worker."""
+
+    workers: int
+    seconds: float
+    cost: float
+
+
+def plan(
+    calibration: Calibration, images: int, ms: float, price: float, most: int, shards_a_worker: int
+) -> list[Plan]:
+    """Simulate 1, 2, 4, ... ``most`` workers over ``images`` of ``ms`` milliseconds each.
+
+    A shard is sized so that ``most`` workers have ``shards_a_worker`` each, at least one image.
+    """
+    size = max(1, images // (most * shards_a_worker))
+    shards = [size * ms / 1000] * (images // size)
+    if images % size:
+        shards.append(images % size * ms / 1000)
+    counts = sorted({*(2**power for power in range(most.bit_length())), most})
+    runs = [simulate(calibration, count, shards) for count in counts if count <= most]
+    return [Plan(run.workers, run.wall, run.workers * run.wall / 3600 * price) for run in runs]
+
+
+def cheapest_in_time(plans: Sequence[Plan], deadline: float) -> Plan | None:
+    """Return the plan of the least cost that takes at most ``deadline`` seconds, or None."""
+    fit = [one for one in plans if one.seconds <= deadline]
+    return min(fit, key=lambda one: (one.cost, one.seconds)) if fit else None
+
+
+def money_buys_nothing(plans: Sequence[Plan]) -> Plan:
+    """Return the fewest workers within PATIENCE of the shortest time of all ``plans``."""
+    least = min(one.seconds for one in plans)
+    return next(one for one in plans if one.seconds <= least * (1 + PATIENCE))

@@ -1,0 +1,53 @@
+import pytest
+from click.testing import CliRunner
+
+from jobs.config import ScaleConfig
+from jobs.plan import command, seconds_of
+from jobs.scale import planned_runs
+from pipeline.errors import ConfigError, InputError
+from pipeline.store import Store
+from tests.test_scale import tasks
+
+ASKED = ["--images", "1e5", "--ms", "50", "--price", "0.2", "--most", "64"]
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Runs of a store as `sluice scale` leaves it, with a start-up that grows by the worker."""
+    scale = ScaleConfig(workers=(1, 2, 4, 8), repeats=1, images=640)
+    store = Store.create(tmp_path, "scaling", scale.model_dump(mode="json", exclude={"output"}))
+    runs = planned_runs(scale)
+    for number, run in enumerate(runs):
+        store.write_shard(
+            number, tasks(run.workers, 8 * run.workers, start_up=2 + run.workers, gap=0.01)
+        )
+    store.finish(len(runs))
+    return tmp_path
+
+
+def test_a_plan_from_measured_runs(measured):
+    ran = CliRunner().invoke(
+        command, [*ASKED, "--deadline", "10m", "--set", f"scale.output={measured}"]
+    )
+    assert ran.exception is None
+    assert "EXTRAPOLATED" in ran.output
+    told = " ".join(ran.output.split())
+    assert "the cheapest within 10m: 16 workers" in told
+    assert "money buys nothing" in told
+    assert "8 workers" in told.split("not calibrated from:")[1]
+    late = CliRunner().invoke(
+        command, [*ASKED, "--deadline", "1s", "--set", f"scale.output={measured}"]
+    )
+    assert "no number of workers up to 64" in " ".join(late.output.split())
+
+
+def test_without_runs_it_says_what_to_do(tmp_path):
+    ran = CliRunner().invoke(command, [*ASKED, "--set", f"scale.output={tmp_path}"])
+    assert isinstance(ran.exception, InputError)
+    assert "run sluice scale" in str(ran.exception)
+
+
+def test_deadlines():
+    assert [seconds_of(text) for text in ("90s", "10m", "2h", "1.5h")] == [90, 600, 7200, 5400]
+    with pytest.raises(ConfigError, match="10m"):
+        seconds_of("soon")
