@@ -7,7 +7,8 @@ from pipeline.errors import ConfigError
 
 
 def test_every_ready_config_is_right():
-    paths = sorted(Path("configs").glob("*.yaml"))
+    data = Path("configs/claims.yaml")  # what sluice claims checks, no settings
+    paths = sorted(set(Path("configs").glob("*.yaml")) - {data})
     assert {path.stem for path in paths} >= {"demo", "local", "million"}
     for path in paths:
         load_config(path, [])
