@@ -30,7 +30,12 @@ from pipeline.single_threaded import embed_single_threaded
 from pipeline.source_manifest import open_source, plan_manifest
 from pipeline.store import Store, parquet_bytes, write_atomically
 
-SINGLE_COLUMNS = ("received", "session_began", "began")
+SERIES = ("workload", "mode", "workers")
+SHOWN = {
+    "seconds, medians; emulated workers sleep": (*SERIES, "start_up", "work", "drain", "merge"),
+    "rates": (*SERIES, "efficiency", "speedup", "serial", "cost"),
+}
+LAW_COLUMNS = ("mode", "rate", "law", "parameter", "value", "low", "high", "held_out_error")
 
 
 @click.command()
@@ -154,8 +159,11 @@ def single_run(work: Callable[[], int]) -> pa.Table:
 
 
 def _print(store: Store, table: pa.Table, laws: pa.Table) -> None:
-    rows = [tuple(row.values()) for row in scaling_summary(table)]
-    header = tuple(scaling_summary(table)[0])
-    print_table("medians over the repeats; emulated ones sleep instead of computing", header, rows)
-    print_table("laws", laws.column_names, (tuple(row.values()) for row in laws.to_pylist()))
+    summary = scaling_summary(table)
+    for title, shown in SHOWN.items():
+        print_table(title, shown, [[row[name] for name in shown] for row in summary])
+    chosen = [row for row in laws.to_pylist() if row["chosen"]]
+    if chosen:
+        title = "laws that predicted best, with their 95 % intervals"
+        print_table(title, LAW_COLUMNS, [[row[name] for name in LAW_COLUMNS] for row in chosen])
     console.print(f"all runs: {store.root}/runs.parquet; every task: {store.root}/shards")

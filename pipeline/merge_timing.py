@@ -13,7 +13,7 @@ from pipeline.certified_merge import SPARE, CertifiedMerge
 from pipeline.emulated_embedder import made_up_part
 from pipeline.exact_topk import ShardTopK, shard_topk
 
-AT_ONCE = 100_000_000  # bytes of parts that stand in memory at a time
+AT_ONCE = 500_000_000  # bytes of parts that stand in memory at a time
 
 
 @dataclass(frozen=True)
