@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError
 from pipeline.store import checksum, read_parquet
 from pipeline.webdataset import IMAGE_SUFFIXES, tar_images
 
@@ -164,7 +164,11 @@ def _shards(units: list[dict[str, Any]], shard_rows: int, first: int) -> Iterato
 def read_manifest(root: Path) -> pa.Table:
     """Return the source manifest kept in the store at ``root``. Raises StoreError if damaged."""
     path = root / "source.parquet"
-    return read_parquet(path, f"delete {root} and make it again: its shards hang on this file")
+    remedy = f"delete {root} and make it again: its shards hang on this file"
+    manifest = read_parquet(path, remedy)
+    if not manifest.schema.equals(UNITS):
+        raise StoreError(f"{path} has columns of another kind; {remedy}")
+    return manifest
 
 
 def refuse_repeated_ids(source: Source, manifest: pa.Table) -> None:

@@ -83,10 +83,11 @@ def _parquet_rows(source: Source, unit: dict[str, Any]) -> pa.Table:
     path = source.path(unit["path"])
     try:
         with source.filesystem().open(path) as file:
-            parquet = pq.ParquetFile(file)
+            # Files that `sluice` wrote carry a CRC a page; where there is none nothing is checked.
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
             before = sum(parquet.metadata.row_group(g).num_rows for g in range(unit["start"]))
             table = parquet.read_row_groups(range(unit["start"], unit["stop"]))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read ({error}); write it anew") from error
     if "bytes" not in table.column_names:
         raise InputError(f"{path} has no column named bytes; it has {table.column_names}")

@@ -5,6 +5,7 @@ and only then the entry is. What a crash leaves behind has no entry, so the next
 """
 
 import hashlib
+import io
 import json
 import os
 import uuid
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import StoreError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since 2 an entry holds its shard's footer_checksum
 TOMBSTONES = "tombstones.parquet"
 _REMAKE_ATTACHED = "delete it and its .json, then run the command that makes the store again"
 
@@ -36,6 +37,7 @@ class ShardEntry:
     checksum: str
     quarantined: int = 0
     quarantine_checksum: str = ""
+    footer_checksum: str = ""  # of the shard file's end, which no page's CRC covers
 
 
 def checksum(data: bytes) -> str:
@@ -89,9 +91,17 @@ def read_parquet(path: Path, remedy: str, columns: list[str] | None = None) -> p
         return pq.read_table(
             path, columns=columns, partitioning=None, page_checksum_verification=True
         )
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: text that is not UTF-8
         first = str(error).splitlines()[0]
         raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
+
+
+def _footer(file: BinaryIO) -> bytes:
+    """Return a Parquet file's footer: its schema and where its pages are."""
+    file.seek(-8, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(-8 - length, os.SEEK_END)
+    return file.read()
 
 
 class Store:
@@ -174,7 +184,13 @@ class Store:
             write_atomically(self.quarantine_path(shard), refused)
         write_atomically(self.shard_path(shard), data)
         entry = ShardEntry(
-            shard, table.num_rows, len(data), checksum(data), quarantined, quarantine_checksum
+            shard,
+            table.num_rows,
+            len(data),
+            checksum(data),
+            quarantined,
+            quarantine_checksum,
+            checksum(_footer(io.BytesIO(data))),
         )
         write_atomically(self.entry_path(shard), _json_bytes(asdict(entry)))
         return entry
@@ -284,8 +300,16 @@ class Store:
 
     def read_whole(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """Read one shard with its tombstoned rows. Raises StoreError as ``read`` does."""
+        path, entry = self.shard_path(shard), _read_entry(self.entry_path(shard))
         remedy = f"delete {self.entry_path(shard)} and run the command that makes the store again"
-        return read_parquet(self.shard_path(shard), remedy, columns)
+        try:
+            with open(path, "rb") as file:
+                footer = _footer(file)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+        if entry.footer_checksum not in ("", checksum(footer)):  # a store of format 1 has none
+            raise StoreError(f"{path} cannot be read (its footer has changed); {remedy}")
+        return read_parquet(path, remedy, columns)
 
     def read_quarantine(self) -> pa.Table | None:
         """Return the quarantined rows of all shards in one table, or None where there are none."""
@@ -346,6 +370,11 @@ def _json_bytes(value: Any) -> bytes:
 def _read_entry(path: Path) -> ShardEntry:
     try:
         return ShardEntry(**json.loads(path.read_bytes()))
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{path} is missing, so its shard does not count; run the command that makes the "
+            "store again"
+        ) from error
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"{path} is damaged ({error}); delete it and run the command again"

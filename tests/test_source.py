@@ -8,6 +8,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.source_manifest import open_source, plan_manifest, refuse_repeated_ids
 from pipeline.source_reader import read_shard, stable_id
+from pipeline.store import parquet_bytes
 
 
 @pytest.fixture
@@ -132,3 +133,15 @@ def test_what_is_no_source_is_told(tmp_path, jpegs):
     (tmp_path / "a.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match="is not Parquet"):
         plan_manifest(open_source(str(tmp_path), "parquet"), 5)
+
+
+def test_a_changed_byte_in_a_source_of_our_own_is_told(tmp_path, jpegs):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(parquet_bytes(pa.table({"bytes": pa.array(jpegs, pa.binary())})))
+    source = open_source(str(tmp_path))
+    manifest = plan_manifest(source, 100)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
+        read_shard(source, manifest, 0)
