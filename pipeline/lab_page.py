@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
+import pyarrow.compute
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from plotly.io import to_html

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from pipeline.scaling_laws import LAWS, choose_law, cost, fit_law, karp_flatt
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from pipeline.decode import DECODER, UndecodableImage, decode_rgb
 from pipeline.encoder import Encode, Encoder, EncoderSettings
