@@ -17,6 +17,7 @@ from pipeline.feature_cache import FeatureCache, rows_of
 from pipeline.learned_filter import COMPONENTS
 from pipeline.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.shard_embedder import embedding_column, embedding_matrix
+from pipeline.shard_searcher import part_columns
 from pipeline.shard_stats import shard_stats
 from pipeline.store import Store
 
@@ -81,9 +82,7 @@ class _ShardCascade:
             shard,
             len(rows),
             started,
-            ids=part.ids.reshape(-1),
-            scores=part.scores.reshape(-1),
-            cutoff=part.cutoff,
+            **part_columns(part),
             kept=np.concatenate(kept),
             entered=np.array(entered),
             milliseconds=np.array(spent),

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.exact_topk import ShardTopK
+from pipeline.shard_searcher import part_columns
 from pipeline.shard_stats import shard_stats
 
 
@@ -58,10 +59,7 @@ class EmulatedPlan:
                 self.rows(shard),
                 started,
                 actor_started=began,
-                ids=part.ids.reshape(-1),
-                scores=part.scores.reshape(-1),
-                cutoff=part.cutoff,
-                best=part.best,
+                **part_columns(part),
             )
 
         return sleep_through

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline.bucket_lists import BucketLists, probed_topk
 from pipeline.index_shard import read_buckets
 from pipeline.shard_embedder import embedding_matrix
+from pipeline.shard_searcher import part_columns
 from pipeline.shard_stats import shard_stats
 from pipeline.store import Store
 from pipeline.vector_codes import decode_vectors
@@ -61,9 +62,7 @@ class ProbePlan:
                 shard,
                 index_rows(index, shard),
                 started,
-                ids=part.ids.reshape(-1),
-                scores=part.scores.reshape(-1),
-                cutoff=part.cutoff,
+                **part_columns(part),
                 scored=table.num_rows,
             )
 

@@ -39,17 +39,24 @@ class SearchPlan:
                 shard,
                 table.num_rows,
                 started,
-                ids=part.ids.reshape(-1),
-                scores=part.scores.reshape(-1),
-                cutoff=part.cutoff,
-                best=part.scores.max(axis=1, initial=-np.inf),
+                **part_columns(part),
             )
 
         return search_shard
 
 
+def part_columns(part: ShardTopK) -> dict[str, np.ndarray[Any, Any]]:
+    """Return a shard's answer as the flat columns of one row, which read_part reads."""
+    return {
+        "ids": part.ids.reshape(-1),
+        "scores": part.scores.reshape(-1),
+        "cutoff": part.cutoff,
+        "best": part.scores.max(axis=1, initial=-np.inf),
+    }
+
+
 def read_part(table: pa.Table) -> ShardTopK:
-    """Return the answer of search_shard as arrays."""
+    """Return what part_columns put into a row as arrays."""
     cutoff = _list(table, "cutoff")
     shape = (len(cutoff), -1) if len(_list(table, "ids")) else (len(cutoff), 0)
     ids, scores = _list(table, "ids").reshape(shape), _list(table, "scores").reshape(shape)
