@@ -8,9 +8,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.errors import StoreError
 from pipeline.grid import Grid
 from pipeline.shard_embedder import embedding_matrix
 from pipeline.shard_stats import shard_stats
@@ -72,11 +70,4 @@ def read_buckets(store: Store, shard: int, buckets: list[int]) -> pa.Table:
 
     Raises StoreError where the shard is missing or damaged.
     """
-    path = store.shard_path(shard)
-    try:
-        return pq.read_table(path, filters=[("bucket", "in", buckets)], partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); delete "
-            f"{store.entry_path(shard)} and run sluice index again"
-        ) from error
+    return store.read_whole(shard, filters=[("bucket", "in", buckets)])

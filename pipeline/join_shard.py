@@ -14,10 +14,8 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.certified_merge import MARGIN
-from pipeline.errors import StoreError
 from pipeline.grid import Grid
 from pipeline.pair_join import Members, join_buckets, pair_scores
 from pipeline.shard_embedder import embedding_column, embedding_matrix
@@ -135,14 +133,7 @@ def _members(source: Store, partition: int, first: int, stop: int) -> Members:
 
 
 def _read_partition(source: Store, shard: int, partition: int) -> pa.Table:
-    path = source.shard_path(shard)
-    try:
-        return pq.read_table(path, filters=[("partition", "==", partition)], partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); delete "
-            f"{source.entry_path(shard)} and run sluice dedup again"
-        ) from error
+    return source.read_whole(shard, filters=[("partition", "==", partition)])
 
 
 @dataclass(frozen=True)

@@ -82,14 +82,24 @@ def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
     return bytes(sink.getvalue())
 
 
-def read_parquet(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a file that parquet_bytes made, checking every page's CRC.
+def read_parquet(
+    path: Path,
+    remedy: str,
+    columns: list[str] | None = None,
+    filters: list[tuple[str, str, Any]] | None = None,
+) -> pa.Table:
+    """Read a file that parquet_bytes made, checking the CRC of every page it reads.
 
-    Raises StoreError, ending with ``remedy``, where the file is missing or damaged.
+    ``filters`` are pyarrow's: row groups that cannot hold such a row stay on disk. Raises
+    StoreError, ending with ``remedy``, where the file is missing or damaged.
     """
     try:
         return pq.read_table(
-            path, columns=columns, partitioning=None, page_checksum_verification=True
+            path,
+            columns=columns,
+            filters=filters,
+            partitioning=None,
+            page_checksum_verification=True,
         )
     except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: text that is not UTF-8
         first = str(error).splitlines()[0]
@@ -298,8 +308,16 @@ class Store:
         there = pa.array(~np.isin(table["id"].to_numpy(), buried))
         return table.filter(there).select(columns or table.column_names)
 
-    def read_whole(self, shard: int, columns: list[str] | None = None) -> pa.Table:
-        """Read one shard with its tombstoned rows. Raises StoreError as ``read`` does."""
+    def read_whole(
+        self,
+        shard: int,
+        columns: list[str] | None = None,
+        filters: list[tuple[str, str, Any]] | None = None,
+    ) -> pa.Table:
+        """Read one shard, or its rows that pass ``filters``, with the tombstoned ones.
+
+        Raises StoreError as ``read`` does.
+        """
         path, entry = self.shard_path(shard), _read_entry(self.entry_path(shard))
         remedy = f"delete {self.entry_path(shard)} and run the command that makes the store again"
         try:
@@ -309,7 +327,7 @@ class Store:
             raise StoreError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
         if entry.footer_checksum not in ("", checksum(footer)):  # a store of format 1 has none
             raise StoreError(f"{path} cannot be read (its footer has changed); {remedy}")
-        return read_parquet(path, remedy, columns)
+        return read_parquet(path, remedy, columns, filters)
 
     def read_quarantine(self) -> pa.Table | None:
         """Return the quarantined rows of all shards in one table, or None where there are none."""
