@@ -11,6 +11,7 @@ import time
 
 import psutil
 import pytest
+from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 from ray.cluster_utils import Cluster
 
 from pipeline.corpus_image import CorpusSettings
@@ -70,9 +71,15 @@ def kill_node(cluster):
     cluster.remove_node(node, allow_graceful=False)
 
 
-def kill_worker(_):
-    workers = [p for p in psutil.process_iter(["cmdline"]) if "ray::" in "".join(p.cmdline()[:1])]
-    random.choice(workers).kill()
+def kill_worker(cluster):
+    """Kill one of the pool's actors; never a process of another Ray on this machine."""
+    raylets = [
+        psutil.Process(raylet.process.pid)
+        for node in cluster.list_all_nodes()
+        for raylet in node.all_processes[PROCESS_TYPE_RAYLET]
+    ]
+    processes = [child for raylet in raylets for child in raylet.children(recursive=True)]
+    random.choice([p for p in processes if "ray::MapWorker" in "".join(p.cmdline()[:1])]).kill()
 
 
 def finish(job, corpus, output, address):
