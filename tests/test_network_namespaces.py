@@ -26,7 +26,7 @@ def may_make_namespaces():
     return ip("netns", "delete", f"{BRIDGE}t") == 0
 
 
-pytestmark = [
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
     pytest.mark.ray,
     pytest.mark.skipif(not may_make_namespaces(), reason="needs the right to make namespaces"),
 ]
