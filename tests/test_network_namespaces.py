@@ -26,7 +26,8 @@ def may_make_namespaces():
     return ip("netns", "delete", f"{BRIDGE}t") == 0
 
 
-pytestmark = [pytest.mark.ray, pytest.mark.chaos]
+pytestmark = [
+    pytest.mark.chaos,
     pytest.mark.ray,
     pytest.mark.skipif(not may_make_namespaces(), reason="needs the right to make namespaces"),
 ]
