@@ -160,11 +160,7 @@ class Store:
             raise StoreError(
                 f"{path} is damaged ({error}); delete {root} and make it again"
             ) from error
-        if version > FORMAT_VERSION:
-            raise StoreError(
-                f"{root} has format {version}, made by a newer Sluice; "
-                f"this one reads up to {FORMAT_VERSION}: upgrade Sluice"
-            )
+        _refuse_newer(path, version)
         if kind not in (None, found):
             raise StoreError(f"{root} holds {found}, not {kind}; mend the path")
         return cls(root, found, identity)
@@ -284,6 +280,7 @@ class Store:
         path = self.root / "manifest.json"
         try:
             manifest = json.loads(path.read_bytes())
+            _refuse_newer(path, manifest["format"])
             return [ShardEntry(**entry) for entry in manifest["shards"]]
         except FileNotFoundError as error:
             raise StoreError(
@@ -379,6 +376,14 @@ class Store:
     def _clear_leftovers(self) -> None:
         for leftover in self.root.rglob(".*.tmp-*"):
             leftover.unlink(missing_ok=True)
+
+
+def _refuse_newer(path: Path, version: int) -> None:
+    if version > FORMAT_VERSION:
+        raise StoreError(
+            f"{path} has format {version}, made by a newer Sluice; "
+            f"this one reads up to {FORMAT_VERSION}: upgrade Sluice"
+        )
 
 
 def _json_bytes(value: Any) -> bytes:

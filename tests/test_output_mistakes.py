@@ -1,7 +1,8 @@
-"""What can be wrong with an output, as a user meets it: one message, exit code 4, no traceback."""
+"""What can be wrong with outputs and weights, as a user meets it: one message, no traceback."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -22,15 +23,30 @@ def photos_folder(tmp_path_factory, photos):
     return root
 
 
-def embed(source, output):
-    settings = [f"source.url={source}", f"embed.output={output}", "embed.input_size=64"]
-    options = [part for text in settings for part in ("--set", text)]
-    command = [sys.executable, "-m", "jobs", "embed", *options]
+@pytest.fixture(scope="module")
+def embedded(photos_folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("embedded") / "embeddings"
+    assert embed(photos_folder, output).returncode == 0
+    return output
+
+
+@pytest.fixture
+def copy(embedded, tmp_path):
+    return shutil.copytree(embedded, tmp_path / "embeddings")
+
+
+def sluice(*arguments):
+    command = [sys.executable, "-m", "jobs", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def is_told(run, message):
-    assert run.returncode == 4, run.stderr
+def embed(source, output, *more):
+    settings = [f"source.url={source}", f"embed.output={output}", "embed.input_size=64", *more]
+    return sluice("embed", *(part for text in settings for part in ("--set", text)))
+
+
+def is_told(run, message, code=4):
+    assert run.returncode == code, run.stderr
     assert message in " ".join(run.stderr.split())
     assert "Traceback" not in run.stderr
 
@@ -48,11 +64,9 @@ def mounted(path, options):
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-def test_a_second_job_on_the_same_output(photos_folder, tmp_path):
-    output = tmp_path / "embeddings"
-    assert embed(photos_folder, output).returncode == 0
-    with Store.open(output).lock():
-        is_told(embed(photos_folder, output), "another job is writing")
+def test_a_second_job_on_the_same_output(photos_folder, embedded):
+    with Store.open(embedded).lock():
+        is_told(embed(photos_folder, embedded), "another job is writing")
 
 
 def test_a_full_disk(photos_folder, tmp_path):
@@ -71,8 +85,30 @@ def test_a_store_of_a_newer_version(photos_folder, tmp_path):
     is_told(embed(photos_folder, tmp_path), "made by a newer Sluice")
 
 
-def test_a_source_manifest_cut_short(photos_folder, tmp_path):
+def test_a_source_manifest_cut_short(photos_folder, copy):
+    (copy / "source.parquet").write_bytes(b"PAR1 and no more")
+    is_told(embed(photos_folder, copy), "source.parquet cannot be read")
+
+
+def test_a_shard_cut_short_is_told_by_readers(copy):
+    image = Store.open(copy).read(0)["id"][0].as_py()
+    os.truncate(copy / "shards" / "000000.parquet", 1000)
+    search = ("search", f"id:{image}", "--set", f"embed.output={copy}")
+    is_told(sluice(*search), "000000.parquet cannot be read")
+    is_told(sluice("verify", copy), "000000.parquet does not have the checksum")
+
+
+def test_a_manifest_of_a_newer_version(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
+    is_told(sluice("verify", copy), "made by a newer Sluice")
+
+
+def test_weights_that_are_missing_or_not_the_ones_wanted(photos_folder, tmp_path):
+    weights = tmp_path / "weights.pth"
+    settings = (f"embed.weights={weights}", "embed.weights_sha256=ab12")
     output = tmp_path / "embeddings"
-    assert embed(photos_folder, output).returncode == 0
-    (output / "source.parquet").write_bytes(b"PAR1 and no more")
-    is_told(embed(photos_folder, output), "source.parquet cannot be read")
+    is_told(embed(photos_folder, output, *settings), "cannot read the weights", code=3)
+    weights.write_bytes(b"other weights")
+    is_told(embed(photos_folder, output, *settings), "fetch the weights again", code=3)
+    assert not output.exists()
