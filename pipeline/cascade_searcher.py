@@ -100,14 +100,11 @@ class _ShardCascade:
         return self.plan.calibration.codes(stage, table)
 
     def _pca_codes(self, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        cache = FeatureCache(self.plan.on_demand.cache, "pca", COMPONENTS)
-        known, codes = cache.read(shard)
-        missing = np.setdiff1d(ids, known)
-        if len(missing):
-            made = self.plan.calibration.space.codes(self._vectors(shard, missing))
-            cache.add(shard, missing, made)
-            known, codes = np.concatenate([known, missing]), np.concatenate([codes, made])
-        return rows_of(ids, known, codes)
+        space = self.plan.calibration.space
+        # Codes of another calibration's space mean something else.
+        cache = FeatureCache(self.plan.on_demand.cache, f"pca-{space.checksum}", COMPONENTS)
+        codes, _ = cache.get(shard, ids, lambda missing: space.codes(self._vectors(shard, missing)))
+        return codes
 
     def _vectors(self, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if self.embeddings is None:

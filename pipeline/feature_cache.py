@@ -4,14 +4,18 @@ A shard's features lie in segments, one for each time that some were missing. A 
 under a temporary name and renamed, so a crash leaves it whole or not there.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.errors import StoreError
 from pipeline.shard_embedder import embedding_column, embedding_matrix
 from pipeline.store import parquet_bytes, read_parquet, write_atomically
+
+Make = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
 class FeatureCache:
@@ -30,6 +34,21 @@ class FeatureCache:
         table = pa.concat_tables(tables)
         return table["id"].to_numpy(), embedding_matrix(table["feature"])
 
+    def get(
+        self, shard: int, ids: np.ndarray[Any, Any], make: Make
+    ) -> tuple[np.ndarray[Any, Any], int]:
+        """Return f32 (n, d) features of ``ids``, and how many ``make`` had to make and were kept.
+
+        make: int64 (m,), ascending, -> f32 (m, d).
+        """
+        known, features = self.read(shard)
+        missing = np.setdiff1d(ids, known)
+        if len(missing):
+            made = make(missing)
+            self.add(shard, missing, made)
+            known, features = np.concatenate([known, missing]), np.concatenate([features, made])
+        return rows_of(ids, known, features), len(missing)
+
     def add(self, shard: int, ids: np.ndarray[Any, Any], features: np.ndarray[Any, Any]) -> None:
         """Keep f32 (n, d) ``features`` of ``ids``; one process at a time may add to a shard."""
         table = pa.table({"id": ids, "feature": embedding_column(features)})
@@ -45,7 +64,25 @@ class FeatureCache:
 def rows_of(
     ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
-    """Return the rows of ``values`` (n, d), known by ``known`` (n,), in the order of ``ids``."""
+    """Return the rows of ``values`` (n, d), known by ``known`` (n,), in the order of ``ids``.
+
+    Raises StoreError as ``places`` does.
+    """
+    found: np.ndarray[Any, Any] = values[places(ids, known)]
+    return found
+
+
+def places(ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return int64 (m,): where each of ``ids`` (m,) stands in ``known`` (n,).
+
+    Raises StoreError where one does not: what is read beside each other is of different times.
+    """
+    missing = np.setdiff1d(ids, known)
+    if len(missing):
+        raise StoreError(
+            f"image {missing[0]} and {len(missing) - 1} more are in one store and not in the other; "
+            "run sluice sign and sluice embed again"
+        )
     order = np.argsort(known)
-    found: np.ndarray[Any, Any] = values[order[np.searchsorted(known, ids, sorter=order)]]
+    found: np.ndarray[Any, Any] = order[np.searchsorted(known, ids, sorter=order)]
     return found

@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 
+from pipeline.store import checksum
+
 COMPONENTS = 64
 # Products of two codes are at most LENGTH ** 2 < 2 ** 24: float32 sums them without rounding.
 LENGTH = 2047
@@ -26,6 +28,10 @@ class EmbeddingSpace:
 
     mean: np.ndarray[Any, Any]  # f32 (d,)
     basis: np.ndarray[Any, Any]  # f32 (COMPONENTS, d)
+
+    @property
+    def checksum(self) -> str:
+        return checksum(self.mean.tobytes() + self.basis.tobytes())
 
     def project(self, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the components float64 (n, COMPONENTS) of f32 (n, d), row by row alike."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.encoder import Encode, Encoder
 from pipeline.errors import InputError
-from pipeline.feature_cache import FeatureCache, rows_of
+from pipeline.feature_cache import FeatureCache
 from pipeline.shard_embedder import decode_squares
 from pipeline.source_manifest import Source
 from pipeline.source_reader import read_shard
@@ -51,16 +51,12 @@ class OnDemandFeatures:
 
         Raises InputError where one of the images is no longer in the source or does not decode.
         """
-        dimensions = self.plan.encoders[name].dimensions
-        cache = FeatureCache(self.plan.cache, name, dimensions)
-        known, features = cache.read(shard)
-        missing = np.setdiff1d(ids, known)
-        if len(missing):
-            made = self.make(name, self.images(shard, missing))
-            cache.add(shard, missing, made)
-            known, features = np.concatenate([known, missing]), np.concatenate([features, made])
-            self.made[name] += len(missing)
-        return rows_of(ids, known, features)
+        cache = FeatureCache(self.plan.cache, name, self.plan.encoders[name].dimensions)
+        features, made = cache.get(
+            shard, ids, lambda missing: self.make(name, self.images(shard, missing))
+        )
+        self.made[name] += made
+        return features
 
     def make(self, name: str, images: pa.Table) -> np.ndarray[Any, Any]:
         """Return features ``name`` f32 (n, d) of ``images`` (id, key, bytes), kept nowhere."""

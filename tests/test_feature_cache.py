@@ -16,6 +16,25 @@ def test_what_was_added_is_there_and_the_rest_is_not(tmp_path):
     assert rows_of(np.array([9, 2]), ids, features)[:, 0].tolist() == [9, 2]
 
 
+def test_only_what_is_missing_is_made(tmp_path):
+    cache, asked = FeatureCache(tmp_path, "cnn", 2), []
+
+    def make(ids):
+        asked.append(ids.tolist())
+        return np.repeat(ids[:, None], 2, axis=1).astype(np.float32)
+
+    for wanted, made in (([5, 3], 2), ([3, 8, 5], 1), ([8], 0)):
+        features, count = cache.get(0, np.array(wanted), make)
+        assert (features[:, 1].tolist(), count) == (wanted, made)
+    assert asked == [[3, 5], [8]]
+
+
+def test_an_image_that_is_not_there_is_an_error_never_another_ones_row():
+    known, values = np.array([9, 4]), np.array([[9.0], [4.0]])
+    with pytest.raises(StoreError, match="image 7 and 1 more"):
+        rows_of(np.array([4, 7, 12]), known, values)
+
+
 def test_half_a_segment_of_a_crash_counts_as_nothing(tmp_path):
     cache = FeatureCache(tmp_path, "cnn", 1)
     cache.add(0, np.array([1]), np.array([[1]], np.float32))

@@ -56,6 +56,12 @@ def test_a_code_has_the_same_bits_in_any_batch(images, fitted):
             assert np.array_equal(codes(values[start:stop]), together[start:stop])
 
 
+def test_another_sample_gives_a_space_of_another_name(images, fitted):
+    _, vectors = images
+    assert fit_space(vectors[:400]).checksum == fitted[0].checksum
+    assert fit_space(vectors[100:500]).checksum != fitted[0].checksum
+
+
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 40))
 def test_products_of_codes_are_exact(seed, rows):
