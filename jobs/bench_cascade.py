@@ -27,7 +27,7 @@ from jobs.options import with_config
 from jobs.run_record import RunRecord, read_runs
 from jobs.search import search
 from jobs.sign import sign
-from pipeline.binomial_bound import lower_bound
+from pipeline.binomial_bound import interval
 from pipeline.break_even import BreakEven
 from pipeline.calibration import Neighbours, groups
 from pipeline.cascade_chart import break_even_chart, frontier_chart
@@ -178,7 +178,7 @@ class _Bench:
         )
         passed = passing_pairs(calibration, run.plan, who, features, asked, wanted)
         found, drawn = int(passed.sum()), len(passed)
-        low, high = lower_bound(found, drawn, 0.975), 1 - lower_bound(drawn - found, drawn, 0.975)
+        low, high = interval(found, drawn)
         return f"{found / drawn:.3f} ({low:.3f}-{high:.3f}), promised {run.plan.bound:.3f}"
 
     def break_even(self, in_turn: int) -> BreakEven:

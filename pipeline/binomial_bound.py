@@ -1,11 +1,30 @@
-"""A lower bound on a share from a sample of it (Clopper & Pearson, Biometrika 1934)."""
+"""Exact bounds on a share from a sample of it (Clopper & Pearson, Biometrika 1934)."""
 
+from typing import Any
+
+import numpy as np
 from scipy.stats import beta
 
 
-def lower_bound(found: int, drawn: int, confidence: float) -> float:
-    """Return the share that the true one exceeds with ``confidence``, one-sided and exact.
+def lower_bounds(
+    found: np.ndarray[Any, Any], drawn: int, confidence: float
+) -> np.ndarray[Any, Any]:
+    """Return float64 (n,): for each count what the true share exceeds with ``confidence``.
 
-    ``found`` of ``drawn`` independent draws were successes.
+    found int (n,) of ``drawn`` independent draws were successes; the bounds are one-sided.
     """
-    return float(beta.ppf(1 - confidence, found, drawn - found + 1)) if found else 0.0
+    return np.where(found, beta.ppf(1 - confidence, found, drawn - found + 1), 0.0)
+
+
+def lower_bound(found: int, drawn: int, confidence: float) -> float:
+    """Return the one bound of lower_bounds."""
+    return float(lower_bounds(np.array([found]), drawn, confidence)[0])
+
+
+def interval(found: int, drawn: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the two-sided interval that holds the true share with ``confidence``."""
+    one_sided = (1 + confidence) / 2
+    return (
+        lower_bound(found, drawn, one_sided),
+        1 - lower_bound(drawn - found, drawn, one_sided),
+    )

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.stats import beta
+
+from pipeline.binomial_bound import interval
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,7 @@ class CopyRecall:
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return the Clopper-Pearson interval, taking copies as independent draws."""
-        tail = (1 - confidence) / 2
-        missed = self.known - self.found
-        low = beta.ppf(tail, self.found, missed + 1) if self.found else 0.0
-        high = beta.ppf(1 - tail, self.found + 1, missed) if missed else 1.0
-        return float(low), float(high)
+        return interval(self.found, self.known, confidence)
 
 
 def copy_recall(

@@ -80,7 +80,7 @@ def places(ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> np.ndarray
     missing = np.setdiff1d(ids, known)
     if len(missing):
         raise StoreError(
-            f"image {missing[0]} and {len(missing) - 1} more are in one store and not in the other; "
+            f"image {missing[0]} and {len(missing) - 1} more are in one store, not in the other; "
             "run sluice sign and sluice embed again"
         )
     order = np.argsort(known)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.binomial_bound import lower_bound
+from pipeline.binomial_bound import interval
 from pipeline.calibration import Calibration, Neighbours, draw_neighbours, groups
 from pipeline.cascade_plan import neighbour_ranks
 from pipeline.feature_cache import rows_of
@@ -67,10 +67,11 @@ def _by_distance(
 
 def _row(name: str, ranks: np.ndarray[Any, Any], share: float, sample: int) -> dict[str, Any]:
     passed, drawn = int((ranks <= max(1, int(np.ceil(share * sample)))).sum()), len(ranks)
+    low, high = interval(passed, drawn)
     return {
         "filter": name,
         "keep": share,
         "recall": passed / drawn,
-        "low": lower_bound(passed, drawn, 0.975),
-        "high": 1 - lower_bound(drawn - passed, drawn, 0.975),
+        "low": low,
+        "high": high,
     }

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.shard_stats import flat_column
+
 
 @dataclass
 class Funnel:
@@ -34,12 +36,12 @@ class Funnel:
 
         Asking a query again, deeper, takes time but passes the same images: not ``first``.
         """
-        self.milliseconds += flat(part, "milliseconds")
+        self.milliseconds += flat_column(part, "milliseconds")
         for name in self.made:
             self.made[name] += part[f"made_{name}"][0].as_py()
         if first:
-            self.kept[:, queries] += flat(part, "kept").reshape(len(self.kept), -1)
-            self.entered += flat(part, "entered")
+            self.kept[:, queries] += flat_column(part, "kept").reshape(len(self.kept), -1)
+            self.entered += flat_column(part, "entered")
 
     def overall(self, recalls: tuple[float, ...]) -> pa.Table:
         """Return a row a stage: stage, entered, kept (mean a query), milliseconds, recall after.
@@ -70,9 +72,3 @@ class Funnel:
                 "kept": self.kept.T.reshape(-1),
             }
         )
-
-
-def flat(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
-    """Return a list column of a table of one row as an array."""
-    values: np.ndarray[Any, Any] = table[name].combine_chunks().flatten().to_numpy()
-    return values

@@ -17,6 +17,7 @@ from pipeline.ivf_grid import train_ivf
 from pipeline.join_shard import partition_edges, partition_table
 from pipeline.pair_join import Members, join_buckets
 from pipeline.shard_embedder import embedding_matrix
+from pipeline.shard_stats import flat_column
 
 SIMILARITY = 0.9
 LOOK_UPS = 1000
@@ -104,7 +105,7 @@ def _bucketed_join(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
     def join() -> Any:
         table = partition_table(ids, vectors, grid.nearest(vectors, 3), edges)
         starts = np.searchsorted(table["partition"].to_numpy(), np.arange(len(edges)))
-        flat = table["buckets"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
+        flat = flat_column(table, "buckets").reshape(-1, 3)
         rows, numbers = embedding_matrix(table["embedding"]), table["id"].to_numpy()
         return [
             join_buckets(

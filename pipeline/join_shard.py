@@ -19,7 +19,7 @@ from pipeline.certified_merge import MARGIN
 from pipeline.grid import Grid
 from pipeline.pair_join import Members, join_buckets, pair_scores
 from pipeline.shard_embedder import embedding_column, embedding_matrix
-from pipeline.shard_stats import shard_stats
+from pipeline.shard_stats import flat_column, shard_stats
 from pipeline.store import Store
 
 ROW_GROUP = 256
@@ -127,8 +127,7 @@ def _members(source: Store, partition: int, first: int, stop: int) -> Members:
     tables = [_read_partition(source, shard, partition) for shard in range(stop)]
     old = sum(table.num_rows for table in tables[:first])
     table = pa.concat_tables(tables)
-    flat = table["buckets"].combine_chunks().flatten().to_numpy()
-    buckets = flat.reshape(table.num_rows, table["buckets"].type.list_size)
+    buckets = flat_column(table, "buckets").reshape(table.num_rows, table["buckets"].type.list_size)
     return Members(table["id"].to_numpy(), buckets, embedding_matrix(table["embedding"]), old)
 
 

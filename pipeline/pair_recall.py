@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.stats import beta
+
+from pipeline.binomial_bound import lower_bound
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,7 @@ class PairRecall:
     @property
     def low(self) -> float:
         """Clopper-Pearson lower bound on the recall over all pairs."""
-        missed = self.drawn - self.drawn_found
-        if not self.drawn_found:
-            return 0.0
-        return float(beta.ppf(1 - self.confidence, self.drawn_found, missed + 1))
+        return lower_bound(self.drawn_found, self.drawn, self.confidence)
 
 
 def pair_recall(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.stats import beta
 
+from pipeline.binomial_bound import lower_bounds
 from pipeline.errors import StoreError
 from pipeline.grid import Grid
 from pipeline.store import Store, parquet_bytes
@@ -57,7 +57,7 @@ def probe_recall(
     places, there = places[there.any(axis=1)], there[there.any(axis=1)]
     drawn = _one_a_query(places, there)
     found = (drawn[:, None] < probes).sum(axis=0)
-    low = np.where(found, beta.ppf(1 - confidence, found, len(drawn) - found + 1), 0.0)
+    low = lower_bounds(found, len(drawn), confidence)
     shares = [float((places[there] < count).mean()) for count in probes]
     return [
         ProbeRecall(int(count), share, float(bound), confidence, len(drawn))

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.exact_topk import ShardTopK, shard_topk
 from pipeline.shard_embedder import embedding_matrix
-from pipeline.shard_stats import shard_stats
+from pipeline.shard_stats import flat_column, shard_stats
 from pipeline.store import Store
 
 
@@ -57,13 +57,11 @@ def part_columns(part: ShardTopK) -> dict[str, np.ndarray[Any, Any]]:
 
 def read_part(table: pa.Table) -> ShardTopK:
     """Return what part_columns put into a row as arrays."""
-    cutoff = _list(table, "cutoff")
-    shape = (len(cutoff), -1) if len(_list(table, "ids")) else (len(cutoff), 0)
-    ids, scores = _list(table, "ids").reshape(shape), _list(table, "scores").reshape(shape)
+    cutoff = flat_column(table, "cutoff")
+    shape = (len(cutoff), -1) if len(flat_column(table, "ids")) else (len(cutoff), 0)
+    ids, scores = (
+        flat_column(table, "ids").reshape(shape),
+        flat_column(table, "scores").reshape(shape),
+    )
     shard = table["shard"][0].as_py()
-    return ShardTopK(shard, ids, scores, cutoff, _list(table, "best"))
-
-
-def _list(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
-    values: np.ndarray[Any, Any] = table[name].combine_chunks().flatten().to_numpy()
-    return values
+    return ShardTopK(shard, ids, scores, cutoff, flat_column(table, "best"))
