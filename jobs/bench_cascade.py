@@ -197,12 +197,12 @@ class _Bench:
         """
         calibration, costs = stored_calibration(self.config, self.store)
         stages = ("signature", "rough")
-        nearest = max(1, self.config.search.k * calibration.sample.num_rows // len(self.ids))
+        k, share = self.config.search.k, calibration.sample.num_rows / len(self.ids)
         rows = []
         for who in BOTH:
             one = calibration.sample.slice(0, 1)
-            codes = {stage: calibration.query_codes(stage, one, who) for stage in stages}
-            evidence = calibration.evidence(stages, who, nearest, codes, costs)
+            codes = {stage: calibration.filters.query_codes(stage, one, who) for stage in stages}
+            evidence = calibration.evidence(stages, who, k, share, codes, costs)
             for target in TARGETS:
                 confidence = self.config.cascade.confidence
                 plan = plan_cascade(evidence, dict.fromkeys(stages), target, confidence)

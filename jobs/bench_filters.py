@@ -22,8 +22,7 @@ def command(config: Config) -> None:
     store = Store.open(config.sign.output.resolve(), "signatures")
     calibration, _ = stored_calibration(config, store)
     share = calibration.sample.num_rows / store.images()
-    nearest = max(1, int(config.search.k * share))
-    found = {who: filter_recall(calibration, who, nearest) for who in BOTH}
+    found = {who: filter_recall(calibration, who, config.search.k, share) for who in BOTH}
     for who, table in found.items():
         names = list(dict.fromkeys(table["filter"].to_pylist()))
         recalls = table["recall"].to_pylist()

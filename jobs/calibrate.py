@@ -26,7 +26,7 @@ from pipeline.calibration import (
 from pipeline.calibration_sampler import SamplePlan, ipc_table
 from pipeline.cascade_plan import StageCosts
 from pipeline.errors import StoreError
-from pipeline.feature_cache import rows_of
+from pipeline.feature_cache import places
 from pipeline.on_demand import OnDemandPlan
 from pipeline.quantised_encoder import stored_encoder
 from pipeline.rough_cnn import rough_settings
@@ -156,8 +156,7 @@ def _calibration(
 
 def _rows(table: pa.Table, column: str, ids: np.ndarray[Any, Any]) -> pa.Table:
     """Return the rows of ``ids`` in their drawn order, which shards and workers cannot change."""
-    known = table[column].to_numpy()
-    return table.take(pa.array(rows_of(ids, known, np.arange(len(known)))))
+    return table.take(pa.array(places(ids, table[column].to_numpy())))
 
 
 def _print_summary(store: Store, calibration: Calibration, costs: StageCosts, fit: int) -> None:

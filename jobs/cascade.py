@@ -36,6 +36,7 @@ from pipeline.cascade_plan import (
 )
 from pipeline.cascade_searcher import CascadeSearchPlan, matching
 from pipeline.certified_merge import Merged, search_certified
+from pipeline.copy_recall import CopyRecall
 from pipeline.errors import InputError, StoreError
 from pipeline.exact_topk import ShardTopK
 from pipeline.funnel import Funnel
@@ -85,6 +86,7 @@ def cascade(config: Config) -> CascadeRun:
     """Run the job: plan, search every shard through the stages, merge, write results and page."""
     refuse_no_queries(config)
     store = Store.open(config.sign.output.resolve(), "signatures")
+    embeddings = full_embeddings(config, store)
     calibration, costs = stored_calibration(config, store)
     record = RunRecord("cascade", store.images(), config.ray.workers)
     on_demand = on_demand_plan(config, store)
@@ -96,15 +98,16 @@ def cascade(config: Config) -> CascadeRun:
         with record.stage("plan"):
             calibration, plan, codes = choose_plan(config, store, calibration, costs, batch)
         merged, funnel = search_stages(
-            config, store, on_demand, calibration, plan, codes, batch, record
+            config, store, embeddings, on_demand, calibration, plan, codes, batch, record
         )
     ids, scores = without_self(batch.queries.ids, merged, config.search.k)
     run = CascadeRun(batch, plan, ids, scores, funnel)
     output = config.cascade.output.resolve()
     with record.stage("write"):
-        _write(config, store, run, output)
+        recall = known_copies(store, batch.queries.ids, ids)
+        _write(config, store, run, recall, output)
     record.save(output)
-    _print(config, store, run, costs, output)
+    _print(config, run, recall, costs, output)
     return run
 
 
@@ -158,19 +161,18 @@ def choose_plan(
     stages: dict[str, float | None] = {
         s.stage: s.keep for s in wanted.stages if s.stage not in ("metadata", "cnn")
     }
-    if "pca" in stages:
-        full_embeddings(config, store)
-    # Of every m of the collection's images n are in the sample: so are the nearest k.
     share = calibration.sample.num_rows / store.images()
-    nearest = max(1, int(config.search.k * share))
     calibration = calibration.within(matching(calibration.sample, where(config)))
     codes = {
-        name: calibration.query_codes(name, batch.features, wanted.neighbours) for name in stages
+        name: calibration.filters.query_codes(name, batch.features, wanted.neighbours)
+        for name in stages
     }
     if calibration.sample.num_rows < LEAST_SAMPLE or not stages:
         nothing = Evidence({}, {}, costs, calibration.sample.num_rows)
         return calibration, search_everything(nothing), codes
-    evidence = calibration.evidence(tuple(stages), wanted.neighbours, nearest, codes, costs)
+    evidence = calibration.evidence(
+        tuple(stages), wanted.neighbours, config.search.k, share, codes, costs
+    )
     if wanted.seconds is None:
         return calibration, plan_cascade(evidence, stages, wanted.recall, wanted.confidence), codes
     allowed = 1000 * wanted.seconds * config.ray.workers / store.images()
@@ -182,11 +184,13 @@ def where(config: Config) -> tuple[tuple[str, str, Any], ...]:
     return tuple(c for stage in config.cascade.stages for c in stage.where)
 
 
-def full_embeddings(config: Config, store: Store) -> Store:
-    """Return the finished store of all embeddings, for the pca stage.
+def full_embeddings(config: Config, store: Store) -> Path | None:
+    """Return where the finished store of all embeddings is; None without a pca stage.
 
     Raises StoreError where it is not finished, or its shards are not those of the signatures.
     """
+    if all(stage.stage != "pca" for stage in config.cascade.stages):
+        return None
     found = Store.open(config.embed.output.resolve(), "embeddings")
     found.manifest()
     manifests = [read_manifest(s.root) for s in (found, store)]
@@ -195,12 +199,13 @@ def full_embeddings(config: Config, store: Store) -> Store:
             f"{found.root} and {store.root} do not hold the same shards of the same source; make "
             "both with the same source and source.shard_rows, or leave out the pca stage"
         )
-    return found
+    return found.root
 
 
 def search_stages(
     config: Config,
     store: Store,
+    embeddings: Path | None,
     on_demand: OnDemandPlan,
     calibration: Calibration,
     plan: CascadePlan,
@@ -210,15 +215,12 @@ def search_stages(
 ) -> tuple[Merged, Funnel]:
     """Return the certified top k + 1 of every query among its candidates, and the funnel."""
     limits = {
-        stage: thresholds(codes[stage], calibration.codes(stage, calibration.sample), keep)
+        stage: thresholds(codes[stage], calibration.filters.codes(stage, calibration.sample), keep)
         for stage, keep in zip(plan.stages, plan.keep, strict=True)
     }
     vectors = batch.queries.vectors
     funnel = Funnel.empty(plan.stages, len(vectors))
     shards = [entry.shard for entry in store.manifest()]
-    embeddings = None
-    if any(stage.stage == "pca" for stage in config.cascade.stages):
-        embeddings = full_embeddings(config, store).root
     on_gpu = on_demand.encoders["cnn"].settings.backend == "cuda"
     gpus = gpu_share(config.ray.workers) if on_gpu else 0.0
     asked: set[int] = set()
@@ -228,7 +230,7 @@ def search_stages(
             store.root,
             embeddings,
             on_demand,
-            calibration,
+            calibration.filters,
             where(config),
             plan.stages,
             {stage: codes[stage][rows] for stage in plan.stages},
@@ -249,10 +251,11 @@ def search_stages(
     return search_certified(ask, len(vectors), config.search.k + 1), funnel
 
 
-def _write(config: Config, store: Store, run: CascadeRun, output: Path) -> None:
+def _write(
+    config: Config, store: Store, run: CascadeRun, recall: list[CopyRecall], output: Path
+) -> None:
     queries = run.batch.queries
     results = result_table(store, queries, run.ids, run.scores)
-    recall = known_copies(store, queries.ids, run.ids)
     overall = run.funnel.overall(run.plan.recalls)
     tables = {
         "results": results,
@@ -281,7 +284,9 @@ def promise(config: Config, plan: CascadePlan) -> str:
     )
 
 
-def _print(config: Config, store: Store, run: CascadeRun, costs: StageCosts, output: Path) -> None:
+def _print(
+    config: Config, run: CascadeRun, recall: list[CopyRecall], costs: StageCosts, output: Path
+) -> None:
     overall = run.funnel.overall(run.plan.recalls)
     print_table("funnel, all queries together", overall.column_names, _rows(overall))
     keys = run.batch.queries.keys[:SHOWN]
@@ -291,7 +296,6 @@ def _print(config: Config, store: Store, run: CascadeRun, costs: StageCosts, out
     console.print(
         f"new CNN features: {made['cnn']:,} whole, {made['rough']:,} rough; kept for later"
     )
-    recall = known_copies(store, run.batch.queries.ids, run.ids)
     if recall:
         header = ("copies by", "found", "known", f"recall@{recall[0].k}", "95 % low", "high")
         lines = [(r.transform, r.found, r.known, r.recall, *r.interval()) for r in recall]

@@ -18,6 +18,7 @@ from pipeline.shard_embedder import EmbedPlan, embedding_identity
 from pipeline.source_manifest import (
     Source,
     open_source,
+    pending_units,
     plan_manifest,
     read_manifest,
     refuse_repeated_ids,
@@ -46,9 +47,7 @@ def embed(config: Config) -> None:
         with record.stage("source manifest"):
             manifest = source_manifest(source, config.source.shard_rows, output)
         done = {entry.shard for entry in store.entries()}
-        pending = manifest.filter(
-            pa.array([shard not in done for shard in manifest["shard"].to_pylist()], pa.bool_())
-        )
+        pending = pending_units(manifest, done)
         shards = sorted(set(pending["shard"].to_pylist()))
         if shards:
             try:

@@ -58,9 +58,12 @@ def report(config: Config) -> None:
 def _read_results(folder: Path) -> pa.Table:
     path = folder / "results.parquet"
     try:
-        return pq.read_table(path)
+        results = pq.read_table(path)
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}; run sluice search first") from error
+    if b"loss" not in (results.schema.metadata or {}):
+        raise InputError(f"{path} does not say what its search lost; run sluice search again")
+    return results
 
 
 def read_pictures(config: Config, store: Store, ids: set[int]) -> dict[int, Picture]:
@@ -125,7 +128,7 @@ def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, s
         ("shown here", f"{min(queries, config.report.max_queries)}"),
         ("model", f"{made['model']}, {made['input_size']} px"),
         ("backend", f"{made['backend']} {made['precision']}"),
-        ("search", (results.schema.metadata or {})[b"loss"].decode()),
+        ("search", results.schema.metadata[b"loss"].decode()),
     ]
 
 

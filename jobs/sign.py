@@ -1,7 +1,6 @@
 """`sluice sign`: a cheap signature and the header facts of every image of a source."""
 
 import click
-import pyarrow as pa
 
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
@@ -11,7 +10,7 @@ from jobs.embed import source_manifest
 from jobs.options import with_config
 from jobs.run_record import RunRecord
 from pipeline.shard_signer import SignPlan, signature_identity
-from pipeline.source_manifest import open_source
+from pipeline.source_manifest import open_source, pending_units
 from pipeline.store import Store
 from pipeline.tombstones import gone_ids
 
@@ -32,10 +31,8 @@ def sign(config: Config) -> None:
     with store.lock():
         with record.stage("source manifest"):
             manifest = source_manifest(source, config.source.shard_rows, output)
-        done = pa.array([entry.shard for entry in store.entries()], pa.int64())
-        pending = manifest.filter(
-            pa.compute.invert(pa.compute.is_in(manifest["shard"], value_set=done))
-        )
+        done = {entry.shard for entry in store.entries()}
+        pending = pending_units(manifest, done)
         shards = sorted(set(pending["shard"].to_pylist()))
         if shards:
             try:

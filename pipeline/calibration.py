@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from pipeline.cascade_plan import Evidence, StageCosts, neighbour_ranks, ranks_among
 from pipeline.errors import InputError, StoreError
-from pipeline.feature_cache import rows_of
+from pipeline.feature_cache import places
 from pipeline.learned_filter import (
     COMPONENTS,
     EmbeddingSpace,
@@ -52,23 +52,17 @@ def draw_samples(
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Fitted filters, and the calibration sample with all its features.
-
-    sample: id, embedding, signature, rough and the images' other columns; copies: a row a changed
-    version of a sample image: origin (its id), transform, signature, rough.
-    """
+class StageFilters:
+    """What the stages know images by: all that a worker needs of a calibration."""
 
     space: EmbeddingSpace
-    filters: dict[str, LearnedFilter]  # "signature", "rough"
-    sample: pa.Table
-    copies: pa.Table
+    learned: dict[str, LearnedFilter]  # "signature", "rough"
 
     def codes(self, stage: str, features: pa.Table) -> np.ndarray[Any, Any]:
         """Return the codes f32 (n, 64) by which ``stage`` knows images with these features."""
         if stage == "pca":
             return self.space.codes(embedding_matrix(features["embedding"]))
-        return self.filters[stage].codes(stage_features(stage, features))
+        return self.learned[stage].codes(stage_features(stage, features))
 
     def query_codes(
         self, stage: str, queries: pa.Table, neighbours: Neighbours
@@ -82,40 +76,59 @@ class Calibration:
             return self.space.codes(embedding_matrix(queries["embedding"]))
         return self.codes(stage, queries)
 
+
+@dataclass(frozen=True)
+class Calibration:
+    """Fitted filters, and the calibration sample with all its features.
+
+    sample: id, embedding, signature, rough and the images' other columns; copies: a row a changed
+    version of a sample image: origin (its id), transform, signature, rough.
+    """
+
+    filters: StageFilters
+    sample: pa.Table
+    copies: pa.Table
+
     def within(self, rows: np.ndarray[Any, Any]) -> "Calibration":
         """Return the calibration with the sample's ``rows`` (bool) alone: a predicate's."""
         sample = self.sample.filter(pa.array(rows))
         kept = pa.compute.is_in(self.copies["origin"], value_set=sample["id"].combine_chunks())
-        return Calibration(self.space, self.filters, sample, self.copies.filter(kept))
+        return Calibration(self.filters, sample, self.copies.filter(kept))
+
+    def questions(
+        self, neighbours: Neighbours, k: int, share: float
+    ) -> tuple[pa.Table, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return the calibration queries' features, their own rows in the sample, their targets'.
+
+        The targets stand for the ``k`` nearest of the whole collection, of which the sample is
+        ``share``.
+        """
+        if neighbours == "copies":
+            origin = places(self.copies["origin"].to_numpy(), self.sample["id"].to_numpy())
+            return self.copies, origin, origin
+        vectors = embedding_matrix(self.sample["embedding"])
+        targets = draw_neighbours(vectors, k, share, groups(self.sample))
+        return self.sample, np.arange(self.sample.num_rows), targets
 
     def evidence(
         self,
         stages: tuple[str, ...],
         neighbours: Neighbours,
-        nearest: int,
+        k: int,
+        share: float,
         queries: dict[str, np.ndarray[Any, Any]],
         costs: StageCosts,
     ) -> Evidence:
         """Return what a plan for ``queries`` (codes by stage) is chosen from.
 
-        nearest: of how many nearest images in the sample a query's neighbour is drawn.
+        ``k`` and ``share`` are those of ``questions``.
         """
-        codes = {stage: self.codes(stage, self.sample) for stage in stages}
-        if neighbours == "copies":
-            asking, own = self.copies, self._rows_of(self.copies["origin"].to_numpy())
-            targets = own
-        else:
-            asking, own = self.sample, np.arange(self.sample.num_rows)
-            vectors = embedding_matrix(self.sample["embedding"])
-            targets = draw_neighbours(vectors, nearest, groups(self.sample))
-        asked = {stage: self.query_codes(stage, asking, neighbours) for stage in stages}
+        codes = {stage: self.filters.codes(stage, self.sample) for stage in stages}
+        asking, own, targets = self.questions(neighbours, k, share)
+        asked = {stage: self.filters.query_codes(stage, asking, neighbours) for stage in stages}
         ranks = {s: neighbour_ranks(asked[s], targets, own, codes[s]) for s in stages}
         among = {s: ranks_among(queries[s], codes[s]) for s in stages}
         return Evidence(ranks, among, costs, self.sample.num_rows)
-
-    def _rows_of(self, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        known: np.ndarray[Any, Any] = self.sample["id"].to_numpy()
-        return rows_of(ids, known, np.arange(len(known)))
 
 
 def stage_features(stage: str, table: pa.Table) -> np.ndarray[Any, Any]:
@@ -135,31 +148,39 @@ def groups(table: pa.Table) -> np.ndarray[Any, Any]:
 
 
 def draw_neighbours(
-    vectors: np.ndarray[Any, Any], nearest: int, group: np.ndarray[Any, Any]
+    vectors: np.ndarray[Any, Any], k: int, share: float, group: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
-    """Return int64 (n,): for each row one of its ``nearest`` rows of other groups, at random."""
+    """Return int64 (n,): for each row of a sample a row that stands for a true neighbour of it.
+
+    A neighbour drawn from the ``k`` nearest of the collection has r - 1 nearer images, r uniform
+    from 1 to k; of these a binomial number c is in the sample, which is ``share`` of the
+    collection. The row returned is the (c + 1)-th nearest of other groups in the sample: as many
+    of the sample are nearer as for the true neighbour, and it lies at least as far.
+    """
     scores = vectors @ vectors.T
     scores[group[:, None] == group[None, :]] = -np.inf
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :nearest]
-    chosen = np.random.default_rng(0).integers(best.shape[1], size=len(best))
-    return best[np.arange(len(best)), chosen]
+    rng = np.random.default_rng(0)
+    nearer = rng.binomial(rng.integers(k, size=len(vectors)), share)
+    best = np.argsort(-scores, axis=1, kind="stable")
+    return best[np.arange(len(best)), np.minimum(nearer, len(best) - 1)]
 
 
 def fit_calibration(fit: pa.Table, sample: pa.Table, copies: pa.Table) -> Calibration:
     """Fit the filters on ``fit`` (embedding, signature, rough) and keep the sample's evidence."""
     vectors = embedding_matrix(fit["embedding"])
     space = fit_space(vectors)
-    filters = {
+    learned = {
         stage: fit_filter(stage_features(stage, fit), vectors, space)
         for stage in ("signature", "rough")
     }
-    return Calibration(space, filters, sample, copies)
+    return Calibration(StageFilters(space, learned), sample, copies)
 
 
 def keep_calibration(store: Store, calibration: Calibration) -> None:
     """Keep ``calibration`` beside the signatures, each file with its checksum."""
-    arrays = {"mean": calibration.space.mean, "basis": calibration.space.basis}
-    for stage, learned in calibration.filters.items():
+    filters = calibration.filters
+    arrays = {"mean": filters.space.mean, "basis": filters.space.basis}
+    for stage, learned in filters.learned.items():
         arrays |= {f"{stage}.{n}": np.ascontiguousarray(v) for n, v in vars(learned).items()}
     store.attach(SAMPLE, parquet_bytes(calibration.sample))
     store.attach(COPIES, parquet_bytes(calibration.copies))
@@ -178,4 +199,4 @@ def read_calibration(store: Store) -> Calibration:
     }
     space = EmbeddingSpace(arrays["mean"], arrays["basis"])
     tables = (pq.read_table(pa.BufferReader(data)) for data in (sample, copies))
-    return Calibration(space, learned, *tables)
+    return Calibration(StageFilters(space, learned), *tables)

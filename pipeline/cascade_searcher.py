@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.calibration import Calibration
+from pipeline.calibration import StageFilters
 from pipeline.candidate_topk import candidate_topk
 from pipeline.errors import ConfigError
 from pipeline.feature_cache import FeatureCache, rows_of
@@ -31,7 +31,7 @@ class CascadeSearchPlan:
     signatures: Path
     embeddings: Path | None  # a finished store over the same shards: no CNN runs
     on_demand: OnDemandPlan
-    calibration: Calibration
+    filters: StageFilters
     where: Where  # (column, operator, value), all of which must hold
     stages: tuple[str, ...]
     codes: dict[str, np.ndarray[Any, Any]]  # by stage, the queries' f32 (q, 64)
@@ -97,10 +97,10 @@ class _ShardCascade:
         if stage == "rough":
             rough = embedding_column(self.features.get("rough", shard, ids))
             table = table.append_column("rough", rough)
-        return self.plan.calibration.codes(stage, table)
+        return self.plan.filters.codes(stage, table)
 
     def _pca_codes(self, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        space = self.plan.calibration.space
+        space = self.plan.filters.space
         # Codes of another calibration's space mean something else.
         cache = FeatureCache(self.plan.on_demand.cache, f"pca-{space.checksum}", COMPONENTS)
         codes, _ = cache.get(shard, ids, lambda missing: space.codes(self._vectors(shard, missing)))

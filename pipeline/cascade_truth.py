@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipeline.calibration import Calibration, Neighbours
 from pipeline.cascade_plan import CascadePlan, thresholds
-from pipeline.feature_cache import rows_of
+from pipeline.feature_cache import places
 
 
 def passing_pairs(
@@ -24,14 +24,13 @@ def passing_pairs(
     """
     known = features["id"].to_numpy()
     asking, wanted = (
-        features.take(pa.array(rows_of(ids, known, np.arange(len(known)))))
-        for ids in (query_ids, wanted_ids)
+        features.take(pa.array(places(ids, known))) for ids in (query_ids, wanted_ids)
     )
     passed = np.ones(len(query_ids), np.bool_)
     for stage, keep in zip(plan.stages, plan.keep, strict=True):
-        codes = calibration.query_codes(stage, asking, neighbours)
-        limits = thresholds(codes, calibration.codes(stage, calibration.sample), keep)
-        passed &= (codes * calibration.codes(stage, wanted)).sum(axis=1) >= limits
+        codes = calibration.filters.query_codes(stage, asking, neighbours)
+        limits = thresholds(codes, calibration.filters.codes(stage, calibration.sample), keep)
+        passed &= (codes * calibration.filters.codes(stage, wanted)).sum(axis=1) >= limits
     return passed
 
 

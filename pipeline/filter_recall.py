@@ -6,33 +6,27 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.binomial_bound import interval
-from pipeline.calibration import Calibration, Neighbours, draw_neighbours, groups
+from pipeline.calibration import Calibration, Neighbours
 from pipeline.cascade_plan import neighbour_ranks
-from pipeline.feature_cache import rows_of
 from pipeline.shard_embedder import embedding_matrix
 from pipeline.signature import PARTS, part_slice
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
-def filter_recall(calibration: Calibration, neighbours: Neighbours, nearest: int) -> pa.Table:
+def filter_recall(
+    calibration: Calibration, neighbours: Neighbours, k: int, share: float
+) -> pa.Table:
     """Return (filter, keep, recall, low, high), a row a filter and share of SHARES.
 
     Hand-made signatures are compared by distance, learned filters by their codes; low and high are
-    the 95 % interval. ``nearest`` as in Calibration.evidence.
+    the 95 % interval. ``k`` and ``share`` are those of Calibration.questions.
     """
-    sample = calibration.sample
-    if neighbours == "copies":
-        asking, known = calibration.copies, sample["id"].to_numpy()
-        own = rows_of(asking["origin"].to_numpy(), known, np.arange(len(known)))
-        targets = own
-    else:
-        asking, own = sample, np.arange(sample.num_rows)
-        targets = draw_neighbours(embedding_matrix(sample["embedding"]), nearest, groups(sample))
+    asking, own, targets = calibration.questions(neighbours, k, share)
     rows = []
     for name, (queries, codes) in _filters(calibration, asking, neighbours).items():
         ranks = neighbour_ranks(queries, targets, own, codes)
-        rows += [_row(name, ranks, share, sample.num_rows) for share in SHARES]
+        rows += [_row(name, ranks, share, calibration.sample.num_rows) for share in SHARES]
     return pa.Table.from_pylist(rows)
 
 
@@ -47,10 +41,13 @@ def _filters(
     }
     found["hand-made: all of them"] = _by_distance(mine, theirs)
     for stage in ("signature", "rough"):
-        codes = calibration.codes(stage, calibration.sample)
-        found[f"learned: {stage}"] = (calibration.query_codes(stage, asking, neighbours), codes)
+        codes = calibration.filters.codes(stage, calibration.sample)
+        found[f"learned: {stage}"] = (
+            calibration.filters.query_codes(stage, asking, neighbours),
+            codes,
+        )
     if neighbours == "semantic":
-        codes = calibration.codes("pca", calibration.sample)
+        codes = calibration.filters.codes("pca", calibration.sample)
         found["PCA-64 of the CNN"] = (codes, codes)
     return found
 

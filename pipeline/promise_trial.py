@@ -41,8 +41,8 @@ class PromiseTrials:
         self.vectors = embedding_matrix(whole.sample["embedding"])
         self.group = groups(whole.sample)
         asking = whole.sample if neighbours == "semantic" else whole.copies
-        self.codes = {s: whole.codes(s, whole.sample) for s in ("signature", "rough")}
-        self.asked = {s: whole.query_codes(s, asking, neighbours) for s in self.codes}
+        self.codes = {s: whole.filters.codes(s, whole.sample) for s in ("signature", "rough")}
+        self.asked = {s: whole.filters.query_codes(s, asking, neighbours) for s in self.codes}
         self.wanted = self._brute_force()
 
     def run(
@@ -67,8 +67,8 @@ class PromiseTrials:
     def _targets(self, mine: np.ndarray[Any, Any], own: np.ndarray[Any, Any]) -> Any:
         if self.neighbours == "copies":
             return own
-        nearest = max(1, self.k * len(mine) // len(self.vectors))
-        return draw_neighbours(self.vectors[mine], nearest, self.group[mine])
+        share = len(mine) / len(self.vectors)
+        return draw_neighbours(self.vectors[mine], self.k, share, self.group[mine])
 
     def _brute_force(self) -> np.ndarray[Any, Any]:
         """Return int64 (n, k) rows of each image's true neighbours; for copies (n, 1), itself."""

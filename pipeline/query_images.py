@@ -54,10 +54,12 @@ def split_queries(texts: tuple[str, ...]) -> tuple[list[int], list[Path]]:
 
 def sample_ids(store: Store, count: int) -> list[int]:
     """Return ``count`` ids spread evenly over the store's images in the order of their ids."""
+    if not count:
+        return []
     parts = [store.read(entry.shard, ["id"])["id"].to_numpy() for entry in store.manifest()]
     ids = np.sort(np.concatenate(parts))
     places = np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(np.int64)
-    return [int(i) for i in ids[np.unique(places)]] if count else []
+    return [int(i) for i in ids[np.unique(places)]]
 
 
 def stored_queries(store: Store, ids: list[int]) -> Queries:

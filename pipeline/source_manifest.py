@@ -4,7 +4,7 @@ A unit is what is read in one go: an image file, a run of Parquet row groups, or
 one or more units; it is what a worker takes, what a resumed run skips and what a merge merges.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -159,6 +159,12 @@ def _shards(units: list[dict[str, Any]], shard_rows: int, first: int) -> Iterato
             shard, rows = shard + 1, 0
         yield shard
         rows += unit["rows"]
+
+
+def pending_units(manifest: pa.Table, done: Iterable[int]) -> pa.Table:
+    """Return the units of ``manifest`` whose shard is not among ``done``."""
+    finished = pa.compute.is_in(manifest["shard"], value_set=pa.array(sorted(done), pa.int64()))
+    return manifest.filter(pa.compute.invert(finished))
 
 
 def read_manifest(root: Path) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,16 +28,19 @@ def measure_costs(plan: OnDemandPlan, signatures: Store, calibration: Calibratio
     read = _milliseconds(lambda: read_shard(plan.source, plan.manifest, shard), whole.num_rows)
     sample = calibration.sample
 
-    def compare(stage: str) -> None:
-        codes = calibration.codes(stage, sample)
-        assert (codes[:1] @ codes.T).shape[1] == sample.num_rows
-
     costs = {name: read + _make(features.make, name, images) for name in ("rough", "cnn")}
-    costs["signature"] = _milliseconds(lambda: compare("signature"), sample.num_rows)
+    costs["signature"] = _milliseconds(
+        lambda: _compare(calibration.filters.codes("signature", sample)), sample.num_rows
+    )
     # Its codes are made once and kept; what a query pays is the comparison.
-    kept = calibration.codes("pca", sample)
-    costs["pca"] = _milliseconds(lambda: np.partition(kept[:1] @ kept.T, 0), sample.num_rows)
+    kept = calibration.filters.codes("pca", sample)
+    costs["pca"] = _milliseconds(lambda: _compare(kept), sample.num_rows)
     return StageCosts(costs)
+
+
+def _compare(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    scores: np.ndarray[Any, Any] = codes[:1] @ codes.T
+    return scores
 
 
 def _make(make: Callable[[str, pa.Table], object], name: str, images: pa.Table) -> float:
