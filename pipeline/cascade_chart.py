@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from pipeline.break_even import BreakEven
-from pipeline.report_page import BAR, INK, chart_layout
+from pipeline.page import BAR, INK, chart_layout
 
 
 def frontier_chart(frontier: pa.Table) -> go.Figure:

@@ -3,14 +3,11 @@
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from pipeline.cascade_plan import CascadePlan
 from pipeline.funnel import Funnel
+from pipeline.page import BAR, chart_layout, render_page
 from pipeline.query_images import Queries
-from pipeline.report_page import BAR, chart_html, chart_layout
 
 MOST_QUERIES = 40  # drawn one by one
 
@@ -19,20 +16,18 @@ def render_cascade(
     images: int, plan: CascadePlan, promise: str, funnel: Funnel, queries: Queries
 ) -> str:
     """Return the page over ``funnel``; ``promise`` is what may be said of its recall."""
-    templates = Environment(loader=PackageLoader("pipeline"), autoescape=True, trim_blocks=True)
     facts = [
         ("images", f"{images:,}"),
         ("queries", f"{len(queries.ids):,}"),
         *((f"kept by {s}", f"{f:.2%}") for s, f in zip(plan.stages, plan.fractions, strict=True)),
         ("new CNN embeddings", f"{funnel.made['cnn']:,}"),
     ]
-    charts = [funnel_chart(images, funnel), query_chart(funnel, queries)]
-    return templates.get_template("cascade.html.j2").render(
+    return render_page(
+        "cascade.html.j2",
+        [funnel_chart(images, funnel), query_chart(funnel, queries)],
         promise=promise,
         facts=facts,
         rows=funnel.overall(plan.recalls).to_pylist(),
-        charts=[Markup(chart_html(chart, number)) for number, chart in enumerate(charts)],
-        plotly=Markup(get_plotlyjs()),
     )
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from pipeline.duplicate_clusters import Rule, cluster_pairs
+from pipeline.page import TEMPLATES
 from pipeline.report_page import Picture
 
 STEPS = 21
@@ -84,7 +84,6 @@ def _group(pairs: pa.Table, clusters: pa.Table, name: int) -> Group:
 
 def render_clusters(data: ClusterPageData) -> str:
     """Return the page; texts are escaped, scripts and pictures are inside it."""
-    templates = Environment(loader=PackageLoader("pipeline"), autoescape=True, trim_blocks=True)
     inside = {
         "rule": data.rule,
         "steps": [asdict(step) for step in data.steps],
@@ -92,7 +91,7 @@ def render_clusters(data: ClusterPageData) -> str:
     }
     # JSON within a script element ends at the first "</script": no "<" may stand in it.
     text = json.dumps(inside).replace("<", "\\u003c")
-    return templates.get_template("clusters.html.j2").render(data=data, json=Markup(text))
+    return TEMPLATES.get_template("clusters.html.j2").render(data=data, json=Markup(text))
 
 
 def _json_group(group: Group, data: ClusterPageData) -> dict[str, Any]:

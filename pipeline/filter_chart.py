@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipeline.calibration import CALLED, Neighbours
 from pipeline.chart_page import render_charts
-from pipeline.report_page import chart_layout
+from pipeline.page import chart_layout
 
 
 def filter_page(found: Mapping[Neighbours, pa.Table]) -> str:

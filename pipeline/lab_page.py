@@ -8,16 +8,14 @@ import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
-from plotly.io import to_html
-from plotly.offline import get_plotlyjs
 
+from pipeline.page import INK, chart_layout, render_page
 from pipeline.scaling_laws import LAWS, fit_law
 from pipeline.scaling_simulator import Calibration
 from pipeline.scaling_summary import part
 
-INK, COLOURS = "#7a8599", ("#2f7dd1", "#d1742f", "#2fa36b", "#a05fd1")
+COLOURS = ("#2f7dd1", "#d1742f", "#2fa36b", "#a05fd1")
 POINTS = np.unique(np.geomspace(1, 1000, 60).round()).astype(np.float64)
 
 
@@ -35,14 +33,10 @@ def render_lab(data: LabData) -> str:
     """Return the page; its sliders recompute from the fitted numbers inside it."""
     charts = [growth_chart(data.calibration), speedup_chart(data.runs), efficiency_chart(data.runs)]
     charts += [merge_chart(data.merge)] if data.merge is not None else []
-    templates = Environment(loader=PackageLoader("pipeline"), autoescape=True, trim_blocks=True)
     model = asdict(data.calibration) | {"straggler": float(np.mean(data.calibration.stragglers))}
     del model["stragglers"]
-    return templates.get_template("lab.html.j2").render(
-        charts=[Markup(_html(chart, number)) for number, chart in enumerate(charts)],
-        laws=data.laws.to_pylist(),
-        model=Markup(json.dumps(model)),
-        plotly=Markup(get_plotlyjs()),
+    return render_page(
+        "lab.html.j2", charts, laws=data.laws.to_pylist(), model=Markup(json.dumps(model))
     )
 
 
@@ -120,28 +114,7 @@ def merge_chart(merge: pa.Table) -> go.Figure:
 
 
 def _layout(title: str) -> dict[str, Any]:
-    axis = {"gridcolor": "rgba(122,133,153,.3)", "zerolinecolor": INK, "automargin": True}
-    clear = "rgba(0,0,0,0)"
-    return {
-        "title": {"text": title, "font": {"size": 15}},
-        "height": 420,
-        "paper_bgcolor": clear,
-        "plot_bgcolor": clear,
-        "font": {"color": INK, "family": "system-ui, sans-serif"},
-        "margin": {"l": 10, "r": 20, "t": 50, "b": 50},
-        "legend": {"orientation": "h", "y": -0.25},
-        "xaxis": axis,
-        "yaxis": axis,
-    }
-
-
-def _html(chart: go.Figure, number: int) -> str:
-    return str(
-        to_html(
-            chart,
-            include_plotlyjs=False,
-            full_html=False,
-            div_id=f"chart-{number}",
-            config={"displaylogo": False, "responsive": True},
-        )
-    )
+    look = chart_layout(title, 420)
+    axis = look["xaxis"] | {"automargin": True}
+    look |= {"title": {"text": title, "font": {"size": 15}}, "xaxis": axis, "yaxis": axis}
+    return look | {"legend": {"orientation": "h", "y": -0.25}}

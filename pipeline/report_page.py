@@ -3,17 +3,11 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
-from plotly.io import to_html
-from plotly.offline import get_plotlyjs
 
 from pipeline.copy_recall import CopyRecall
-
-INK, BAR = "#7a8599", "#2f7dd1"  # both read on light and on dark
+from pipeline.page import BAR, INK, chart_layout, render_page
 
 
 @dataclass(frozen=True)
@@ -70,24 +64,9 @@ class ReportData:
 
 def render_report(data: ReportData) -> str:
     """Return the page; texts are escaped, scripts and pictures are inside it."""
-    templates = Environment(loader=PackageLoader("pipeline"), autoescape=True, trim_blocks=True)
     charts = [stage_chart(data.stages)] if data.stages else []
     charts += [recall_chart(data.recall)] if data.recall else []
-    return templates.get_template("report.html.j2").render(
-        data=data,
-        charts=[Markup(chart_html(chart, number)) for number, chart in enumerate(charts)],
-        plotly=Markup(get_plotlyjs()),
-    )
-
-
-def chart_html(chart: go.Figure, number: int) -> str:
-    """Return ``chart`` as a piece of a page that holds plotly.js; its id is chart-``number``."""
-    options = {"displaylogo": False, "responsive": True}
-    return str(
-        to_html(
-            chart, include_plotlyjs=False, full_html=False, div_id=f"chart-{number}", config=options
-        )
-    )
+    return render_page("report.html.j2", charts, data=data)
 
 
 def stage_chart(stages: Sequence[StageTime]) -> go.Figure:
@@ -126,18 +105,3 @@ def recall_chart(recall: Sequence[CopyRecall]) -> go.Figure:
     figure = go.Figure(bars, chart_layout(f"Recall@{recall[0].k} of known copies", 380))
     figure.update_xaxes(title="how the copy was made", automargin=True)
     return figure.update_yaxes(title="found / known, with 95 % interval", range=[0, 1.05])
-
-
-def chart_layout(title: str, height: int) -> dict[str, Any]:
-    """Return the look of all charts: it reads on light and on dark; height in pixels."""
-    axis = {"gridcolor": "rgba(122,133,153,.3)", "zerolinecolor": INK}
-    return {
-        "title": title,
-        "height": height,
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": INK, "family": "system-ui, sans-serif"},
-        "margin": {"l": 10, "r": 20, "t": 50, "b": 50},
-        "xaxis": axis,
-        "yaxis": axis,
-    }

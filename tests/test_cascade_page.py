@@ -8,7 +8,7 @@ from pipeline.cascade_plan import CascadePlan
 from pipeline.chart_page import render_charts
 from pipeline.funnel import Funnel
 from pipeline.query_images import Queries
-from tests.test_report_page import CHROMIUM
+from tests.browser import in_a_browser, opened
 
 
 @pytest.fixture(scope="module")
@@ -29,30 +29,22 @@ def test_the_page_tells_the_funnel_and_its_promise(page):
     assert 'src="http' not in page
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
+@in_a_browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_a_browser_draws_the_funnel_and_the_break_even(page, tmp_path, width, scheme):
-    from playwright.sync_api import sync_playwright
-
     even = break_even_chart(BreakEven(np.array([2.0, 1.0, 1.0]), 9.0, 0.2))
     (tmp_path / "funnel.html").write_text(page)
     (tmp_path / "bench.html").write_text(render_charts("Bench", [even], ["a note"]))
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        problems = []
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        tab.goto((tmp_path / "funnel.html").as_uri())
+    with opened(tmp_path / "funnel.html", width, scheme) as shown:
+        tab = shown.tab
         tab.wait_for_selector("#chart-1 .point")
         bars = tab.locator("#chart-0 .point path").count()
         points = tab.locator("#chart-1 .point").count()
-        wide = [tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")]
+        wide = [shown.overflow()]
         tab.goto((tmp_path / "bench.html").as_uri())
         tab.wait_for_selector("#chart-0 .point")
         lines = tab.locator("#chart-0 .scatterlayer .trace").count()
-        wide.append(tab.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
-        browser.close()
-    assert problems == []
+        wide.append(shown.overflow())
+    assert shown.problems == []
     assert (bars, points, lines) == (4, 9, 2)
     assert max(wide) <= 0

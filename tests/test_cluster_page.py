@@ -9,7 +9,7 @@ from pipeline.cluster_page import (
 )
 from pipeline.duplicate_clusters import cluster_pairs
 from pipeline.report_page import Picture
-from tests.test_report_page import CHROMIUM
+from tests.browser import in_a_browser, opened
 
 # 0-1-2 is a chain, 3 and 4 are close, 5 to 9 all near each other.
 SCORES = {(0, 1): 0.91, (1, 2): 0.96, (3, 4): 0.99}
@@ -64,24 +64,16 @@ def test_groups_are_whole_components_up_to_a_size():
     assert [set(g.ids) for g in connected_groups(pairs, images, 1, 4)] == [{0, 1, 2}]
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
+@in_a_browser
 @pytest.mark.parametrize(
     ("width", "scheme", "rule"), [(1280, "light", "survivor"), (390, "dark", "components")]
 )
 def test_the_slider_clusters_anew_as_python_does(jpegs, tmp_path, width, scheme, rule):
-    from playwright.sync_api import sync_playwright
-
     data = page_data(jpegs, rule)
     path = tmp_path / "clusters.html"
     path.write_text(render_clusters(data))
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        problems, requests = [], []
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.goto(path.as_uri())
+    with opened(path, width, scheme) as page:
+        tab = page.tab
         seen = []
         for place in range(len(data.steps)):
             tab.locator("#threshold").focus()
@@ -92,11 +84,10 @@ def test_the_slider_clusters_anew_as_python_does(jpegs, tmp_path, width, scheme,
             seen.append((*map(int, texts), strips, tab.locator("figure:not(.kept)").count()))
         tab.locator("#threshold").press("Home")
         widths = tab.evaluate("[...document.images].map(image => image.naturalWidth)")
-        overflow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        browser.close()
+        overflow = page.overflow()
     assert seen == [(s.pairs, s.clusters, s.drop, s.clusters, s.drop) for s in data.steps]
     assert len({counts[1:3] for counts in seen}) > 3
-    assert problems == []
-    assert [url for url in requests if url.startswith("http")] == []
+    assert page.problems == []
+    assert [url for url in page.requests if url.startswith("http")] == []
     assert min(widths) > 0
     assert overflow <= 0

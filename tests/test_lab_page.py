@@ -5,7 +5,7 @@ from pipeline.lab_page import LabData, render_lab
 from pipeline.scaling_run import RunSettings, run_row
 from pipeline.scaling_simulator import Calibration
 from pipeline.scaling_summary import fitted_laws
-from tests.test_report_page import CHROMIUM
+from tests.browser import in_a_browser, opened
 from tests.test_scale import tasks
 
 
@@ -33,30 +33,22 @@ def test_the_page_loads_nothing_and_says_what_is_emulated(page):
     assert "(chosen)" in body
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
+@in_a_browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_a_moved_slider_changes_the_answer(page, tmp_path, width, scheme):
-    from playwright.sync_api import sync_playwright
-
     path = tmp_path / "lab.html"
     path.write_text(page)
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        problems = []
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        tab.goto(path.as_uri())
+    with opened(path, width, scheme) as shown:
+        tab = shown.tab
         tab.wait_for_selector("#chart-3 .scatterlayer path")
         answers = []
         for workers in ("0", "2"):
             tab.locator("#workers").fill(workers)
             facts = tab.locator("#answers dd")
             answers.append({f.get_attribute("data-name"): f.text_content() for f in facts.all()})
-        overflow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        overflow = shown.overflow()
         tab.screenshot(path=tmp_path / "lab.png", full_page=True)
-        browser.close()
-    assert problems == []
+    assert shown.problems == []
     assert overflow <= 0
     assert (answers[0]["workers"], answers[1]["workers"]) == ("1", "100")
     each = 1000 * 0.05 * (0.9 + 1.0 + 1.2) / 3 + 0.01

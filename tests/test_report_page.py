@@ -1,18 +1,8 @@
-import shutil
-
 import pytest
 
 from pipeline.copy_recall import CopyRecall
 from pipeline.report_page import Hit, Picture, QueryResult, ReportData, StageTime, render_report
-
-CHROMIUM = next(
-    (
-        found
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (found := shutil.which(name))
-    ),
-    None,
-)
+from tests.browser import in_a_browser, opened
 
 
 @pytest.fixture(scope="module")
@@ -48,32 +38,23 @@ def test_without_copies_and_quarantine_it_says_so():
     assert "none was quarantined" in page
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
+@in_a_browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_a_browser_draws_pictures_and_charts(page, tmp_path, width, scheme):
-    from playwright.sync_api import sync_playwright
-
     path = tmp_path / "report.html"
     path.write_text(page)
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        problems, requests = [], []
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.goto(path.as_uri())
+    with opened(path, width, scheme) as shown:
+        tab = shown.tab
         tab.wait_for_selector("#chart-1 .point path")
         widths = tab.evaluate("[...document.images].map(image => image.naturalWidth)")
         bars = tab.evaluate(
             "[...document.querySelectorAll('.point path')].map(bar => bar.getBBox())"
             ".filter(box => box.width > 0 && box.height > 0).length"
         )
-        overflow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        overflow = shown.overflow()
         copies = tab.locator("figure.copy").count()
-        browser.close()
-    assert problems == []
-    assert [url for url in requests if url.startswith("http")] == []
+    assert shown.problems == []
+    assert [url for url in shown.requests if url.startswith("http")] == []
     assert len(widths) == 15
     assert min(widths) > 0
     assert bars == 4
