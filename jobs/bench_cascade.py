@@ -34,7 +34,7 @@ from pipeline.cascade_chart import break_even_chart, frontier_chart
 from pipeline.cascade_plan import plan_cascade
 from pipeline.cascade_truth import passing_pairs, true_pairs
 from pipeline.chart_page import render_charts
-from pipeline.shard_embedder import embedding_matrix
+from pipeline.embedding_column import embedding_matrix
 from pipeline.store import Store, parquet_bytes, write_atomically
 
 TARGETS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)

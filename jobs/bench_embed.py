@@ -22,10 +22,10 @@ from jobs.options import with_config
 from jobs.run_record import read_runs
 from pipeline.decode import decode_rgb
 from pipeline.embed_rivals import RivalRun, embed_by_data_loader, embed_by_imagededup
+from pipeline.embedding_column import embedding_matrix
 from pipeline.encoder import EncoderSettings, build_encoder
 from pipeline.errors import InputError
 from pipeline.resize import resize_square
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.source_manifest import open_source, plan_manifest
 from pipeline.source_reader import read_shard
 from pipeline.store import Store

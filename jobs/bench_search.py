@@ -19,9 +19,9 @@ from jobs.config import Config
 from jobs.console import console, print_table, track
 from jobs.index import index
 from jobs.options import with_config
+from pipeline.embedding_column import embedding_matrix
 from pipeline.resident_index import ResidentIndex
 from pipeline.search_chart import recall_time_page
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import Store, parquet_bytes, write_atomically
 from pipeline.synthetic_vectors import (
     SyntheticPlan,

@@ -37,12 +37,12 @@ from pipeline.cascade_plan import (
 from pipeline.cascade_searcher import CascadeSearchPlan, matching
 from pipeline.certified_merge import Merged, search_certified
 from pipeline.copy_recall import CopyRecall
+from pipeline.embedding_column import embedding_column, embedding_matrix
 from pipeline.errors import InputError, StoreError
 from pipeline.exact_topk import ShardTopK
 from pipeline.funnel import Funnel
 from pipeline.on_demand import OnDemandPlan
 from pipeline.query_images import NO_ID, Queries, sample_ids, split_queries
-from pipeline.shard_embedder import embedding_column, embedding_matrix
 from pipeline.shard_searcher import read_part
 from pipeline.shard_signer import sign_images
 from pipeline.source_manifest import read_manifest

@@ -11,7 +11,7 @@ from jobs.config import Config, EmbedConfig
 from jobs.console import console, print_table, track
 from jobs.options import with_config
 from jobs.run_record import RunRecord
-from pipeline.cnn import DIMENSIONS, find_weights
+from pipeline.cnn_weights import DIMENSIONS, find_weights
 from pipeline.encoder import EncoderSettings, choose_backend
 from pipeline.quantised_encoder import stored_encoder
 from pipeline.shard_embedder import EmbedPlan, embedding_identity

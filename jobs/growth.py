@@ -14,8 +14,8 @@ from jobs.config import Config
 from jobs.console import console, errors, print_table
 from jobs.options import with_config
 from pipeline.chart_page import render_charts
+from pipeline.embedding_column import embedding_matrix
 from pipeline.growth import LOOK_UPS, Exponent, Way, fit_exponent, growth_chart, time_way, ways
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import parquet_bytes, write_atomically
 from pipeline.synthetic_vectors import SyntheticSettings, synthetic_table
 

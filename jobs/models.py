@@ -5,7 +5,7 @@ import click
 from jobs.config import Config
 from jobs.console import print_table
 from jobs.options import with_config
-from pipeline.cnn import DIMENSIONS, find_weights
+from pipeline.cnn_weights import DIMENSIONS, find_weights
 from pipeline.encoder import (
     BackendName,
     Precision,

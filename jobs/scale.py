@@ -19,7 +19,7 @@ from jobs.embed import encoder_settings
 from jobs.options import with_config
 from jobs.run_record import RunRecord
 from pipeline.certified_merge import SPARE, CertifiedMerge
-from pipeline.cnn import DIMENSIONS
+from pipeline.cnn_weights import DIMENSIONS
 from pipeline.emulated_embedder import EmulatedPlan
 from pipeline.encoder import build_encoder
 from pipeline.scaling_run import RunSettings, run_row

@@ -16,7 +16,7 @@ from jobs.console import console, print_table, track
 from jobs.options import with_config
 from jobs.run_record import RunRecord
 from pipeline.certified_merge import Merged, search_certified
-from pipeline.cnn import find_weights
+from pipeline.cnn_weights import find_weights
 from pipeline.copy_recall import CopyRecall, copy_recall
 from pipeline.encoder import EncoderSettings
 from pipeline.errors import ConfigError, InputError, StoreError

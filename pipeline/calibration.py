@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load, save
 
 from pipeline.cascade_plan import Evidence, StageCosts, neighbour_ranks, ranks_among
+from pipeline.embedding_column import embedding_matrix
 from pipeline.errors import InputError, StoreError
 from pipeline.feature_cache import places
 from pipeline.learned_filter import (
@@ -24,7 +25,6 @@ from pipeline.learned_filter import (
     fit_space,
     rough_levels,
 )
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import Store, parquet_bytes
 
 Neighbours = Literal["semantic", "copies"]

@@ -13,8 +13,8 @@ import simplejpeg
 
 from pipeline.corpus_image import TRANSFORMS, change
 from pipeline.decode import decode_rgb
+from pipeline.embedding_column import embedding_column
 from pipeline.on_demand import OnDemandFeatures, OnDemandPlan
-from pipeline.shard_embedder import embedding_column
 from pipeline.shard_signer import sign_images
 from pipeline.shard_stats import shard_stats
 from pipeline.store import Store

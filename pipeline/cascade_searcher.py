@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 
 from pipeline.calibration import StageFilters
 from pipeline.candidate_topk import candidate_topk
+from pipeline.embedding_column import embedding_column, embedding_matrix
 from pipeline.errors import ConfigError
 from pipeline.feature_cache import FeatureCache, rows_of
 from pipeline.learned_filter import COMPONENTS
 from pipeline.on_demand import OnDemandFeatures, OnDemandPlan
-from pipeline.shard_embedder import embedding_column, embedding_matrix
 from pipeline.shard_searcher import part_columns
 from pipeline.shard_stats import shard_stats
 from pipeline.store import Store

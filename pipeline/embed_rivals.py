@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.cnn import NORMALISATION, load_cnn
+from pipeline.cnn import load_cnn
+from pipeline.cnn_weights import NORMALISATION
 from pipeline.encoder import EncoderSettings
 
 

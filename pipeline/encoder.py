@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.cnn import DIMENSIONS, NORMALISATION, ModelName, Weights
+from pipeline.cnn_weights import DIMENSIONS, NORMALISATION, ModelName, Weights
 from pipeline.errors import ConfigError
 
 Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]

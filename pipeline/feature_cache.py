@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.embedding_column import embedding_column, embedding_matrix
 from pipeline.errors import StoreError
-from pipeline.shard_embedder import embedding_column, embedding_matrix
 from pipeline.store import parquet_bytes, read_parquet, write_atomically
 
 Make = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.binomial_bound import interval
 from pipeline.calibration import Calibration, Neighbours
 from pipeline.cascade_plan import neighbour_ranks
-from pipeline.shard_embedder import embedding_matrix
+from pipeline.embedding_column import embedding_matrix
 from pipeline.signature import PARTS, part_slice
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)

@@ -12,11 +12,11 @@ import pyarrow as pa
 from scipy.spatial import cKDTree
 from scipy.stats import linregress, t
 
+from pipeline.embedding_column import embedding_matrix
 from pipeline.grid import Grid
 from pipeline.ivf_grid import train_ivf
 from pipeline.join_shard import partition_edges, partition_table
 from pipeline.pair_join import Members, join_buckets
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.shard_stats import flat_column
 
 SIMILARITY = 0.9

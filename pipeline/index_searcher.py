@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.bucket_lists import BucketLists, probed_topk
+from pipeline.embedding_column import embedding_matrix
 from pipeline.index_shard import read_buckets
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.shard_searcher import part_columns
 from pipeline.shard_stats import shard_stats
 from pipeline.store import Store

@@ -9,8 +9,8 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
+from pipeline.embedding_column import embedding_matrix
 from pipeline.grid import Grid
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.shard_stats import shard_stats
 from pipeline.store import Store
 from pipeline.vector_codes import Precision, encode_vectors

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.certified_merge import MARGIN
+from pipeline.embedding_column import embedding_column, embedding_matrix
 from pipeline.grid import Grid
 from pipeline.pair_join import Members, join_buckets, pair_scores
-from pipeline.shard_embedder import embedding_column, embedding_matrix
 from pipeline.shard_stats import flat_column, shard_stats
 from pipeline.store import Store
 

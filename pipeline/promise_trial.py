@@ -15,7 +15,7 @@ from pipeline.cascade_plan import (
     ranks_among,
     thresholds,
 )
-from pipeline.shard_embedder import embedding_matrix
+from pipeline.embedding_column import embedding_matrix
 
 ROWS_AT_ONCE = 512
 

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.embedding_column import embedding_matrix
 from pipeline.encoder import Encode
 from pipeline.errors import InputError
-from pipeline.shard_embedder import decode_squares, embedding_matrix
+from pipeline.shard_embedder import decode_squares
 from pipeline.store import Store
 from pipeline.webdataset import IMAGE_SUFFIXES
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from pipeline.bucket_lists import BucketLists, probed_topk
 from pipeline.certified_merge import Merged, search_certified
+from pipeline.embedding_column import embedding_matrix
 from pipeline.exact_topk import ShardTopK
 from pipeline.grid import Grid
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import Store
 
 ROWS_AT_ONCE = 65_536

@@ -1,6 +1,6 @@
 """The settings of the rough CNN: EfficientNet-Lite0 cut half-way, at a low resolution."""
 
-from pipeline.cnn import find_weights
+from pipeline.cnn_weights import find_weights
 from pipeline.encoder import EncoderSettings, Precision, usable_precisions
 from pipeline.signature import SIDE
 

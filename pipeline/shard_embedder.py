@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from pipeline.decode import DECODER, UndecodableImage, decode_rgb
+from pipeline.embedding_column import embedding_column
 from pipeline.encoder import Encode, Encoder, EncoderSettings
 from pipeline.resize import RESIZER, resize_square
 from pipeline.shard_stats import shard_stats
@@ -83,19 +84,6 @@ def _quarantine(images: pa.Table, refused: list[dict[str, Any]]) -> pa.Table:
         row = entry.pop("row")
         entry |= {"id": images["id"][row].as_py(), "key": images["key"][row].as_py()}
     return pa.Table.from_pylist(refused, schema=QUARANTINE)
-
-
-def embedding_column(vectors: np.ndarray[Any, Any]) -> pa.FixedSizeListArray:
-    """Return f32 (n, d) as an Arrow column of d floats a row."""
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-
-
-def embedding_matrix(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """Return an embedding column as f32 (n, d)."""
-    array = column.combine_chunks()
-    flat: np.ndarray[Any, Any] = array.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(array), column.type.list_size)
 
 
 def _decoded_ahead(

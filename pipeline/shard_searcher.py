@@ -10,8 +10,8 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
+from pipeline.embedding_column import embedding_matrix
 from pipeline.exact_topk import ShardTopK, shard_topk
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.shard_stats import flat_column, shard_stats
 from pipeline.store import Store
 

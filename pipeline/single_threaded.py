@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.embedding_column import embedding_column
 from pipeline.encoder import Encoder
-from pipeline.shard_embedder import decode_squares, embedding_column
+from pipeline.shard_embedder import decode_squares
 from pipeline.source_manifest import Source
 from pipeline.source_reader import read_shard
 from pipeline.store import parquet_bytes, write_atomically

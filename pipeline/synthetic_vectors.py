@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.shard_embedder import embedding_column
+from pipeline.embedding_column import embedding_column
 from pipeline.shard_stats import shard_stats
 from pipeline.store import Store
 

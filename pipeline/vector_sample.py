@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.embedding_column import embedding_matrix
 from pipeline.errors import InputError
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import Store
 
 

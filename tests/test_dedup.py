@@ -8,8 +8,8 @@ import pytest
 
 from jobs.config import load_config
 from jobs.dedup import dedup, read_results
+from pipeline.embedding_column import embedding_column
 from pipeline.errors import StoreError
-from pipeline.shard_embedder import embedding_column
 from pipeline.store import Store
 
 ROWS, SHARDS, DIMENSIONS = 200, 4, 16

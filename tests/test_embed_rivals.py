@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.ray_data_recipe import embed_by_recipe
-from pipeline.cnn import find_weights
+from pipeline.cnn_weights import find_weights
 from pipeline.embed_rivals import embed_by_data_loader
 from pipeline.encoder import EncoderSettings, build_encoder
 from pipeline.shard_embedder import decode_squares

@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
-from pipeline.cnn import DIMENSIONS, find_weights, load_cnn
+from pipeline.cnn import load_cnn
+from pipeline.cnn_weights import DIMENSIONS, find_weights
 from pipeline.encoder import (
     EncoderSettings,
     build_encoder,

@@ -12,8 +12,8 @@ import pytest
 from jobs.config import load_config
 from jobs.index import index
 from jobs.search import search
+from pipeline.embedding_column import embedding_column
 from pipeline.errors import ConfigError, StoreError
-from pipeline.shard_embedder import embedding_column
 from pipeline.store import Store
 
 ROWS, SHARDS, DIMENSIONS = 250, 4, 24

@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.calibration import fit_calibration
 from pipeline.cascade_plan import StageCosts
+from pipeline.embedding_column import embedding_column
 from pipeline.promise_trial import PromiseTrials
-from pipeline.shard_embedder import embedding_column
 from pipeline.signature import LENGTH
 
 COSTS = StageCosts({"signature": 0.001, "rough": 0.5, "cnn": 6.0})

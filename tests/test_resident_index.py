@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from pipeline.embedding_column import embedding_matrix
 from pipeline.exact_topk import exact_scores
 from pipeline.index_shard import IndexPlan
 from pipeline.ivf_grid import train_ivf
 from pipeline.resident_index import ResidentIndex
-from pipeline.shard_embedder import embedding_matrix
 from pipeline.store import Store
 from pipeline.synthetic_vectors import (
     SyntheticPlan,

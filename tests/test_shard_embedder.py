@@ -1,7 +1,8 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.shard_embedder import decode_squares, embed_images, embedding_matrix
+from pipeline.embedding_column import embedding_matrix
+from pipeline.shard_embedder import decode_squares, embed_images
 
 
 def table(data):

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.embedding_column import embedding_column
 from pipeline.errors import StoreError
-from pipeline.shard_embedder import embedding_column
 from pipeline.store import Store, write_atomically
 
 
