@@ -1,5 +1,7 @@
 """What a job prints: progress with rate and ETA, and tables."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +17,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-console = Console()
+# Into a file or a job's log rich would squeeze every table into 80 columns.
+WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
+
+console = Console(width=WIDTH)
 errors = Console(stderr=True)
 
 
