@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -35,14 +37,21 @@ def copy(embedded, tmp_path):
     return shutil.copytree(embedded, tmp_path / "embeddings")
 
 
+def command(*arguments):
+    return [sys.executable, "-m", "jobs", *map(str, arguments)]
+
+
 def sluice(*arguments):
-    command = [sys.executable, "-m", "jobs", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+
+
+def embedding(source, output, *more):
+    settings = [f"source.url={source}", f"embed.output={output}", "embed.input_size=64", *more]
+    return ("embed", *(part for text in settings for part in ("--set", text)))
 
 
 def embed(source, output, *more):
-    settings = [f"source.url={source}", f"embed.output={output}", "embed.input_size=64", *more]
-    return sluice("embed", *(part for text in settings for part in ("--set", text)))
+    return sluice(*embedding(source, output, *more))
 
 
 def is_told(run, message, code=4):
@@ -64,9 +73,31 @@ def mounted(path, options):
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-def test_a_second_job_on_the_same_output(photos_folder, embedded):
-    with Store.open(embedded).lock():
-        is_told(embed(photos_folder, embedded), "another job is writing")
+@contextmanager
+def held_back(job, sign):
+    """Stop ``job`` once the file ``sign`` is there, and let it go on afterwards."""
+    while not sign.exists():
+        assert job.poll() is None
+        time.sleep(0.01)
+    job.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        job.send_signal(signal.SIGCONT)
+
+
+def test_a_second_job_on_the_same_output(photos_folder, embedded, tmp_path):
+    output = tmp_path / "embeddings"
+    first = subprocess.Popen(
+        command(*embedding(photos_folder, output)), stderr=subprocess.PIPE, text=True
+    )
+    with held_back(first, output / "source.parquet"):
+        second = embed(photos_folder, output)
+    _, told = first.communicate()
+    is_told(second, f"another job is writing {output}; wait for it, or choose another output")
+    assert first.returncode == 0, told
+    assert Store.open(output).read(0).equals(Store.open(embedded).read(0))
+    assert list(Store.open(output).problems()) == []
 
 
 def test_a_full_disk(photos_folder, tmp_path):
