@@ -1,7 +1,7 @@
 """One run of a pool of workers on a Ray of its own, timed task by task."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -17,13 +17,13 @@ def run_timed(
     make: Callable[[], ShardFunction],
     shards: Sequence[int],
     workers: int,
-    merge: Callable[[pa.Table], None],
+    take: Callable[[Iterable[pa.Table]], object],
 ) -> pa.Table:
-    """Run ``make()`` over ``shards``, give each answer to ``merge``; return a row a shard.
+    """Run ``make()`` over ``shards``, have ``take`` go through all answers; return a row a shard.
 
     Columns: those of TASK_COLUMNS, received and merge (when the driver had the answer, and the
-    seconds merging took it), and session_began, began, finished of the run. Ray is started anew
-    for the run, and the first shard is given out when all workers have started.
+    seconds until ``take`` asked for the next), and session_began, began, finished of the run. Ray
+    is started anew for the run, and the first shard is given out when all workers have started.
     """
 
     def make_named() -> ShardFunction:
@@ -32,14 +32,18 @@ def run_timed(
         return lambda shard: process(shard).append_column("worker", pa.array([name]))
 
     tasks, received, merging = [], [], []
+
+    def timed(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            received.append(time.time())
+            yield table
+            merging.append(time.time() - received[-1])
+            tasks.append(table.select(TASK_COLUMNS))
+
     session_began = time.time()
     with ray_session(workers), _all_workers_first():
         began = time.time()
-        for table in map_shards(make_named, shards, workers):
-            received.append(time.time())
-            merge(table)
-            merging.append(time.time() - received[-1])
-            tasks.append(table.select(TASK_COLUMNS))
+        take(timed(map_shards(make_named, shards, workers)))
         finished = time.time()
     times = {"received": received, "merge": merging}
     times |= {"session_began": [session_began] * len(tasks), "began": [began] * len(tasks)}

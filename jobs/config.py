@@ -194,16 +194,20 @@ class ScaleConfig(Section):
     """`sluice scale`: the same work over a list of worker counts."""
 
     output: Path = Path("work/scale")
-    workloads: tuple[Literal["emulated", "embed"], ...] = Field(
-        ("emulated",), description="emulated sleeps; embed is real, up to this machine's cores"
+    workloads: tuple[Literal["emulated", "embed", "sign", "search"], ...] = Field(
+        ("emulated",),
+        description="emulated sleeps; the others are real, up to this machine's cores: embed and "
+        "sign source.url, search embed.output",
     )
     workers: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64)
     repeats: Count = 3
     ms: Annotated[float, Field(gt=0)] = Field(50.0, description="emulated ms an image")
     shard_images: Count = Field(20, description="emulated images a shard")
-    images: Count = Field(1280, description="of every strong-scaling run; of embed, at most")
+    images: Count = Field(1280, description="of every strong-scaling run; of real work, at most")
     images_a_worker: Count = Field(160, description="of a weak-scaling run, emulated")
-    queries: Count = Field(100, description="whose made-up answers the driver merges")
+    queries: Count = Field(
+        100, description="whose answers the driver merges: made up, or of search, sampled images'"
+    )
     k: Count = 10
     seed: int = Field(0, description="of the order of the runs")
 

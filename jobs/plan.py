@@ -1,5 +1,6 @@
 """`sluice plan`: the workers, time and money that a number of images needs, from measured runs."""
 
+import os
 import re
 
 import click
@@ -84,7 +85,8 @@ def calibrated(config: Config) -> tuple[Calibration, list[tuple[int, float]]]:
         )
     store = Store.open(folder, "scaling")
     made = {name: store.identity[name] for name in config.scale.model_fields if name != "output"}
-    runs = planned_runs(type(config.scale).model_validate(made))
+    cores = store.identity.get("cores", os.cpu_count() or 1)
+    runs = planned_runs(type(config.scale).model_validate(made), cores)
     mine = [
         (run, store.read(number))
         for number, run in enumerate(runs)

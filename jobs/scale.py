@@ -1,41 +1,57 @@
 """`sluice scale`: the same work over a list of worker counts, phase by phase, with laws fitted."""
 
+import json
 import os
 import random
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import pyarrow as pa
 
-from cluster.shard_map import ShardFunction
+from cluster.shard_map import map_shards
 from cluster.timed_pool import run_timed
 from jobs.config import Config, ScaleConfig
 from jobs.console import console, print_table
 from jobs.embed import encoder_settings
 from jobs.options import with_config
 from jobs.run_record import RunRecord
-from pipeline.certified_merge import SPARE, CertifiedMerge
+from pipeline.certified_merge import SPARE
 from pipeline.cnn_weights import DIMENSIONS
 from pipeline.emulated_embedder import EmulatedPlan
 from pipeline.encoder import build_encoder
+from pipeline.errors import ConfigError
+from pipeline.query_images import sample_ids, stored_queries
 from pipeline.scaling_run import RunSettings, run_row
 from pipeline.scaling_summary import fitted_laws, scaling_summary
-from pipeline.shard_embedder import EmbedPlan, embedding_identity
-from pipeline.shard_searcher import read_part
-from pipeline.single_threaded import embed_single_threaded
-from pipeline.source_manifest import open_source, plan_manifest
-from pipeline.store import Store, parquet_bytes, write_atomically
+from pipeline.scaling_work import (
+    Work,
+    embed_work,
+    emulated_work,
+    search_work,
+    shards_of,
+    sign_work,
+)
+from pipeline.shard_embedder import embedding_identity
+from pipeline.shard_signer import signature_identity
+from pipeline.source_manifest import Source, open_source, plan_manifest
+from pipeline.store import Store, checksum, parquet_bytes, write_atomically
 
 SERIES = ("workload", "mode", "workers")
 SHOWN = {
     "seconds, medians; emulated workers sleep": (*SERIES, "start_up", "work", "drain", "merge"),
     "rates": (*SERIES, "efficiency", "speedup", "serial", "cost"),
 }
-LAW_COLUMNS = ("mode", "rate", "law", "parameter", "value", "low", "high", "held_out_error")
+LAW_COLUMNS = (
+    *("workload", "mode", "rate", "law"),
+    *("parameter", "value", "low", "high", "held_out_error"),
+)
 
 
 @click.command()
@@ -47,11 +63,14 @@ def command(config: Config) -> None:
 
 def scale(config: Config) -> None:
     """Run the job: every run of the plan not yet there, then the tables over all of them."""
-    runs = planned_runs(config.scale)
+    cores = os.cpu_count() or 1
+    runs, workloads = planned_runs(config.scale, cores), open_workloads(config)
+    _refuse_idle_workers(runs, workloads)
     settings = config.scale.model_dump(mode="json", exclude={"output"})
-    if "embed" in config.scale.workloads:
-        settings |= {"source": config.source.model_dump(mode="json")}
-        settings |= {"embed": embedding_identity(encoder_settings(config.embed))}
+    if set(workloads) != {"emulated"}:
+        settings["cores"] = cores
+    for workload in workloads.values():
+        settings |= workload.decided_by
     store = Store.create(config.scale.output.resolve(), "scaling", settings)
     record = RunRecord("scale", 0, max(config.scale.workers))
     with store.lock():
@@ -60,7 +79,7 @@ def scale(config: Config) -> None:
             if number not in done:
                 console.print(f"{run.name}, {run.images} images")
                 with record.stage(f"{run.workload} {run.mode}"):
-                    store.write_shard(number, timed_run(config, run))
+                    store.write_shard(number, timed_run(workloads[run.workload], run, store.root))
         store.finish(len(runs))
     table = pa.Table.from_pylist(
         [run_row(run, store.read(number)) for number, run in enumerate(runs)]
@@ -73,13 +92,16 @@ def scale(config: Config) -> None:
     _print(store, table, laws)
 
 
-def planned_runs(scale: ScaleConfig) -> list[RunSettings]:
-    """Return all runs: repeats of every workload, mode and worker count, and of one thread."""
+def planned_runs(scale: ScaleConfig, cores: int) -> list[RunSettings]:
+    """Return all runs: repeats of every workload, mode and worker count, and of one thread.
+
+    Real work is given to at most ``cores`` workers, and has no weak mode.
+    """
     runs = []
     for repeat in range(scale.repeats):
         for workload in scale.workloads:
             fake = workload == "emulated"
-            counts = [w for w in scale.workers if fake or w <= (os.cpu_count() or 1)]
+            counts = [w for w in scale.workers if fake or w <= cores]
             single = RunSettings(workload, "single", 1, repeat, scale.images, fake)
             strong = [
                 RunSettings(workload, "strong", w, repeat, scale.images, fake) for w in counts
@@ -99,53 +121,125 @@ def shuffled(runs: list[RunSettings], seed: int) -> list[tuple[int, RunSettings]
     return sorted(enumerate(runs), key=lambda item: (item[1].repeat, generator.random()))
 
 
-def timed_run(config: Config, run: RunSettings) -> pa.Table:
-    """Do one run; return its tasks as ``run_phases`` takes them."""
-    scratch = config.scale.output.resolve() / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        if run.workload == "emulated":
-            return _emulated(config.scale, run)
-        return _embedding(config, run, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+@dataclass(frozen=True)
+class Workload:
+    """One of scale.workloads, opened: its inputs are there and fixed."""
+
+    decided_by: dict[str, Any]  # what decides its runs beside ScaleConfig, part of the store's name
+    shards: int  # of a strong-scaling run
+    work: Callable[[RunSettings, Path], Work]  # for one run, which may write in the folder
 
 
-def _emulated(scale: ScaleConfig, run: RunSettings) -> pa.Table:
-    plan = EmulatedPlan(
-        run.images, scale.shard_images, scale.ms / 1000, scale.queries, scale.k + SPARE
-    )
-    merge = CertifiedMerge(scale.queries, scale.k)
-    if run.mode == "single":
-        return single_run(lambda: _sleep_alone(plan, merge))
-    return run_timed(
-        plan.start, plan.shards, run.workers, lambda table: merge.add(read_part(table))
-    )
+def open_workloads(config: Config) -> dict[str, Workload]:
+    """Open the inputs of all scale.workloads, so that what is wrong is told before any run."""
+    images = cache(lambda: _images(config))
+    openers: dict[str, Callable[[], Workload]] = {
+        "emulated": lambda: _emulated(config.scale),
+        "embed": lambda: _embed(config, images()),
+        "sign": lambda: _sign(images()),
+        "search": lambda: _search(config),
+    }
+    return {name: openers[name]() for name in config.scale.workloads}
 
 
-def _sleep_alone(plan: EmulatedPlan, merge: CertifiedMerge) -> int:
-    process = plan.start()
-    for shard in plan.shards:
-        merge.add(read_part(process(shard)))
-    return plan.images
+def _refuse_idle_workers(runs: list[RunSettings], workloads: dict[str, Workload]) -> None:
+    for name, workload in workloads.items():
+        counts = [run.workers for run in runs if (run.workload, run.mode) == (name, "strong")]
+        if not counts:
+            raise ConfigError(
+                f"{name} is real work, up to this machine's cores; scale.workers names only more"
+            )
+        if max(counts) > workload.shards:
+            raise ConfigError(
+                f"at most scale.images of {name} make {workload.shards} shards, too few for "
+                f"{max(counts)} workers; raise it, make smaller shards, or lower scale.workers"
+            )
 
 
-def _embedding(config: Config, run: RunSettings, scratch: Any) -> pa.Table:
+def _emulated(scale: ScaleConfig) -> Workload:
+    def work(run: RunSettings, scratch: Path) -> Work:
+        plan = EmulatedPlan(
+            run.images, scale.shard_images, scale.ms / 1000, scale.queries, scale.k + SPARE
+        )
+        return emulated_work(plan, scale.k)
+
+    return Workload({}, -(-scale.images // scale.shard_images), work)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of source.url that the runs read, and what decides which they are."""
+
+    source: Source
+    manifest: pa.Table
+    decided_by: dict[str, Any]
+
+
+def _images(config: Config) -> Images:
     source = open_source(config.source.url, config.source.kind)
     manifest = plan_manifest(source, config.source.shard_rows)
     rows = np.cumsum(manifest["rows"].to_numpy())
-    manifest = manifest.filter(pa.array(rows <= max(run.images, rows[0])))
+    manifest = manifest.filter(pa.array(rows <= max(config.scale.images, rows[0])))
+    decided_by: dict[str, Any] = {"source": config.source.model_dump(mode="json")}
+    decided_by |= {"source_units": checksum(json.dumps(manifest.to_pydict()).encode())}
+    return Images(source, manifest, decided_by)
+
+
+def _embed(config: Config, images: Images) -> Workload:
     settings = encoder_settings(config.embed)
-    encoder = build_encoder(settings)
-    if run.mode == "single":
-        return single_run(
-            lambda: embed_single_threaded(source, manifest, encoder, scratch / "all.parquet")
+    encoder = cache(lambda: build_encoder(settings))
+
+    def work(run: RunSettings, scratch: Path) -> Work:
+        dimensions = DIMENSIONS[settings.model]
+        return embed_work(images.source, images.manifest, encoder(), dimensions, scratch)
+
+    decided_by = images.decided_by | {"embed": embedding_identity(settings)}
+    return Workload(decided_by, len(shards_of(images.manifest)), work)
+
+
+def _sign(images: Images) -> Workload:
+    return Workload(
+        images.decided_by | {"sign": signature_identity()},
+        len(shards_of(images.manifest)),
+        lambda run, scratch: sign_work(images.source, images.manifest, scratch),
+    )
+
+
+def _search(config: Config) -> Workload:
+    store = Store.open(config.embed.output.resolve(), "embeddings")
+    entries = store.manifest()
+    rows = np.cumsum([entry.rows for entry in entries])
+    chosen = entries[: max(1, int((rows <= config.scale.images).sum()))]
+    queries = stored_queries(store, sample_ids(store, config.scale.queries)).vectors
+    files = [[entry.shard, entry.checksum] for entry in chosen]
+    made = {"embeddings": store.identity, "shards": checksum(json.dumps(files).encode())}
+    made |= {"gone": checksum(store.tombstones().tobytes())}
+    made |= {"queries": checksum(queries.tobytes())}
+    shards = [entry.shard for entry in chosen]
+    return Workload(
+        {"search": made},
+        len(shards),
+        lambda run, scratch: search_work(store, shards, queries, config.scale.k),
+    )
+
+
+def timed_run(workload: Workload, run: RunSettings, root: Path) -> pa.Table:
+    """Do one run, with a folder in ``root`` for what it writes; return its tasks.
+
+    They are as ``run_phases`` takes them.
+    """
+    scratch = root / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        work = workload.work(run, scratch)
+        if run.mode == "single":
+            return single_run(work.alone)
+        again = partial(map_shards, workers=run.workers)
+        return run_timed(
+            work.start, work.shards, run.workers, lambda tables: work.take(tables, again)
         )
-    Store.create(scratch, "embeddings", embedding_identity(settings))
-    plan = EmbedPlan(source, manifest, scratch, encoder, DIMENSIONS[settings.model])
-    make: Callable[[], ShardFunction] = plan.start
-    shards = sorted(set(manifest["shard"].to_pylist()))
-    return run_timed(make, shards, run.workers, lambda table: None)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def single_run(work: Callable[[], int]) -> pa.Table:
@@ -162,8 +256,9 @@ def _print(store: Store, table: pa.Table, laws: pa.Table) -> None:
     summary = scaling_summary(table)
     for title, shown in SHOWN.items():
         print_table(title, shown, [[row[name] for name in shown] for row in summary])
-    chosen = [row for row in laws.to_pylist() if row["chosen"]]
-    if chosen:
-        title = "laws that predicted best, with their 95 % intervals"
-        print_table(title, LAW_COLUMNS, [[row[name] for name in LAW_COLUMNS] for row in chosen])
+    told = [row for row in laws.to_pylist() if row["chosen"] is not False]
+    if told:
+        title = "laws, with 95 % intervals: the best predictor, or all below five worker counts"
+        rows = [["" if row[n] is None else row[n] for n in LAW_COLUMNS] for row in told]
+        print_table(title, LAW_COLUMNS, rows)
     console.print(f"all runs: {store.root}/runs.parquet; every task: {store.root}/shards")

@@ -29,8 +29,8 @@ class RunPhases:
 
     Start-up ends when the first shard is begun; the steady state is from then, or from when the
     last worker has begun, until the first worker finds nothing more to do; the tail is the rest
-    of the work; drain is from the last shard's end to the last answer on the driver. The merge
-    runs on the driver while workers work.
+    of the work; drain is from the last shard's end until the driver has all answers, certified.
+    The merge runs on the driver while workers work.
     """
 
     session: float

@@ -16,7 +16,7 @@ def measured(tmp_path):
     """Runs of a store as `sluice scale` leaves it, with a start-up that grows by the worker."""
     scale = ScaleConfig(workers=(1, 2, 4, 8), repeats=1, images=640)
     store = Store.create(tmp_path, "scaling", scale.model_dump(mode="json", exclude={"output"}))
-    runs = planned_runs(scale)
+    runs = planned_runs(scale, 1)
     for number, run in enumerate(runs):
         store.write_shard(
             number, tasks(run.workers, 8 * run.workers, start_up=2 + run.workers, gap=0.01)

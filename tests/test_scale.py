@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -5,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.config import Config, ScaleConfig
+from jobs.bench_search import synthetic_store
+from jobs.config import Config, EmbedConfig, ScaleConfig, SourceConfig
 from jobs.scale import planned_runs, scale, shuffled
 from pipeline.emulated_embedder import EmulatedPlan, made_up_part
-from pipeline.errors import StoreError
+from pipeline.errors import ConfigError, StoreError
 from pipeline.scaling_run import RunSettings, run_phases, run_row
 from pipeline.scaling_summary import fitted_laws, scaling_summary
+from pipeline.synthetic_vectors import SyntheticSettings
 
 
 def tasks(workers, shards, start_up=3.0, seconds=2.0, gap=0.0, rows=10):
@@ -93,7 +97,7 @@ def test_laws_are_fitted_to_the_steady_and_the_whole_rate():
 
 
 def test_the_order_is_random_but_the_seeds():
-    runs = planned_runs(ScaleConfig(workers=(1, 2, 4), repeats=2))
+    runs = planned_runs(ScaleConfig(workers=(1, 2, 4), repeats=2), 1)
     assert len(runs) == 2 * (1 + 3 + 3)
     assert shuffled(runs, 1) == shuffled(runs, 1) != shuffled(runs, 2)
     assert sorted(number for number, _ in shuffled(runs, 1)) == list(range(len(runs)))
@@ -131,3 +135,50 @@ def test_scale_writes_runs_and_laws_and_goes_on(ray_cluster, tmp_path):
     assert (tmp_path / "scale" / "entries" / "000002.json").exists()
     with pytest.raises(StoreError, match="other settings"):
         scale(config(ms=2.0))
+
+
+def test_real_work_goes_up_to_the_cores_and_has_no_weak_mode():
+    runs = planned_runs(ScaleConfig(workloads=("sign", "search"), repeats=1), 4)
+    found = [(run.workload, run.mode, run.workers) for run in runs]
+    each = [("single", 1), ("strong", 1), ("strong", 2), ("strong", 4)]
+    assert found == [(workload, *run) for workload in ("sign", "search") for run in each]
+    assert not any(run.emulated for run in runs)
+
+
+@pytest.mark.ray
+def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    (tmp_path / "photos").mkdir()
+    for number, data in enumerate(jpegs):
+        (tmp_path / "photos" / f"{number:02}.jpg").write_bytes(data)
+
+    def config(**more):
+        small = {"workers": (1, 2), "repeats": 1, "images": 300, "queries": 5, "k": 3}
+        small |= {"workloads": ("embed", "sign", "search"), "output": tmp_path / "scale"}
+        return Config(
+            scale=ScaleConfig(**small | more),
+            source=SourceConfig(url=str(tmp_path / "photos"), shard_rows=4),
+            embed=EmbedConfig(output=tmp_path / "embeddings", input_size=64, batch_size=4),
+        )
+
+    synthetic_store(config(), tmp_path / "embeddings", SyntheticSettings(400, 100, 32, 8))
+    scale(config())
+    runs = pq.read_table(tmp_path / "scale" / "runs.parquet").to_pandas()
+    wanted = planned_runs(config().scale, 2)
+    found = list(zip(runs["workload"], runs["mode"], runs["workers"], strict=True))
+    assert found == [(run.workload, run.mode, run.workers) for run in wanted]
+    assert not runs["emulated"].any()
+    assert runs["shards"].tolist() == [1, 3, 3] * 3
+    assert (runs["merge"][(runs["workload"] == "search") & (runs["mode"] == "strong")] > 0).all()
+    rows = scaling_summary(pq.read_table(tmp_path / "scale" / "runs.parquet"))
+    assert {row["workload"] for row in rows} == {"embed", "sign", "search"}
+    told = capsys.readouterr().out
+    assert "laws, with 95 % intervals" in told
+    assert not (tmp_path / "scale" / "scratch").exists()
+    (tmp_path / "photos" / "zz.jpg").write_bytes(jpegs[0])
+    with pytest.raises(StoreError, match="source_units"):
+        scale(config())
+    with pytest.raises(ConfigError, match="make 1 shards, too few for 2 workers"):
+        scale(config(images=100, workloads=("search",), output=tmp_path / "few"))
+    with pytest.raises(ConfigError, match="names only more"):
+        scale(config(workers=(4, 8), workloads=("search",), output=tmp_path / "few"))
