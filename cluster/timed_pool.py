@@ -26,11 +26,6 @@ def run_timed(
     is started anew for the run, and the first shard is given out when all workers have started.
     """
 
-    def make_named() -> ShardFunction:
-        process = make()
-        name = ray.get_runtime_context().get_worker_id()
-        return lambda shard: process(shard).append_column("worker", pa.array([name]))
-
     tasks, received, merging = [], [], []
 
     def timed(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -43,7 +38,7 @@ def run_timed(
     session_began = time.time()
     with ray_session(workers), _all_workers_first():
         began = time.time()
-        take(timed(map_shards(make_named, shards, workers)))
+        take(timed(map_shards(make, shards, workers)))
         finished = time.time()
     times = {"received": received, "merge": merging}
     times |= {"session_began": [session_began] * len(tasks), "began": [began] * len(tasks)}

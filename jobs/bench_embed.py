@@ -149,7 +149,7 @@ def _ours(
         tables = [store.read(e.shard, ["id", "embedding"]) for e in store.manifest()]
         vectors = embedding_matrix(pa.concat_tables(tables).sort_by("id")["embedding"])
     spent = {part: 1000 * total / run.images for part, total in run.worker_seconds.items()}
-    return run.images / run.seconds["workers at work"], run.images / seconds, vectors, spent
+    return run.steady_rate, run.images / seconds, vectors, spent
 
 
 def _rivals(sample: pa.Table, settings: EncoderSettings, config: Config) -> dict[str, RivalRun]:

@@ -118,6 +118,7 @@ def _print_summary(store: Store, record: RunRecord, shards: int, skipped: int) -
         ("model", f"{store.identity['model']}, {store.identity['input_size']} px"),
         ("backend", f"{store.identity['backend']} {store.identity['precision']}"),
         ("images/s, workers at work", record.rate),
+        ("images/s, while all of them worked", record.steady),
     ]
     print_table(f"embeddings: {store.root}", ("what", "value"), rows)
     refused = store.read_quarantine()

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.errors import StoreError
 from pipeline.shard_stats import peak_rss
+from pipeline.steady_state import steady_state
 from pipeline.store import write_atomically
 
 
@@ -25,6 +26,7 @@ class RunRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     peak_rss: dict[str, int] = field(default_factory=dict)  # bytes; the most of any one process
     worker_seconds: dict[str, float] = field(default_factory=dict)  # by part, of all workers
+    steady_rate: float = 0.0  # rows a second while all workers of the last pool worked
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -39,6 +41,11 @@ class RunRecord:
         seconds = self.seconds.get("workers at work")
         return f"{self.images / seconds:,.0f}" if seconds else "nothing to do"
 
+    @property
+    def steady(self) -> str:
+        """Rows a second while all workers of the last pool worked."""
+        return f"{self.steady_rate:,.0f}" if self.steady_rate else "nothing to do"
+
     @contextmanager
     def pool(self) -> Iterator[list[pa.Table]]:
         """Time a pool of workers; the block puts the shards' stats in the list this gives it.
@@ -50,7 +57,7 @@ class RunRecord:
             yield stats
         finally:
             if stats:
-                columns = ["rows", "started", "ended", "peak_rss"]
+                columns = ["rows", "worker", "started", "ended", "peak_rss"]
                 self._add_pool(pa.concat_tables([s.select(columns) for s in stats]), began)
                 self._add_parts(stats)
 
@@ -67,6 +74,7 @@ class RunRecord:
         Start-up ends with the first shard's begin, drain begins with the last one's end. All are
         seconds since the epoch; the machines' clocks are taken to agree.
         """
+        self.steady_rate = steady_state(stats).rate
         peaks = stats.sort_by("ended")["peak_rss"].to_pylist()
         early = peaks[: max(1, len(peaks) // 10)]
         for name, value in (("worker, first tenth of the shards", early), ("worker", peaks)):

@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+
+from pipeline.steady_state import steady_state
 
 
 @dataclass(frozen=True)
@@ -53,25 +54,18 @@ def run_phases(tasks: pa.Table) -> RunPhases:
     """
     column = {name: tasks[name].to_numpy() for name in tasks.column_names}
     began, finished = column["began"][0], column["finished"][0]
-    workers = np.unique(column["worker"])
-    first = [column["started"][column["worker"] == worker].min() for worker in workers]
-    last = [column["ended"][column["worker"] == worker].max() for worker in workers]
-    begin, end = max(first), min(last)
-    if end <= begin:  # a worker was done before another began: there was no steady state
-        begin, end = min(first), max(last)
-    inside = np.minimum(column["ended"], end) - np.maximum(column["started"], begin)
-    share = np.clip(inside, 0, None) / (column["ended"] - column["started"])
-    images, window = float((share * column["rows"]).sum()), end - begin
+    steady = steady_state(tasks)
+    first, last = column["started"].min(), column["ended"].max()
     return RunPhases(
         session=began - column["session_began"][0],
-        start_up=min(first) - began,
-        work=max(last) - min(first),
-        tail=max(last) - end,
-        drain=finished - max(last),
+        start_up=first - began,
+        work=last - first,
+        tail=last - steady.end,
+        drain=finished - last,
         merge=float(column["merge"].sum()),
         wall=finished - began,
-        steady_rate=images / window,
-        busy=float(np.clip(inside, 0, None).sum()) / (window * len(workers)),
+        steady_rate=steady.rate,
+        busy=steady.busy,
         whole_rate=float(column["rows"].sum()) / (finished - began),
     )
 

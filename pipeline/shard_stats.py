@@ -1,6 +1,8 @@
 """What a worker tells of a shard it has done: one Arrow row, so that runs can be timed."""
 
+import os
 import resource
+import socket
 import time
 from typing import Any
 
@@ -9,13 +11,15 @@ import pyarrow as pa
 
 
 def shard_stats(shard: int, rows: int, started: float, **more: Any) -> pa.Table:
-    """Return shard, rows, started and ended (seconds since the epoch), peak_rss (bytes), more.
+    """Return shard, rows, worker, started, ended (seconds since the epoch), peak_rss (bytes), more.
 
-    peak_rss is the most memory this process has ever held resident.
+    worker names the process among those of all machines; peak_rss is the most memory it has ever
+    held resident.
     """
     facts = {
         "shard": shard,
         "rows": rows,
+        "worker": f"{socket.gethostname()}:{os.getpid()}",
         "started": started,
         "ended": time.time(),
         "peak_rss": peak_rss(),
