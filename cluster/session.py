@@ -1,6 +1,7 @@
 """Joining a Ray cluster, or starting one on this machine."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +12,14 @@ from pipeline.errors import ConfigError
 
 
 def gpu_share(workers: int) -> float:
-    """Return the GPUs each of ``workers`` actors may ask for, at most one.
+    """Return the share of a GPU each of ``workers`` actors may ask for: all of them must fit.
 
     Raises ConfigError where the cluster joined has none.
     """
     gpus = float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
     if not gpus:
         raise ConfigError("embed.backend is cuda, but no node of the cluster has a GPU")
-    return min(1.0, gpus / workers)
+    return 1 / math.ceil(workers / gpus)  # an actor's share lies on one GPU, never on two
 
 
 @contextmanager

@@ -102,6 +102,7 @@ def on_demand_plan(config: Config, signatures: Store) -> OnDemandPlan:
     made = {"cnn": settings, "rough": rough_settings(settings)}
     identity = {name: embedding_identity(s) for name, s in made.items()}
     cache = Store.create(config.cascade.features.resolve(), "features", identity)
+    cache.finish(0)  # what is attached is all it holds; verify takes only finished stores
     encoders = {name: stored_encoder(cache, s) for name, s in made.items()}
     return OnDemandPlan(source, manifest, cache.root, encoders)
 

@@ -102,7 +102,7 @@ class _ShardCascade:
     def _pca_codes(self, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         space = self.plan.filters.space
         # Codes of another calibration's space mean something else.
-        cache = FeatureCache(self.plan.on_demand.cache, f"pca-{space.checksum}", COMPONENTS)
+        cache = FeatureCache(self.features.kept, f"pca-{space.checksum}", COMPONENTS)
         codes, _ = cache.get(shard, ids, lambda missing: space.codes(self._vectors(shard, missing)))
         return codes
 

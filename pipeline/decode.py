@@ -11,6 +11,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 DECODER = f"simplejpeg {simplejpeg.__version__} DCT-scaled by 2, else pillow {PIL.__version__}"
 MAX_PIXELS = 89_478_485  # the size Pillow warns at: 256 MiB of RGB
+# What Pillow may open: of the rest, EPS would be handed to Ghostscript to run.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+# What begins so but opens as no image is a damaged one.
+FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\x00", b"MM\x00*")
 EXIF_ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 
@@ -62,7 +66,9 @@ def _decode_jpeg(data: bytes, min_side: int) -> DecodedImage | None:
         pixels = simplejpeg.decode_jpeg(
             data, colorspace="RGB", min_height=rows, min_width=columns, strict=True
         )
-    except (ValueError, OSError, SyntaxError):
+    except UndecodableImage:
+        raise
+    except Exception:  # Pillow reads the EXIF here, and raises nearly anything for damaged ones
         return None
     if orientation in SIDEWAYS:
         height, width = width, height
@@ -80,8 +86,9 @@ def _scaled_size(height: int, width: int, min_side: int) -> tuple[int, int]:
 def _exif_orientation(data: bytes) -> int:
     if b"Exif\x00\x00" not in data[:65536]:
         return 1
-    with Image.open(io.BytesIO(data)) as image:
-        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        found = image.getexif().get(EXIF_ORIENTATION, 1)
+    return int(found) if found in range(1, 9) else 1  # of any type in a damaged file
 
 
 def _upright(pixels: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
@@ -95,7 +102,7 @@ def _upright(pixels: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, 
 
 def _decode_by_pillow(data: bytes, min_side: int) -> DecodedImage:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             _refuse_bomb(width, height)
             sideways = image.getexif().get(EXIF_ORIENTATION, 1) in SIDEWAYS
@@ -105,7 +112,8 @@ def _decode_by_pillow(data: bytes, min_side: int) -> DecodedImage:
     except UndecodableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UndecodableImage("not-an-image", f"begins with {data[:8]!r}") from error
+        reason = "damaged" if data.startswith(FIRST_BYTES) else "not-an-image"
+        raise UndecodableImage(reason, f"unknown header, begins with {data[:8]!r}") from error
     except Image.DecompressionBombError as error:
         raise UndecodableImage("too-large", str(error)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything for damaged bytes
@@ -117,7 +125,7 @@ def _decode_by_pillow(data: bytes, min_side: int) -> DecodedImage:
 def _rgb(image: Image.Image) -> np.ndarray[Any, Any]:
     if image.mode.startswith(("I", "F")):
         # Pillow clips 16-bit greys to 255 instead of scaling them.
-        grey = np.asarray(image).astype(np.float32)
+        grey = np.nan_to_num(np.asarray(image).astype(np.float32))
         scaled = np.clip(
             grey / (257.0 if image.mode.startswith("I;16") or grey.max() > 255 else 1.0), 0, 255
         )

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import platform
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.cnn_weights import DIMENSIONS, NORMALISATION, ModelName, Weights
+from pipeline.cnn_weights import DIMENSIONS, NORMALISATION, ModelName, Weights, find_weights
 from pipeline.errors import ConfigError
 
 Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
@@ -165,32 +166,59 @@ def _openvino_runner(encoder: Encoder) -> Encode:
 
 
 def _torch_runner(settings: EncoderSettings) -> Encode:
+    if settings.backend == "cuda":
+        _refuse_unfit_gpu(settings.precision)
+        return torch_runner_on("cuda", settings)
+    return torch_runner_on("cpu", settings)
+
+
+def _refuse_unfit_gpu(precision: Precision) -> None:
+    import torch
+
+    here = platform.node()
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            f"embed.backend is cuda, but a worker sees no GPU on {here}; give every node that "
+            "embeds one, the job's own too where it embeds queries, or set embed.backend=openvino"
+        )
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ConfigError(
+            f"the {torch.cuda.get_device_name()} of {here} has no bf16 arithmetic; "
+            "set embed.precision=f32"
+        )
+
+
+def torch_runner_on(kind: Literal["cuda", "cpu"], settings: EncoderSettings) -> Encode:
+    """Return uint8 (b,s,s,3) -> f32 (b,d) by torch on that kind of device.
+
+    Raises InputError where this machine does not hold the weights' file, or another one.
+    """
     import torch
 
     from pipeline.cnn import load_cnn
 
-    on_gpu = settings.backend == "cuda"
-    if on_gpu and not torch.cuda.is_available():
-        raise ConfigError(
-            "embed.backend is cuda, but a worker sees no GPU; set ray.workers to the number of "
-            "GPUs, or embed.backend=openvino"
-        )
-    device = torch.device("cuda" if on_gpu else "cpu")
-    module = load_cnn(settings.model, settings.weights, settings.input_size)
+    device = torch.device(kind)
+    weights = find_weights(settings.model, settings.weights.path, settings.weights.sha256)
+    module = load_cnn(settings.model, weights, settings.input_size)
     module = module.to(device).to(memory_format=torch.channels_last)
     mean, deviation = (
         torch.tensor(values, device=device).view(1, 3, 1, 1)
         for values in NORMALISATION[settings.model]
     )
 
+    def embed(pixels: np.ndarray[Any, Any]) -> torch.Tensor:
+        host = torch.from_numpy(pixels)
+        images = (host.pin_memory() if kind == "cuda" else host).to(device, non_blocking=True)
+        images = (images.permute(0, 3, 1, 2).float() - mean) / deviation
+        with torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bf16"):
+            embeddings: torch.Tensor = module(images)
+        return embeddings
+
     @torch.inference_mode()
     def run(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        host = torch.from_numpy(pixels)
-        images = (host.pin_memory() if on_gpu else host).to(device, non_blocking=True)
-        images = (images.permute(0, 3, 1, 2).float() - mean) / deviation
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            embeddings = module(images)
-        found: np.ndarray[Any, Any] = embeddings.float().cpu().numpy()
+        # By itself cuDNN rounds f32 to TF32's 10 bits, and may sum in another order each time.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            found: np.ndarray[Any, Any] = embed(pixels).float().cpu().numpy()
         return found
 
     return run

@@ -1,37 +1,38 @@
 """Features of images made on demand and kept: what is there is never made twice.
 
-A shard's features lie in segments, one for each time that some were missing. A segment is written
-under a temporary name and renamed, so a crash leaves it whole or not there.
+A shard's features lie in segments, one for each time that some were missing, attached to a store
+with their checksum: a crash leaves a segment whole or not there, and damage is told.
 """
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.embedding_column import embedding_column, embedding_matrix
 from pipeline.errors import StoreError
-from pipeline.store import parquet_bytes, read_parquet, write_atomically
+from pipeline.store import Store, parquet_bytes
 
 Make = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
 class FeatureCache:
-    """The features called ``name`` below ``root``: an id and f32 (d,) a row, shard by shard."""
+    """The features called ``name`` in ``store``: an id and f32 (d,) a row, shard by shard."""
 
-    def __init__(self, root: Path, name: str, dimensions: int) -> None:
-        self.folder = root / name
+    def __init__(self, store: Store, name: str, dimensions: int) -> None:
+        self.store = store
+        self.name = name
         self.dimensions = dimensions
 
     def read(self, shard: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Return ids int64 (n,) and features f32 (n, d). Raises StoreError for a damaged file."""
-        remedy = "delete it: what it held is made again when it is needed"
-        tables = [read_parquet(path, remedy) for path in self._segments(shard)]
-        if not tables:
+        segments = [self.store.attached(name) for name in self._segments(shard)]
+        if not segments:
             return np.empty(0, np.int64), np.empty((0, self.dimensions), np.float32)
-        table = pa.concat_tables(tables)
+        table = pa.concat_tables([pq.read_table(pa.BufferReader(data)) for data in segments])
         return table["id"].to_numpy(), embedding_matrix(table["feature"])
 
     def get(
@@ -52,13 +53,12 @@ class FeatureCache:
     def add(self, shard: int, ids: np.ndarray[Any, Any], features: np.ndarray[Any, Any]) -> None:
         """Keep f32 (n, d) ``features`` of ``ids``; one process at a time may add to a shard."""
         table = pa.table({"id": ids, "feature": embedding_column(features)})
-        number = len(self._segments(shard))
-        write_atomically(
-            self.folder / f"{shard:06d}" / f"{number:06d}.parquet", parquet_bytes(table)
-        )
+        last = max((int(PurePosixPath(name).stem) for name in self._segments(shard)), default=-1)
+        name = f"{self.name}/{shard:06d}/{last + 1:06d}.parquet"
+        self.store.attach(name, parquet_bytes(table))
 
-    def _segments(self, shard: int) -> list[Path]:
-        return sorted((self.folder / f"{shard:06d}").glob("[0-9]*.parquet"))
+    def _segments(self, shard: int) -> list[str]:
+        return self.store.attached_names(f"{self.name}/{shard:06d}/*")
 
 
 def rows_of(

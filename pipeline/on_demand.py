@@ -13,13 +13,15 @@ from pipeline.feature_cache import FeatureCache
 from pipeline.shard_embedder import decode_squares
 from pipeline.source_manifest import Source
 from pipeline.source_reader import read_shard
+from pipeline.store import Store
 
 
 @dataclass(frozen=True)
 class OnDemandPlan:
     """All a worker needs to make features of any image of a source.
 
-    ``encoders`` holds a ready-to-start encoder by feature name ("rough", "cnn").
+    ``cache`` is the store of kind "features" that keeps them; ``encoders`` holds a ready-to-start
+    encoder by feature name ("rough", "cnn").
     """
 
     source: Source
@@ -43,6 +45,7 @@ class OnDemandFeatures:
 
     def __init__(self, plan: OnDemandPlan) -> None:
         self.plan = plan
+        self.kept = Store.open(plan.cache, "features")
         self.encode: dict[str, Encode] = {}
         self.made = dict.fromkeys(plan.encoders, 0)
 
@@ -51,7 +54,7 @@ class OnDemandFeatures:
 
         Raises InputError where one of the images is no longer in the source or does not decode.
         """
-        cache = FeatureCache(self.plan.cache, name, self.plan.encoders[name].dimensions)
+        cache = FeatureCache(self.kept, name, self.plan.encoders[name].dimensions)
         features, made = cache.get(
             shard, ids, lambda missing: self.make(name, self.images(shard, missing))
         )

@@ -106,6 +106,17 @@ def read_parquet(
         raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
 
 
+def _read_recorded(path: Path, recorded: str, remedy: str) -> bytes:
+    """Return the bytes of ``path``; StoreError unless ``recorded`` is their checksum."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+    if checksum(data) != recorded:
+        raise StoreError(f"{path} does not have its recorded checksum; {remedy}")
+    return data
+
+
 def _footer(file: BinaryIO) -> bytes:
     """Return a Parquet file's footer: its schema and where its pages are."""
     file.seek(-8, os.SEEK_END)
@@ -202,10 +213,19 @@ class Store:
         return entry
 
     def attach(self, name: str, data: bytes) -> None:
-        """Keep ``data`` beside the shards under ``name``, with its checksum; replaces what is."""
+        """Keep ``data`` beside the shards under ``name``, with its checksum; replaces what is.
+
+        A name may hold folders ("a/b").
+        """
         write_atomically(self.root / "attached" / name, data)
         record = {"bytes": len(data), "checksum": checksum(data)}
         write_atomically(self.root / "attached" / f"{name}.json", _json_bytes(record))
+
+    def attached_names(self, pattern: str = "**/*") -> list[str]:
+        """Return the names of what is kept, in order; ``pattern`` is a glob over them."""
+        folder = self.root / "attached"
+        records = sorted(folder.glob(f"{pattern}.json"))
+        return [record.relative_to(folder).as_posix().removesuffix(".json") for record in records]
 
     def attached(self, name: str) -> bytes | None:
         """Return what is kept under ``name``, None where nothing is. Raises StoreError if damaged.
@@ -213,16 +233,14 @@ class Store:
         A file without its record is what a crash left behind, and counts as nothing.
         """
         path = self.root / "attached" / name
-        record = path.with_name(f"{name}.json")
+        record = path.with_name(f"{path.name}.json")
         if not record.exists():
             return None
         try:
-            data = path.read_bytes()
-            if checksum(data) == json.loads(record.read_bytes())["checksum"]:
-                return data
+            recorded = json.loads(record.read_bytes())["checksum"]
         except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"{path} cannot be read ({error}); {_REMAKE_ATTACHED}") from error
-        raise StoreError(f"{path} does not have its recorded checksum; {_REMAKE_ATTACHED}")
+            raise StoreError(f"{record} cannot be read ({error}); {_REMAKE_ATTACHED}") from error
+        return _read_recorded(path, recorded, _REMAKE_ATTACHED)
 
     def tombstones(self) -> np.ndarray[Any, Any]:
         """Return the ids int64 (n,) whose images have left the source, in ascending order."""
@@ -327,19 +345,24 @@ class Store:
         return read_parquet(path, remedy, columns, filters)
 
     def read_quarantine(self) -> pa.Table | None:
-        """Return the quarantined rows of all shards in one table, or None where there are none."""
-        shards = [entry.shard for entry in self.entries() if entry.quarantined]
-        tables = [
-            read_parquet(self.quarantine_path(shard), f"delete {self.entry_path(shard)}; rerun")
-            for shard in shards
-        ]
+        """Return the quarantined rows of all shards in one table, or None where there are none.
+
+        Raises StoreError where a file is missing or damaged.
+        """
+        tables = []
+        for entry in self.entries():
+            if entry.quarantined:
+                path = self.quarantine_path(entry.shard)
+                remedy = f"delete {self.entry_path(entry.shard)} and run the same command again"
+                data = _read_recorded(path, entry.quarantine_checksum, remedy)
+                tables.append(pq.read_table(pa.BufferReader(data)))
         return pa.concat_tables(tables) if tables else None
 
     def problems(self) -> Iterator[str]:
         """Yield a line for each file whose bytes are not those recorded for it."""
-        for record in sorted((self.root / "attached").glob("*.json")):
+        for name in self.attached_names():
             try:
-                self.attached(record.stem)
+                self.attached(name)
             except StoreError as error:
                 yield str(error)
         for entry in self.manifest():

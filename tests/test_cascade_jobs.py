@@ -1,9 +1,12 @@
 """Sign, calibrate and search through the cascade, as a user runs them."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from jobs.bench_filters import command as bench_filters
 from jobs.calibrate import calibrate
@@ -12,6 +15,7 @@ from jobs.corpus import make_corpus
 from jobs.embed import embed
 from jobs.search import search
 from jobs.sign import sign
+from jobs.verify import command as verify
 from pipeline.errors import ConfigError, InputError, StoreError
 from pipeline.store import Store
 from tests.test_jobs import config as base
@@ -90,6 +94,18 @@ def test_what_was_embedded_once_is_not_embedded_again(done, tmp_path):
     assert first.funnel.made["cnn"] > 0
     assert again.funnel.made == {"rough": 0, "cnn": 0}
     assert np.array_equal(first.ids, again.ids)
+
+
+def test_verify_covers_the_features_kept(done, tmp_path):
+    kept = shutil.copytree(done / "features", tmp_path / "features")
+    assert list(Store.open(kept, "features").problems()) == []
+    segment = next((kept / "attached" / "cnn").rglob("*.parquet"))
+    data = bytearray(segment.read_bytes())
+    data[-20] ^= 1
+    segment.write_bytes(data)
+    verified = CliRunner().invoke(verify, [str(kept)])
+    assert isinstance(verified.exception, StoreError)
+    assert f"{segment} does not have its recorded checksum" in str(verified.exception)
 
 
 def test_where_no_cascade_reaches_the_recall_everything_is_compared(done, tmp_path):

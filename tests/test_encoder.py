@@ -6,13 +6,14 @@ from safetensors.torch import save_file
 from torchvision.models import resnet50
 
 from pipeline.cnn import load_cnn
-from pipeline.cnn_weights import DIMENSIONS, find_weights
+from pipeline.cnn_weights import DIMENSIONS, Weights, find_weights
 from pipeline.encoder import (
     EncoderSettings,
     build_encoder,
     choose_backend,
     has_cuda,
     openvino_capabilities,
+    torch_runner_on,
 )
 from pipeline.errors import ConfigError, InputError
 from pipeline.quantised_encoder import stored_encoder
@@ -135,6 +136,56 @@ def test_int8_is_made_once_and_kept_in_the_store(reference, squares, tmp_path):
 def test_auto_never_takes_int8_and_cuda_is_the_clusters_to_know():
     assert choose_backend("auto", "auto")[1] != "int8"
     assert choose_backend("cuda", "auto") == ("cuda", "bf16")
+
+
+@pytest.mark.parametrize(("precision", "least"), [("f32", 0.99999), ("bf16", 0.995)])
+def test_the_code_for_gpus_agrees_with_the_reference_on_a_cpu(reference, squares, precision, least):
+    weights = find_weights("efficientnet_lite0", None)
+    settings = EncoderSettings("efficientnet_lite0", weights, "cuda", precision, SIZE, 8)
+    run = torch_runner_on("cpu", settings)
+    found = run(squares[:8])
+    assert found.dtype == np.float32
+    assert np.array_equal(found, run(squares[:8]))
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    assert (found * reference[:8]).sum(axis=1).min() > least
+    assert (np.abs(found - reference[:8]).max() > 1e-4) == (precision == "bf16")
+
+
+def test_torch_computes_as_told_and_leaves_its_flags_as_they_were(monkeypatch, squares):
+    seen, cudnn = [], torch.backends.cudnn
+
+    class Module(torch.nn.Module):
+        def forward(self, images):
+            assert images.is_contiguous(memory_format=torch.channels_last)
+            seen.append((cudnn.enabled, cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32))
+            return images.mean(dim=(2, 3))
+
+    monkeypatch.setattr("pipeline.cnn.load_cnn", lambda *_: Module())
+    before = cudnn.deterministic, cudnn.allow_tf32, cudnn.conv.fp32_precision
+    weights = find_weights("efficientnet_lite0", None)
+    settings = EncoderSettings("efficientnet_lite0", weights, "cuda", "f32", SIZE, 8)
+    torch_runner_on("cpu", settings)(squares[:8])
+    assert seen == [(True, True, False, False)]
+    assert (cudnn.deterministic, cudnn.allow_tf32, cudnn.conv.fp32_precision) == before
+
+
+def test_a_gpu_without_bf16_says_so(monkeypatch):
+    for name, value in (("is_available", True), ("is_bf16_supported", False)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value, **_: value)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    weights = find_weights("efficientnet_lite0", None)
+    settings = EncoderSettings("efficientnet_lite0", weights, "cuda", "bf16", SIZE, 8)
+    with pytest.raises(ConfigError, match=r"Tesla T4 .* set embed\.precision=f32"):
+        build_encoder(settings).start()
+
+
+def test_a_worker_with_other_weights_at_that_path_says_so(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"other weights")
+    weights = Weights(path, "ab12")
+    settings = EncoderSettings("efficientnet_lite0", weights, "torch", "f32", SIZE, 8)
+    with pytest.raises(InputError, match="not ab12"):
+        build_encoder(settings).start()
 
 
 def test_a_worker_without_a_gpu_says_so():

@@ -87,6 +87,32 @@ def test_no_changed_bit_of_a_shard_ever_gives_a_wrong_row(store):
     assert all(re.search(r"000000\.parquet cannot be read .* delete .*json", t) for t in told)
 
 
+def flips_one_bit_of_every_byte(path):
+    """Yield after each change; the file is whole again at the end."""
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        path.write_bytes(data)
+        yield
+    path.write_bytes(whole)
+
+
+def test_every_changed_bit_of_a_quarantine_file_is_told(store):
+    reasons = pa.array(["empty", "truncated", "damaged"])
+    refused = pa.table({"id": [4, 5, 6], "key": ["a", "b", "c"], "reason": reasons})
+    store.write_shard(0, rows(1, 2), quarantine=refused)
+    store.finish(1)
+    for _ in flips_one_bit_of_every_byte(store.quarantine_path(0)):
+        with pytest.raises(StoreError, match=r"quarantine/000000\.parquet .* delete .*json"):
+            store.read_quarantine()
+        assert len(list(store.problems())) == 1
+    assert store.read_quarantine().equals(refused)
+    store.quarantine_path(0).unlink()
+    with pytest.raises(StoreError, match="No such file"):
+        store.read_quarantine()
+
+
 def test_other_settings_are_refused(store):
     with pytest.raises(StoreError, match="size: 1 there, 2 asked for"):
         Store.create(store.root, "embeddings", {"model": "a", "size": 2})
@@ -140,6 +166,17 @@ def test_what_is_attached_comes_back_and_damage_is_told(store):
     (store.root / "attached" / "notes").write_bytes(b"twO")
     with pytest.raises(StoreError, match="checksum"):
         store.attached("notes")
+
+
+def test_what_is_attached_has_names_with_folders(store):
+    for name in ("a/2", "a/10", "notes"):
+        store.attach(name, name.encode())
+    assert store.attached("a/10") == b"a/10"
+    assert store.attached_names() == ["a/10", "a/2", "notes"]
+    assert store.attached_names("a/*") == ["a/10", "a/2"]
+    store.finish(0)
+    (store.root / "attached" / "a" / "2").unlink()
+    assert [line.count("attached/a/2") for line in store.problems()] == [1]
 
 
 def test_tombstoned_rows_are_not_seen_and_can_come_back(store):
