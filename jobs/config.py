@@ -221,6 +221,12 @@ class BenchMergeConfig(Section):
     dimensions: Count = 1280
 
 
+class GrowthConfig(Section):
+    """`sluice growth`: how the time of each way of searching grows."""
+
+    output: Path = Path("work/growth")
+
+
 class BenchNearestConfig(Section):
     """`sluice bench-nearest`: one closest point, where more workers give almost nothing."""
 
@@ -260,6 +266,7 @@ class Config(Section):
     bench_nearest: BenchNearestConfig = BenchNearestConfig()
     lab: LabConfig = LabConfig()
     bench_merge: BenchMergeConfig = BenchMergeConfig()
+    growth: GrowthConfig = GrowthConfig()
     ray: RayConfig = RayConfig()
 
 
