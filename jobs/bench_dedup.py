@@ -17,14 +17,10 @@ from jobs.console import console, errors, print_table
 from jobs.dedup import read_images, read_results
 from jobs.embed import encoder_settings
 from jobs.options import with_config
-from pipeline.copy_detection import (
-    are_copies,
-    known_pairs,
-    micro_average_precision,
-    recall_at_precision,
-)
+from pipeline.copy_detection import copy_quality, known_pairs
 from pipeline.embed_rivals import write_files
 from pipeline.errors import InputError
+from pipeline.pair_groups import PairGroups, pair_groups
 from pipeline.process_tree import TreeUse, run_watched
 from pipeline.source_manifest import open_source, plan_manifest
 from pipeline.source_reader import read_shard
@@ -48,7 +44,7 @@ def command(config: Config) -> None:
         mine = _config(config, root)
         used = {OURS: _ours(mine, root)}
         _tell(OURS, used[OURS])
-        found = {OURS: read_results(mine)[0]}
+        found = {OURS: pair_groups(read_results(mine)[0], mine.dedup.similarity)}
         truth = read_images(Store.open(mine.embed.output, "embeddings"))
         if "scene" not in truth.column_names:
             raise InputError(f"{config.source.url} has no column scene that tells its copies")
@@ -114,24 +110,25 @@ def _write_source(config: Config, folder: Path) -> np.ndarray[Any, Any]:
 
 def _theirs(
     method: str, files: Path, root: Path, wanted: dict[str, Any], ids: np.ndarray[Any, Any]
-) -> tuple[TreeUse, pa.Table]:
+) -> tuple[TreeUse, PairGroups]:
     output = root / f"{method}.parquet"
     module = [sys.executable, "-m", "pipeline.dedup_rivals"]
     use = run_watched([*module, method, str(files), str(output), json.dumps(wanted)])
     pairs = pq.read_table(output)
-    numbered = {name: ids[pairs[name].to_numpy()] for name in ("a", "b")}
-    return use, pa.table(numbered | {"score": pairs["score"]})
+    for place, name in enumerate(("a", "b")):
+        pairs = pairs.set_column(place, name, pa.array(ids[pairs[name].to_numpy()]))
+    return use, pair_groups(pairs, -np.inf)
 
 
-def _row(name: str, use: TreeUse, pairs: pa.Table, truth: pa.Table) -> tuple[Any, ...]:
-    scores, copies, known = pairs["score"].to_numpy(), are_copies(pairs, truth), known_pairs(truth)
+def _row(name: str, use: TreeUse, pairs: PairGroups, truth: pa.Table) -> tuple[Any, ...]:
+    found = copy_quality(pairs, truth)
     return (
         name,
         use.seconds,
         use.peak / 2**20,
-        pairs.num_rows,
-        float(copies.mean()) if len(copies) else float("nan"),
-        float(copies.sum()) / known,
-        micro_average_precision(scores, copies, known),
-        recall_at_precision(scores, copies, known, 0.9),
+        found.pairs,
+        found.precision,
+        found.copies / found.known,
+        found.micro_ap,
+        found.recall_at_90,
     )

@@ -225,6 +225,12 @@ class BenchMergeConfig(Section):
     dimensions: Count = 1280
 
 
+class GrowthConfig(Section):
+    """`sluice growth`: how the time of each way of searching grows."""
+
+    output: Path = Path("work/growth")
+
+
 class BenchNearestConfig(Section):
     """`sluice bench-nearest`: one closest point, where more workers give almost nothing."""
 
@@ -264,6 +270,7 @@ class Config(Section):
     bench_nearest: BenchNearestConfig = BenchNearestConfig()
     lab: LabConfig = LabConfig()
     bench_merge: BenchMergeConfig = BenchMergeConfig()
+    growth: GrowthConfig = GrowthConfig()
     ray: RayConfig = RayConfig()
 
 

@@ -1,4 +1,9 @@
-"""`sluice dedup`: every pair of near-duplicates, their clusters, and the one to keep of each."""
+"""`sluice dedup`: every pair of near-duplicates, their clusters, and the one to keep of each.
+
+Of images with the same vector the lowest id stands for all: attached/pairs.parquet (PAIRS) holds
+the pairs of those that stand for their group, and each further image beside the one that stands
+for it. Everything counted is counted over all pairs of images.
+"""
 
 import io
 from dataclasses import dataclass
@@ -23,20 +28,14 @@ from pipeline.cluster_page import (
     render_clusters,
     slider_steps,
 )
-from pipeline.copy_detection import (
-    are_copies,
-    copies_by_transform,
-    known_pairs,
-    micro_average_precision,
-    recall_at_precision,
-)
+from pipeline.copy_detection import copies_by_transform, copy_quality
 from pipeline.duplicate_clusters import cluster_pairs
 from pipeline.errors import StoreError
 from pipeline.grid import Grid, whole_space
 from pipeline.ivf_grid import train_ivf
 from pipeline.join_shard import JoinPlan, PartnersPlan, SortPlan
-from pipeline.pair_join import PAIRS
-from pipeline.pair_recall import PairRecall, pair_recall
+from pipeline.pair_groups import PAIRS, PairGroups, gather_groups, pair_groups
+from pipeline.pair_recall import PairRecall, pair_recall, true_pairs
 from pipeline.query_images import stored_queries
 from pipeline.store import Store, parquet_bytes, write_atomically
 from pipeline.vector_sample import sample_vectors
@@ -60,7 +59,8 @@ def command(config: Config, add: bool) -> None:
 class Deduplicated:
     """What the job found."""
 
-    pairs: pa.Table  # PAIRS
+    pairs: pa.Table  # PAIRS: of images that stand for their group, and who is in it
+    groups: PairGroups  # the same pairs, to count and to cluster
     clusters: pa.Table  # CLUSTERS
     images: pa.Table  # id, pixels and, where known, scene and transform
     recall: PairRecall | None  # None where all pairs were compared
@@ -84,15 +84,16 @@ def dedup(config: Config) -> Deduplicated:
             with record.stage("cluster"):
                 images = read_images(source)
                 pairs = gather_pairs(store, images)
-                clusters = cluster_pairs(pairs, images, config.dedup.rule)
+                groups = pair_groups(pairs, config.dedup.similarity)
+                clusters = cluster_pairs(groups, images, config.dedup.rule)
                 for name, table in zip(RESULTS, (pairs, clusters), strict=True):
                     store.attach(name, parquet_bytes(table))
             recall = None
             if grid.buckets > 1:
-                recall = _sampled_recall(config, source, pairs, images, record)
+                recall = _sampled_recall(config, source, pairs, groups, images, record)
         finally:
             record.save(root, further=True)
-    result = Deduplicated(pairs, clusters, images, recall, grid)
+    result = Deduplicated(pairs, groups, clusters, images, recall, grid)
     _print(config, result)
     if (source.root / "source.parquet").exists():
         _write_page(config, source, result)
@@ -103,6 +104,7 @@ def dedup_identity(config: Config, source: Store) -> dict[str, Any]:
     """Return what decides the pairs, beside the embeddings added."""
     made = config.dedup
     return {
+        "pairs": PAIRS.names,
         "embeddings": source.identity,
         "first_shard": source.manifest()[0].checksum,
         "similarity": made.similarity,
@@ -205,26 +207,28 @@ def read_images(source: Store) -> pa.Table:
 
 
 def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
-    """Return all PAIRS of images still there, by a, then b."""
+    """Return PAIRS of images still there, by a, then b."""
     tables = [store.read(entry.shard) for entry in store.manifest()]
-    pairs = pa.concat_tables([PAIRS.empty_table(), *tables]).sort_by(
-        [("a", "ascending"), ("b", "ascending")]
-    )
-    there = images["id"].to_numpy()
-    both = np.isin(pairs["a"].to_numpy(), there) & np.isin(pairs["b"].to_numpy(), there)
-    return pairs.filter(pa.array(both)).combine_chunks()
+    joined = pa.concat_tables([PAIRS.empty_table(), *tables])
+    return gather_groups(joined, images["id"].to_numpy())
 
 
 def _sampled_recall(
-    config: Config, source: Store, pairs: pa.Table, images: pa.Table, record: RunRecord
+    config: Config,
+    source: Store,
+    pairs: pa.Table,
+    groups: PairGroups,
+    images: pa.Table,
+    record: RunRecord,
 ) -> PairRecall:
-    """Compare images drawn at random with all, and look their pairs up in ``pairs``."""
+    """Compare images drawn at random with all, and look their pairs up in ``groups``."""
     wanted = config.dedup
     rng = np.random.default_rng([wanted.seed, 1])
     ids = np.sort(images["id"].to_numpy())
     ids = np.sort(rng.choice(ids, min(wanted.recall_sample, len(ids)), replace=False))
-    queries = stored_queries(source, ids.tolist())
-    plan = PartnersPlan(source.root, queries.ids, queries.vectors, wanted.similarity)
+    queries = stored_queries(source, np.unique(groups.groups_of(ids)[0]).tolist())
+    further = pairs.filter(pairs["identical"])["b"].to_numpy()
+    plan = PartnersPlan(source.root, queries.ids, queries.vectors, further, wanted.similarity)
     shards = [entry.shard for entry in source.manifest()]
     with record.stage("measure the recall"):
         results = map_shards(plan.start, shards, config.ray.workers)
@@ -233,14 +237,20 @@ def _sampled_recall(
         name: np.concatenate([table[name].combine_chunks().flatten() for table in tables])
         for name in ("image", "partner")
     }
-    return pair_recall(pa.table(columns), pairs, len(ids), wanted.confidence)
+    true = true_pairs(ids, pa.table(columns), groups)
+    return pair_recall(true, groups, len(ids), wanted.confidence)
 
 
 def _print(config: Config, found: Deduplicated) -> None:
     survivors = int(np.count_nonzero(found.clusters["survivor"].to_numpy()))
+    counts = found.groups.counts
+    within = counts[found.groups.one == found.groups.other]
     rows: list[tuple[str, Any]] = [
         ("images", found.images.num_rows),
-        (f"pairs, similarity >= {config.dedup.similarity}", found.pairs.num_rows),
+        ("images identical to another", found.groups.identical_images),
+        (f"pairs, similarity >= {config.dedup.similarity}", int(counts.sum())),
+        ("of them between identical images", int(within.sum())),
+        ("rows of pairs.parquet, which stand for them", found.pairs.num_rows),
         ("clusters", survivors),
         ("images to drop", found.clusters.num_rows - survivors),
         ("rule", config.dedup.rule),
@@ -255,7 +265,7 @@ def _print(config: Config, found: Deduplicated) -> None:
             "a new dedup.output gets buckets"
         )
     if "scene" in found.images.column_names:
-        _print_copies(found.pairs, found.images)
+        _print_copies(found.groups, found.images)
 
 
 def recall_text(recall: PairRecall | None) -> str:
@@ -274,7 +284,7 @@ def recall_text(recall: PairRecall | None) -> str:
 def _write_page(config: Config, source: Store, found: Deduplicated) -> None:
     """Write report.html, with the pictures of some groups, beside the pairs."""
     wanted = config.dedup
-    groups = connected_groups(found.pairs, found.images, wanted.shown, LARGEST_SHOWN)
+    groups = connected_groups(found.groups, found.images, wanted.shown, LARGEST_SHOWN)
     ids = {number for group in groups for number in group.ids}
     kept = found.images.filter(pa.compute.is_in(found.images["id"], pa.array(ids, pa.int64())))
     pixels = dict(zip(kept["id"].to_pylist(), kept["pixels"].to_pylist(), strict=True))
@@ -282,6 +292,7 @@ def _write_page(config: Config, source: Store, found: Deduplicated) -> None:
         title="Sluice: near-duplicates",
         facts=[
             ("images", f"{found.images.num_rows:,}"),
+            ("identical to another", f"{found.groups.identical_images:,}"),
             ("similarity from", f"{wanted.similarity}"),
             ("rule", wanted.rule),
             ("buckets", f"{found.grid.buckets:,}"),
@@ -289,7 +300,7 @@ def _write_page(config: Config, source: Store, found: Deduplicated) -> None:
         recall=recall_text(found.recall).capitalize(),
         shown=f"Shown are the {len(groups)} largest groups of up to {LARGEST_SHOWN} images.",
         rule=wanted.rule,
-        steps=slider_steps(found.pairs, found.images, wanted.rule, wanted.similarity),
+        steps=slider_steps(found.groups, found.images, wanted.rule, wanted.similarity),
         groups=groups,
         pictures=read_pictures(config, source, ids),
         pixels=pixels,
@@ -299,22 +310,19 @@ def _write_page(config: Config, source: Store, found: Deduplicated) -> None:
     console.print(f"report: {wanted.output}/report.html ({len(page):,} bytes)")
 
 
-def _print_copies(pairs: pa.Table, truth: pa.Table) -> None:
+def _print_copies(pairs: PairGroups, truth: pa.Table) -> None:
     rows = copies_by_transform(pairs, truth)
     lines = [
         (r.transform, r.pairs, r.copies, r.precision, r.found, r.known, r.recall) for r in rows
     ]
     header = ("transform", "pairs", "copies", "precision", "of original", "known", "recall")
     print_table("pairs against known copies", header, lines)
-    scores, copies, known = pairs["score"].to_numpy(), are_copies(pairs, truth), known_pairs(truth)
+    quality = copy_quality(pairs, truth)
     measures = [
-        ("known pairs", known),
-        ("pairs found", len(scores)),
-        (
-            "micro-AP, of the pairs above the similarity",
-            micro_average_precision(scores, copies, known),
-        ),
-        ("recall at precision 0.9", recall_at_precision(scores, copies, known, 0.9)),
+        ("known pairs", quality.known),
+        ("pairs found", quality.pairs),
+        ("micro-AP, of the pairs above the similarity", quality.micro_ap),
+        ("recall at precision 0.9", quality.recall_at_90),
     ]
     print_table("as in the DISC21 benchmark", ("measure", "value"), measures)
 

@@ -15,8 +15,18 @@ from jobs.console import console, errors, print_table
 from jobs.options import with_config
 from pipeline.chart_page import render_charts
 from pipeline.embedding_column import embedding_matrix
-from pipeline.growth import LOOK_UPS, Exponent, Way, fit_exponent, growth_chart, time_way, ways
-from pipeline.store import parquet_bytes, write_atomically
+from pipeline.growth import (
+    CACHES,
+    LOOK_UPS,
+    Exponent,
+    Growth,
+    Way,
+    fit_exponent,
+    growth_chart,
+    time_way,
+    ways,
+)
+from pipeline.store import parquet_bytes, read_parquet, write_atomically
 from pipeline.synthetic_vectors import SyntheticSettings, synthetic_table
 
 SMALLEST = 1024
@@ -25,12 +35,11 @@ SMALLEST = 1024
 @click.command()
 @click.option("--largest", default=2**18, show_default=True, type=click.IntRange(4 * SMALLEST))
 @click.option("--dimensions", default=256, show_default=True, type=click.IntRange(8))
-@click.option("--output", default=Path("work/growth"), type=click.Path(path_type=Path))
 @with_config
-def command(config: Config, largest: int, dimensions: int, output: Path) -> None:
+def command(config: Config, largest: int, dimensions: int) -> None:
     """Time every way from 1,024 synthetic vectors up to LARGEST, on one thread."""
-    del config  # the measurement is one thread's: workers would hide the growth
-    growth(largest, dimensions, output.resolve())
+    # Not ray.workers: they would hide the growth.
+    growth(largest, dimensions, config.growth.output.resolve())
 
 
 def growth(largest: int, dimensions: int, output: Path) -> list[Exponent]:
@@ -57,10 +66,11 @@ def growth(largest: int, dimensions: int, output: Path) -> list[Exponent]:
         "is extrapolated. A line ends where one call takes too long, or building what it asks.",
         "Building an index, a graph or a tree is not in these times; sorting vectors into their "
         "buckets is in the join's.",
+        f"Look-ups are asked {LOOK_UPS:,} at once. {CACHES}",
     ]
     page = render_charts("Sluice: how time grows", [growth_chart(table, exponents)], notes)
     write_atomically(output / "growth.html", page.encode())
-    _print(points, exponents)
+    _print(Growth(table, exponents))
     console.print(f"chart: {output}/growth.html")
     return exponents
 
@@ -78,9 +88,24 @@ def _fitted(way: Way, points: list[dict[str, Any]]) -> Exponent:
     return fit_exponent(way.name, way.theory, counts, seconds)
 
 
-def _print(points: list[dict[str, Any]], exponents: list[Exponent]) -> None:
-    rows = [(p["way"], p["per"], p["vectors"], f"{p['seconds']:.3g}", p["calls"]) for p in points]
+def _print(found: Growth) -> None:
+    rows = [
+        (p["way"], p["per"], p["vectors"], f"{p['seconds']:.3g}", p["calls"])
+        for p in found.points.to_pylist()
+    ]
     print_table("measured", ("way", "per", "vectors", "seconds", "calls"), rows)
-    lines = [(e.way, e.theory, e.value, e.low, e.high, e.points) for e in exponents]
+    lines = [(e.way, found.in_theory(e), e.value, e.low, e.high, e.points) for e in found.exponents]
     header = ("way", "in theory", "exponent", "95 % low", "high", "points")
     print_table("seconds = constant x N^exponent", header, lines)
+
+
+def read_growth(folder: Path) -> Growth | None:
+    """Return what the job has left in ``folder``, None where it was not run.
+
+    Raises StoreError where a file is damaged.
+    """
+    paths = [folder / f"{name}.parquet" for name in ("points", "exponents")]
+    if not all(path.exists() for path in paths):
+        return None
+    points, exponents = (read_parquet(path, "run sluice growth again") for path in paths)
+    return Growth(points, [Exponent(**row) for row in exponents.to_pylist()])

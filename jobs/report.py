@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.console import console
+from jobs.growth import read_growth
 from jobs.options import with_config
 from jobs.run_record import read_runs
 from pipeline.copy_recall import CopyRecall
@@ -25,7 +26,7 @@ from pipeline.store import Store, write_atomically
 @click.command()
 @with_config
 def command(config: Config) -> None:
-    """Write report.output over the results in search.output."""
+    """Write report.output over search.output, with what sluice growth measured where it was run."""
     report(config)
 
 
@@ -47,6 +48,7 @@ def report(config: Config) -> None:
             for row in pq.read_table(config.search.output / "recall.parquet").to_pylist()
         ],
         quarantine=_quarantine(store),
+        growth=read_growth(config.growth.output),
     )
     page = render_report(data).encode()
     write_atomically(config.report.output.resolve(), page)

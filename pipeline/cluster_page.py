@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pipeline.duplicate_clusters import Rule, cluster_pairs
 from pipeline.page import TEMPLATES
+from pipeline.pair_groups import PairGroups, every_pair
 from pipeline.report_page import Picture
 
 STEPS = 21
@@ -49,19 +50,19 @@ class ClusterPageData:
     pixels: dict[int, int]
 
 
-def slider_steps(pairs: pa.Table, images: pa.Table, rule: Rule, similarity: float) -> list[Step]:
+def slider_steps(pairs: PairGroups, images: pa.Table, rule: Rule, similarity: float) -> list[Step]:
     """Return the counts at STEPS thresholds from ``similarity`` to 1, all clustered anew."""
     steps = []
-    scores = pairs["score"].to_numpy()
     for threshold in np.linspace(similarity, 1.0, STEPS).tolist():
-        kept = pairs.filter(pa.array(scores >= threshold))
+        kept = pairs.at_least(threshold)
         clusters = cluster_pairs(kept, images, rule)
         survivors = int(np.count_nonzero(clusters["survivor"].to_numpy()))
-        steps.append(Step(threshold, kept.num_rows, survivors, clusters.num_rows - survivors))
+        drop = clusters.num_rows - survivors
+        steps.append(Step(threshold, int(kept.counts.sum()), survivors, drop))
     return steps
 
 
-def connected_groups(pairs: pa.Table, images: pa.Table, most: int, largest: int) -> list[Group]:
+def connected_groups(pairs: PairGroups, images: pa.Table, most: int, largest: int) -> list[Group]:
     """Return ``most`` groups of connected images, the largest of at most ``largest`` first.
 
     A group is a whole connected component: whatever the slider says, clusters stay within it.
@@ -73,12 +74,12 @@ def connected_groups(pairs: pa.Table, images: pa.Table, most: int, largest: int)
     return [_group(pairs, clusters, int(name)) for name in fitting[order][:most]]
 
 
-def _group(pairs: pa.Table, clusters: pa.Table, name: int) -> Group:
+def _group(pairs: PairGroups, clusters: pa.Table, name: int) -> Group:
     rows = clusters.filter(pa.array(clusters["cluster"].to_numpy() == name)).to_pylist()
     ids = [row["id"] for row in sorted(rows, key=lambda row: (-row["pixels"], row["id"]))]
     place = {number: position for position, number in enumerate(ids)}
-    mine = pairs.filter(pa.compute.is_in(pairs["a"], value_set=pa.array(ids, pa.int64())))
-    inside = [(place[row["a"]], place[row["b"]], row["score"]) for row in mine.to_pylist()]
+    mine = every_pair(pairs.among(np.array(ids, np.int64))).to_pylist()
+    inside = [(place[row["a"]], place[row["b"]], row["score"]) for row in mine]
     return Group(tuple(ids), tuple(inside))
 
 

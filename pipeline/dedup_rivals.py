@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.cnn_weights import find_weights
 from pipeline.embed_rivals import imagededup_encoder
 from pipeline.encoder import EncoderSettings
-from pipeline.pair_join import PAIRS
+from pipeline.pair_groups import PAIRS
 
 
 def find_pairs(method: str, folder: Path, wanted: dict[str, Any]) -> pa.Table:
@@ -48,9 +48,9 @@ def _pairs(found: dict[str, list[tuple[str, float]]], sign: float) -> pa.Table:
         for partner, score in partners:
             other = int(Path(partner).stem)
             scores[min(one, other), max(one, other)] = sign * float(score)
-    ordered = sorted(scores.items())
-    columns = ([a for (a, _), _ in ordered], [b for (_, b), _ in ordered], [s for _, s in ordered])
-    return pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
+    rows = [(a, b, score, False) for (a, b), score in sorted(scores.items())]
+    named = [dict(zip(PAIRS.names, row, strict=True)) for row in rows]
+    return pa.Table.from_pylist(named, schema=PAIRS)
 
 
 if __name__ == "__main__":

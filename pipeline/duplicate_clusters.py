@@ -4,6 +4,8 @@ The survivor is the image with the most pixels, and of equal ones the lowest id.
 the strict rule: images are taken in that order, and each one not yet taken takes the untaken
 images that are paired with itself, so every member is similar to its survivor and chains end.
 ``components`` takes all that pairs connect.
+
+Identical images share all partners, so a group of them is taken as one, in the place of its first.
 """
 
 from typing import Any, Literal
@@ -12,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from pipeline.pair_groups import PairGroups
 
 Rule = Literal["survivor", "components"]
 CLUSTERS = pa.schema(
@@ -24,28 +28,39 @@ CLUSTERS = pa.schema(
 )
 
 
-def cluster_pairs(pairs: pa.Table, images: pa.Table, rule: Rule) -> pa.Table:
-    """Return CLUSTERS of all images in ``pairs`` (a, b), by cluster, its survivor first, then id.
+def cluster_pairs(pairs: PairGroups, images: pa.Table, rule: Rule) -> pa.Table:
+    """Return CLUSTERS of all images in a pair, by cluster, its survivor first, then id.
 
     ``images`` has id and pixels of every image at least in ``pairs``.
     """
-    a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
-    members = np.unique(np.concatenate([a, b]))
-    pixels = _pixels(images, members)
-    order = np.lexsort((members, -pixels))  # who survives before whom
-    rank = np.empty(len(members), np.int64)
-    rank[order] = np.arange(len(members))
-    one, other = rank[np.searchsorted(members, a)], rank[np.searchsorted(members, b)]
-    owner = _components(one, other, len(members))
-    if rule == "survivor":
-        owner = _stars(one, other, len(members))
-    ids, cluster = members[order], members[order][owner]
+    pixels = _pixels(images, pairs.ids)
+    order = np.lexsort((pairs.ids, -pixels))  # who survives before whom
+    members = pairs.ids[order]
+    owner = _owners(pairs, pairs.group[order], rule)
     inside = _not_alone(owner)
-    ids, cluster, kept = ids[inside], cluster[inside], pixels[order][inside]
+    ids, cluster, kept = members[inside], members[owner][inside], pixels[order][inside]
     survivor = ids == cluster
     rows = np.lexsort((ids, ~survivor, cluster))
     columns = (cluster[rows], ids[rows], survivor[rows], kept[rows])
     return pa.table(dict(zip(CLUSTERS.names, columns, strict=True)), schema=CLUSTERS)
+
+
+def _owners(pairs: PairGroups, group: np.ndarray[Any, Any], rule: Rule) -> np.ndarray[Any, Any]:
+    """Return for each rank the rank that survives it; ``group`` int64 (n,) is each rank's."""
+    _, first = np.unique(group, return_index=True)
+    queue = np.argsort(first)  # the groups, each in the place of its first rank
+    turn = np.argsort(queue)
+    one, other = turn[pairs.one], turn[pairs.other]
+    if rule == "survivor":
+        owner = _stars(one, other, len(queue))
+        held = owner != np.arange(len(queue))
+    else:
+        owner = _components(one, other, len(queue))
+        held = _not_alone(owner)
+    # By rounding, identical images can score below the similarity: then only others hold them.
+    held[one[one == other]] = True
+    place = turn[group]
+    return np.where(held[place], first[queue[owner[place]]], np.arange(len(group)))
 
 
 def _pixels(images: pa.Table, members: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -63,7 +78,7 @@ def _graph(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], count: int) -
 def _components(
     one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], count: int
 ) -> np.ndarray[Any, Any]:
-    """Return for each rank the lowest rank in its connected component."""
+    """Return for each place the lowest place in its connected component."""
     _, labels = connected_components(_graph(one, other, count), directed=False)
     lowest = np.full(count, count)
     np.minimum.at(lowest, labels, np.arange(count))
@@ -73,14 +88,14 @@ def _components(
 def _stars(
     one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], count: int
 ) -> np.ndarray[Any, Any]:
-    """Return for each rank the rank that took it: the first untaken one paired with it."""
+    """Return for each place the place that took it: the first untaken one paired with it."""
     graph = _graph(one, other, count)
     owner = np.full(count, -1)
-    for rank in range(count):
-        if owner[rank] < 0:
-            owner[rank] = rank
-            near = graph.indices[graph.indptr[rank] : graph.indptr[rank + 1]]
-            owner[near[owner[near] < 0]] = rank
+    for place in range(count):
+        if owner[place] < 0:
+            owner[place] = place
+            near = graph.indices[graph.indptr[place] : graph.indptr[place + 1]]
+            owner[near[owner[near] < 0]] = place
     return owner
 
 

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import faiss
 import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
+import pyarrow.compute
 from scipy.spatial import cKDTree
 from scipy.stats import linregress, t
 
@@ -16,18 +18,26 @@ from pipeline.embedding_column import embedding_matrix
 from pipeline.grid import Grid
 from pipeline.ivf_grid import train_ivf
 from pipeline.join_shard import partition_edges, partition_table
+from pipeline.page import INK
 from pipeline.pair_join import Members, join_buckets
 from pipeline.shard_stats import flat_column
 
 SIMILARITY = 0.9
 LOOK_UPS = 1000
-TREE_DIMENSIONS = 8
+TREE_DIMENSIONS = 3  # in 8, its look-ups grow far faster than log N
+LOG = "O(log N)"
+CACHES = (
+    "What fits a cache is looked up faster, so a look-up's time can grow faster than its steps."
+)
 COLOURS = ("#2f7dd1", "#c2571a", "#3a9d5d", "#8a5cc7", "#b03a5b", "#7a7a1a")
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way of searching: ``prepare`` is not timed; what it returns is, and is called again."""
+    """A way of searching: ``prepare`` is not timed; what it returns is, and is called again.
+
+    Look-ups are asked LOOK_UPS at once: one by one, Python's own time would hide how they grow.
+    """
 
     name: str
     theory: str
@@ -73,6 +83,30 @@ def fit_exponent(
     return Exponent(way, theory, line.slope, line.slope - half, line.slope + half, len(counts))
 
 
+@dataclass(frozen=True)
+class Growth:
+    """What `sluice growth` measured."""
+
+    points: pa.Table  # way, theory, per, vectors, seconds, calls
+    exponents: list[Exponent]
+
+    def measured(self, exponent: Exponent) -> pa.Table:
+        """Return the points of a way."""
+        return self.points.filter(pa.compute.equal(self.points["way"], exponent.way))
+
+    def per(self, exponent: Exponent) -> str:
+        """Return what one answer of a way is for."""
+        return str(self.measured(exponent)["per"][0])
+
+    def in_theory(self, exponent: Exponent) -> str:
+        """Return the theory of a way; log N has no exponent but the one over its own sizes."""
+        if exponent.theory != LOG:
+            return exponent.theory
+        counts = self.measured(exponent)["vectors"].to_numpy()
+        like = fit_exponent(exponent.way, LOG, counts, np.log(counts)).value
+        return f"{LOG}, here N^{like:.2f}"
+
+
 def ways() -> list[Way]:
     """Return what is measured, the slowest growth last."""
     many = 2**24
@@ -81,9 +115,9 @@ def ways() -> list[Way]:
         Way("bucketed join", "O(N^1.5)", "all vectors", _bucketed_join, many),
         Way("scan", "O(N)", "1 query", _scan, many),
         Way("probe of sqrt(N) buckets", "O(N^0.5)", "1 query", _probe, many),
-        Way("graph (HNSW)", "O(log N)", "1 query", _graph, 2**17),
-        Way(f"k-d tree, PCA-{TREE_DIMENSIONS}", "O(log N)", "1 query", _tree, many),
-        Way("sorted key", "O(log N)", "1 query", _sorted_key, many),
+        Way("graph (HNSW)", LOG, "1 query", _graph, 2**17),
+        Way(f"k-d tree, PCA-{TREE_DIMENSIONS}", LOG, "1 query", _tree, many),
+        Way("sorted key", LOG, "1 query", _sorted_key, many),
     ]
 
 
@@ -139,38 +173,34 @@ def _probe(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
     lists = BucketLists(buckets[order], vectors[order], grid.buckets)
     queries = _asked(vectors)
 
-    def probe() -> None:
-        for query in queries[:, None]:
-            lists.probe(query, grid.nearest(query, 8), 10)
-
-    return probe
+    return lambda: lists.probe(queries, grid.nearest(queries, 8), 10)
 
 
 def _graph(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
     graph = faiss.IndexHNSWFlat(vectors.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
     graph.add(vectors)
     queries = _asked(vectors)
-    return lambda: [graph.search(query, 10) for query in queries[:, None]]
+    return lambda: graph.search(queries, 10)
 
 
 def _tree(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
     _, axes = np.linalg.eigh(np.cov(vectors[:20_000].T))
     axes = axes[:, ::-1][:, :TREE_DIMENSIONS]
     tree, queries = cKDTree(vectors @ axes), _asked(vectors) @ axes
-    return lambda: [tree.query(query, 10) for query in queries]
+    return lambda: tree.query(queries, 10)
 
 
 def _sorted_key(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
     keys = np.sort(np.ascontiguousarray(vectors[:, 0]))
     queries = _asked(vectors)[:, 0].copy()
-    return lambda: [keys.searchsorted(query) for query in queries]
+    return lambda: keys.searchsorted(queries)
 
 
 def growth_chart(points: pa.Table, exponents: list[Exponent]) -> go.Figure:
     """Draw measured seconds over vectors, both logarithmic, with each way's fitted exponent."""
     figure = go.Figure()
     ways = np.array(points["way"].to_pylist())
-    for colour, fitted in zip((*COLOURS, "#555555"), exponents, strict=False):
+    for colour, fitted in zip(cycle((*COLOURS, INK)), exponents, strict=False):
         mine = points.filter(pa.array(ways == fitted.way))
         figure.add_trace(
             go.Scatter(
@@ -181,5 +211,5 @@ def growth_chart(points: pa.Table, exponents: list[Exponent]) -> go.Figure:
                 name=f"{fitted.way}: N^{fitted.value:.2f}",
             )
         )
-    figure.update_xaxes(type="log", title="vectors N")
-    return figure.update_yaxes(type="log", title="measured seconds")
+    figure.update_xaxes(type="log", title="vectors N", dtick=1)
+    return figure.update_yaxes(type="log", title="measured seconds", dtick=1)

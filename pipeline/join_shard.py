@@ -137,11 +137,16 @@ def _read_partition(source: Store, shard: int, partition: int) -> pa.Table:
 
 @dataclass(frozen=True)
 class PartnersPlan:
-    """All a worker needs to find, in any embedding shard, every partner of the sampled images."""
+    """All a worker needs to find, in any embedding shard, every partner of the sampled images.
+
+    Of identical images one is asked about and one compared: ``further`` are left out. An image
+    asked about is its own partner where its score with itself is enough.
+    """
 
     embeddings: Path
     ids: np.ndarray[Any, Any]  # int64 (q,)
     vectors: np.ndarray[Any, Any]  # f32 (q, d)
+    further: np.ndarray[Any, Any]  # int64 (r,): images for which another one stands
     similarity: float
 
     def start(self) -> Callable[[int], pa.Table]:
@@ -151,6 +156,8 @@ class PartnersPlan:
         def find_partners(shard: int) -> pa.Table:
             started = time.time()
             table = source.read(shard, ["id", "embedding"])
+            rows = table.num_rows
+            table = table.filter(pa.array(~np.isin(table["id"].to_numpy(), self.further)))
             vectors, ids = embedding_matrix(table["embedding"]), table["id"].to_numpy()
             both = np.concatenate([self.vectors, vectors])
             image, partner = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
@@ -159,12 +166,12 @@ class PartnersPlan:
                 one, other = np.nonzero(some @ vectors.T >= self.similarity - MARGIN)
                 one += start
                 scores = pair_scores(both, one, other + len(self.ids))
-                enough = (scores >= self.similarity) & (self.ids[one] != ids[other])
+                enough = scores >= self.similarity
                 image.append(self.ids[one[enough]])
                 partner.append(ids[other[enough]])
             return shard_stats(
                 shard,
-                table.num_rows,
+                rows,
                 started,
                 image=np.concatenate(image),
                 partner=np.concatenate(partner),

@@ -2,7 +2,8 @@
 
 Every vector lies in its few nearest buckets. Two vectors meet in each bucket they share, and the
 pair is kept in the lowest of them alone. Blocks of f32 products nominate pairs; each one kept is
-verified by the float64 score.
+verified by the float64 score. Of vectors with the same bits one is compared and stands for all: a
+placeholder that a collection holds n times costs n rows, not n (n - 1) / 2.
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ import pyarrow as pa
 
 from pipeline.certified_merge import MARGIN
 from pipeline.exact_topk import PAIRS_AT_ONCE, exact_scores
+from pipeline.pair_groups import PAIRS
 
 # Products held at once: BLOCK x the rows of a bucket, in f32.
 BLOCK = 1024
-PAIRS = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("score", pa.float64())])
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,16 @@ class Members:
 
 
 def join_buckets(members: Members, buckets: range, similarity: float) -> pa.Table:
-    """Return (a, b, score) of each pair met in ``buckets``, a < b, score >= ``similarity``.
+    """Return PAIRS met in ``buckets``, a < b, by a, then b.
 
     Pairs of two old members are left out, and so are pairs that share a lower bucket. Memory:
     the members, one block of products, and the pairs.
     """
-    found = [_empty()]
+    stands = standing_for(members)
+    compared = stands == np.arange(len(stands))
+    found = [_identical(members, stands, buckets)]
     for bucket in buckets:
-        rows = np.flatnonzero((members.buckets == bucket).any(axis=1))
+        rows = np.flatnonzero((members.buckets == bucket).any(axis=1) & compared)
         first = int(np.searchsorted(rows, members.old))
         vectors = members.vectors[rows]
         for start in range(first, len(rows), BLOCK):
@@ -48,6 +51,39 @@ def join_buckets(members: Members, buckets: range, similarity: float) -> pa.Tabl
     pairs = np.concatenate(found)
     order = np.lexsort((pairs["b"], pairs["a"]))
     return pa.table({name: pairs[name][order] for name in PAIRS.names}, schema=PAIRS)
+
+
+def standing_for(members: Members) -> np.ndarray[Any, Any]:
+    """Return for each member the first one of the same bits and buckets, int64 (n,).
+
+    An old member is before the new ones, so a new member that is identical to an old one is not
+    compared again with what the old one was compared with.
+    """
+    vectors = np.ascontiguousarray(members.vectors)
+    # As bytes, vectors have an order in which the same bits are neighbours.
+    keys = vectors.view(np.dtype((np.void, vectors.itemsize * vectors.shape[1])))[:, 0]
+    order = np.lexsort((keys, *members.buckets.T))
+    before, after = order[:-1], order[1:]
+    other = (members.buckets[before] != members.buckets[after]).any(axis=1)
+    for start in range(0, len(other), BLOCK):
+        some = slice(start, start + BLOCK)
+        differ = vectors.view(np.uint32)[before[some]] != vectors.view(np.uint32)[after[some]]
+        other[some] |= differ.any(axis=1)
+    begins = np.flatnonzero(np.concatenate([[True], other])[: len(order)])
+    stands = np.empty(len(order), np.int64)
+    stands[order] = np.repeat(order[begins], np.diff(begins, append=len(order)))
+    return stands
+
+
+def _identical(members: Members, stands: np.ndarray[Any, Any], buckets: range) -> Any:
+    """Return new members beside those that stand for them, where their lowest bucket is ours."""
+    lowest = members.buckets.min(axis=1, initial=np.iinfo(np.int32).max)
+    ours = (lowest >= buckets.start) & (lowest < buckets.stop)
+    rows = np.arange(len(stands))
+    further = np.flatnonzero(ours & (stands != rows) & (rows >= members.old))
+    first = stands[further]
+    scores = pair_scores(members.vectors, first, further)
+    return _rows(members.ids[first], members.ids[further], scores, True)
 
 
 def _near(
@@ -73,11 +109,8 @@ def _verified(
     one, other = one[lowest], other[lowest]
     scores = pair_scores(members.vectors, one, other)
     enough = scores >= similarity
-    pairs = _empty(int(enough.sum()))
     left, right = members.ids[one[enough]], members.ids[other[enough]]
-    pairs["a"], pairs["b"] = np.minimum(left, right), np.maximum(left, right)
-    pairs["score"] = scores[enough]
-    return pairs
+    return _rows(left, right, scores[enough], False)
 
 
 def _lowest_shared(
@@ -102,5 +135,11 @@ def pair_scores(
     return np.concatenate(parts)
 
 
-def _empty(rows: int = 0) -> np.ndarray[Any, Any]:
-    return np.empty(rows, [("a", np.int64), ("b", np.int64), ("score", np.float64)])
+def _rows(
+    left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], scores: Any, identical: bool
+) -> np.ndarray[Any, Any]:
+    kinds = [("a", np.int64), ("b", np.int64), ("score", np.float64), ("identical", np.bool_)]
+    pairs = np.empty(len(left), kinds)
+    pairs["a"], pairs["b"] = np.minimum(left, right), np.maximum(left, right)
+    pairs["score"], pairs["identical"] = scores, identical
+    return pairs

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from pipeline.copy_recall import CopyRecall
+from pipeline.growth import CACHES, Growth, growth_chart
 from pipeline.page import BAR, INK, chart_layout, render_page
 
 
@@ -60,13 +61,24 @@ class ReportData:
     stages: Sequence[StageTime]
     recall: Sequence[CopyRecall]
     quarantine: Sequence[tuple[str, int]]  # reason, images
+    growth: Growth | None = None
 
 
 def render_report(data: ReportData) -> str:
     """Return the page; texts are escaped, scripts and pictures are inside it."""
     charts = [stage_chart(data.stages)] if data.stages else []
     charts += [recall_chart(data.recall)] if data.recall else []
-    return render_page("report.html.j2", charts, data=data)
+    charts += [measured_growth_chart(data.growth)] if data.growth else []
+    return render_page("report.html.j2", charts, data=data, caches=CACHES)
+
+
+def measured_growth_chart(growth: Growth) -> go.Figure:
+    """Draw the measured seconds of each way of searching over the number of vectors."""
+    figure = growth_chart(growth.points, growth.exponents)
+    look = chart_layout("Growth of searching, measured", 560)
+    axis = look["xaxis"] | {"automargin": True}
+    legend = {"orientation": "h", "y": -0.2}
+    return figure.update_layout(look | {"xaxis": axis, "yaxis": axis, "legend": legend})
 
 
 def stage_chart(stages: Sequence[StageTime]) -> go.Figure:

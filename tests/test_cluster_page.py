@@ -8,24 +8,23 @@ from pipeline.cluster_page import (
     slider_steps,
 )
 from pipeline.duplicate_clusters import cluster_pairs
+from pipeline.pair_groups import PAIRS, pair_groups
 from pipeline.report_page import Picture
 from tests.browser import in_a_browser, opened
 
-# 0-1-2 is a chain, 3 and 4 are close, 5 to 9 all near each other.
+# 0-1-2 is a chain, 3 and 4 are close, 5 to 9 all near each other; 10 and 11 are identical to 4,
+# 12 to 14 are identical by themselves, at a score that rounding left below 1.
 SCORES = {(0, 1): 0.91, (1, 2): 0.96, (3, 4): 0.99}
 SCORES |= {(a, b): 0.9 + (a + b) / 200 for a in range(5, 10) for b in range(a + 1, 10)}
-PIXELS = {number: 100 + number % 3 for number in range(12)}
+IDENTICAL = {(4, 10): 1.0, (4, 11): 1.0, (12, 13): 1 - 1e-8, (12, 14): 1 - 1e-8}
+PIXELS = {number: 100 + number % 3 for number in range(15)}
 
 
 def tables():
-    rows = sorted(SCORES.items())
-    pairs = {
-        "a": [a for (a, _), _ in rows],
-        "b": [b for (_, b), _ in rows],
-        "score": [score for _, score in rows],
-    }
+    rows = sorted((*pair, score, pair in IDENTICAL) for pair, score in (SCORES | IDENTICAL).items())
+    columns = dict(zip(PAIRS.names, zip(*rows, strict=True), strict=True))
     images = {"id": list(PIXELS), "pixels": list(PIXELS.values())}
-    return pa.table(pairs), pa.table(images)
+    return pair_groups(pa.table(columns, schema=PAIRS), 0.9), pa.table(images)
 
 
 def page_data(jpegs, rule):
@@ -39,7 +38,9 @@ def page_data(jpegs, rule):
         rule=rule,
         steps=slider_steps(pairs, images, rule, 0.9),
         groups=groups,
-        pictures={n: Picture(n, "</script><script>alert(1)", jpegs[n]) for n in PIXELS},
+        pictures={
+            n: Picture(n, "</script><script>alert(1)", jpegs[n % len(jpegs)]) for n in PIXELS
+        },
         pixels=PIXELS,
     )
 
@@ -48,20 +49,26 @@ def test_steps_count_all_images_and_end_at_equality():
     pairs, images = tables()
     steps = slider_steps(pairs, images, "survivor", 0.9)
     assert (steps[0].threshold, steps[-1].threshold) == (0.9, 1.0)
-    assert steps[0].pairs == len(SCORES)
-    assert steps[-1].pairs == steps[-1].clusters == steps[-1].drop == 0
+    # Three pairs within each group of identical images, and 3 is a partner of all of its kind.
+    assert steps[0].pairs == len(SCORES) + 3 + 3 + 2
+    assert (steps[-1].pairs, steps[-1].clusters, steps[-1].drop) == (3, 1, 2)
     for step in steps:
-        kept = pairs.filter(pa.compute.greater_equal(pairs["score"], step.threshold))
-        clusters = cluster_pairs(kept, images, "survivor")
+        clusters = cluster_pairs(pairs.at_least(step.threshold), images, "survivor")
         assert step.clusters + step.drop == clusters.num_rows
 
 
 def test_groups_are_whole_components_up_to_a_size():
     pairs, images = tables()
     groups = connected_groups(pairs, images, 10, 24)
-    assert [set(group.ids) for group in groups] == [{5, 6, 7, 8, 9}, {0, 1, 2}, {3, 4}]
-    assert groups[1].ids == (2, 1, 0)
-    assert [set(g.ids) for g in connected_groups(pairs, images, 1, 4)] == [{0, 1, 2}]
+    assert [set(group.ids) for group in groups] == [
+        {5, 6, 7, 8, 9},
+        {3, 4, 10, 11},
+        {0, 1, 2},
+        {12, 13, 14},
+    ]
+    assert groups[2].ids == (2, 1, 0)
+    assert len(groups[1].pairs) == 6
+    assert [set(g.ids) for g in connected_groups(pairs, images, 1, 3)] == [{0, 1, 2}]
 
 
 @in_a_browser

@@ -4,13 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.duplicate_clusters import cluster_pairs
+from pipeline.pair_groups import PAIRS, pair_groups
 
 
 def tables(pairs, pixels):
     a, b = zip(*sorted(pairs), strict=True) if pairs else ((), ())
-    columns = {"a": pa.array(a, pa.int64()), "b": pa.array(b, pa.int64())}
+    columns = (a, b, [0.9] * len(a), [False] * len(a))
     images = {"id": list(pixels), "pixels": list(pixels.values())}
-    return pa.table(columns), pa.table(images)
+    paired = pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
+    return pair_groups(paired, 0.9), pa.table(images)
 
 
 def rows(table):

@@ -2,7 +2,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.growth import growth
+from jobs.growth import growth, read_growth
+from pipeline.errors import StoreError
 from pipeline.growth import fit_exponent, ways
 
 
@@ -17,6 +18,7 @@ def test_an_exponent_is_found_within_its_interval():
 
 
 def test_every_way_is_measured_and_drawn(tmp_path):
+    assert read_growth(tmp_path) is None
     exponents = growth(4096, 16, tmp_path)
     points = pq.read_table(tmp_path / "points.parquet").to_pandas()
     assert set(points["way"]) == {way.name for way in ways()} == {e.way for e in exponents}
@@ -24,3 +26,13 @@ def test_every_way_is_measured_and_drawn(tmp_path):
     assert (points["seconds"] > 0).all()
     assert len(pq.read_table(tmp_path / "exponents.parquet")) == len(exponents)
     assert "Measured on one thread" in (tmp_path / "growth.html").read_text()
+    left = read_growth(tmp_path)
+    assert left.exponents == exponents
+    # log log N over log N, from 2^10 to 2^12, in which log N grows by a fifth.
+    theories = {e.way: left.in_theory(e) for e in left.exponents}
+    assert theories["scan"] == "O(N)"
+    assert theories["sorted key"] == "O(log N), here N^0.13"
+    assert left.per(exponents[0]) == "all vectors"
+    (tmp_path / "exponents.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match="run sluice growth again"):
+        read_growth(tmp_path)

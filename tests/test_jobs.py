@@ -12,6 +12,7 @@ import pytest
 from jobs.config import load_config
 from jobs.corpus import make_corpus
 from jobs.embed import embed
+from jobs.growth import growth
 from jobs.report import report
 from jobs.search import search
 from pipeline.errors import StoreError
@@ -34,6 +35,7 @@ def config(root, *overrides):
         "search.queries=['id:0']",
         "search.sample_queries=12",
         f"search.output={root}/search",
+        f"growth.output={root}/growth",
         f"report.output={root}/report.html",
     )
     return load_config(None, [*small, *overrides])
@@ -114,6 +116,16 @@ def test_the_page_holds_its_pictures(done):
     page = (done / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 12 * 11
     assert "Recall@10 of known copies" in page
+    assert "Growth of searching, measured" not in page
+
+
+def test_the_page_shows_the_growth_that_was_measured(done, tmp_path):
+    wanted = config(done, f"growth.output={tmp_path}", f"report.output={tmp_path}/report.html")
+    growth(4096, 16, wanted.growth.output)
+    report(wanted)
+    page = (tmp_path / "report.html").read_text()
+    assert "Growth of searching, measured" in page
+    assert page.count("O(log N), here N^") == 3
 
 
 def test_a_folder_with_bad_images_a_file_query_and_a_second_look(tmp_path, jpegs, ray_cluster):

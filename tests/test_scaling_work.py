@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.embedding_column import embedding_column
 from pipeline.exact_topk import exact_scores
 from pipeline.scaling_work import search_work, sign_work
-from pipeline.shard_embedder import embedding_column
 from pipeline.source_manifest import open_source, plan_manifest
 from pipeline.store import Store
 
