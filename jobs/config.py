@@ -236,9 +236,10 @@ class BenchNearestConfig(Section):
 
 
 class LabConfig(Section):
-    """`sluice lab`: one page over what scale and bench-merge measured."""
+    """`sluice lab`: one page over what scale, bench-merge, growth and cascade have left."""
 
     output: Path = Path("work/lab.html")
+    growth: Path = Field(Path("work/growth"), description="what sluice growth was given as output")
 
 
 class RayConfig(Section):

@@ -15,6 +15,7 @@ from scipy.stats import linregress, t
 from pipeline.grid import Grid
 from pipeline.ivf_grid import train_ivf
 from pipeline.join_shard import partition_edges, partition_table
+from pipeline.page import INK
 from pipeline.pair_join import Members, join_buckets
 from pipeline.shard_embedder import embedding_matrix
 from pipeline.shard_stats import flat_column
@@ -170,7 +171,7 @@ def growth_chart(points: pa.Table, exponents: list[Exponent]) -> go.Figure:
     """Draw measured seconds over vectors, both logarithmic, with each way's fitted exponent."""
     figure = go.Figure()
     ways = np.array(points["way"].to_pylist())
-    for colour, fitted in zip((*COLOURS, "#555555"), exponents, strict=False):
+    for colour, fitted in zip((*COLOURS, INK), exponents, strict=False):
         mine = points.filter(pa.array(ways == fitted.way))
         figure.add_trace(
             go.Scatter(
