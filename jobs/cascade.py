@@ -29,8 +29,8 @@ from pipeline.cascade_plan import (
     CascadePlan,
     Evidence,
     StageCosts,
-    plan_cascade,
     plan_within,
+    plans_by_recall,
     search_everything,
     thresholds,
 )
@@ -43,6 +43,7 @@ from pipeline.exact_topk import ShardTopK
 from pipeline.funnel import Funnel
 from pipeline.on_demand import OnDemandPlan
 from pipeline.query_images import NO_ID, Queries, sample_ids, split_queries
+from pipeline.recall_costs import RECALLS, recall_costs
 from pipeline.shard_searcher import read_part
 from pipeline.shard_signer import sign_images
 from pipeline.source_manifest import read_manifest
@@ -77,6 +78,7 @@ class CascadeRun:
 
     batch: Batch
     plan: CascadePlan
+    costs: pa.Table  # of other recalls, as recall_costs gives them
     ids: np.ndarray[Any, Any]  # int64 (q, k)
     scores: np.ndarray[Any, Any]  # float64 (q, k)
     funnel: Funnel
@@ -96,12 +98,12 @@ def cascade(config: Config) -> CascadeRun:
     ):
         batch = gather_batch(config, store, on_demand, record)
         with record.stage("plan"):
-            calibration, plan, codes = choose_plan(config, store, calibration, costs, batch)
+            calibration, plan, others, codes = choose_plan(config, store, calibration, costs, batch)
         merged, funnel = search_stages(
             config, store, embeddings, on_demand, calibration, plan, codes, batch, record
         )
     ids, scores = without_self(batch.queries.ids, merged, config.search.k)
-    run = CascadeRun(batch, plan, ids, scores, funnel)
+    run = CascadeRun(batch, plan, others, ids, scores, funnel)
     output = config.cascade.output.resolve()
     with record.stage("write"):
         recall = known_copies(store, batch.queries.ids, ids)
@@ -155,28 +157,37 @@ def _file_features(paths: list[Path], plan: OnDemandPlan) -> pa.Table:
 
 def choose_plan(
     config: Config, store: Store, calibration: Calibration, costs: StageCosts, batch: Batch
-) -> tuple[Calibration, CascadePlan, dict[str, np.ndarray[Any, Any]]]:
-    """Return the calibration within the metadata stage, the plan, and the queries' codes."""
+) -> tuple[Calibration, CascadePlan, pa.Table, dict[str, np.ndarray[Any, Any]]]:
+    """Return the calibration within the metadata stage, the plan, and the queries' codes.
+
+    The table is what other recalls would cost. It is empty where cascade.stages leave no choice,
+    or run no CNN, for which the costs were measured.
+    """
     wanted = config.cascade
     stages: dict[str, float | None] = {
         s.stage: s.keep for s in wanted.stages if s.stage not in ("metadata", "cnn")
     }
-    share = calibration.sample.num_rows / store.images()
+    share, whole = calibration.sample.num_rows / store.images(), calibration.sample.num_rows
     calibration = calibration.within(matching(calibration.sample, where(config)))
+    left, asked = calibration.sample.num_rows / whole, len(batch.queries.ids)
     codes = {
         name: calibration.filters.query_codes(name, batch.features, wanted.neighbours)
         for name in stages
     }
     if calibration.sample.num_rows < LEAST_SAMPLE or not stages:
         nothing = Evidence({}, {}, costs, calibration.sample.num_rows)
-        return calibration, search_everything(nothing), codes
+        none = recall_costs(nothing, [], left, asked)
+        return calibration, search_everything(nothing), none, codes
     evidence = calibration.evidence(
         tuple(stages), wanted.neighbours, config.search.k, share, codes, costs
     )
-    if wanted.seconds is None:
-        return calibration, plan_cascade(evidence, stages, wanted.recall, wanted.confidence), codes
-    allowed = 1000 * wanted.seconds * config.ray.workers / store.images()
-    return calibration, plan_within(evidence, stages, allowed, wanted.confidence), codes
+    plan, *plans = plans_by_recall(evidence, stages, (wanted.recall, *RECALLS), wanted.confidence)
+    if wanted.seconds is not None:
+        allowed = 1000 * wanted.seconds * config.ray.workers / store.images()
+        plan = plan_within(evidence, stages, allowed, wanted.confidence)
+    open_to_choice = None in stages.values() and "pca" not in stages
+    others = recall_costs(evidence, plans if open_to_choice else [], left, asked)
+    return calibration, plan, others, codes
 
 
 def where(config: Config) -> tuple[tuple[str, str, Any], ...]:
@@ -262,6 +273,7 @@ def _write(
         "recall": recall_table(recall),
         "funnel": overall,
         "funnel_by_query": run.funnel.by_query(queries.keys),
+        "recall_costs": run.costs,
     }
     for name, table in tables.items():
         write_atomically(output / f"{name}.parquet", parquet_bytes(table))

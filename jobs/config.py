@@ -242,7 +242,7 @@ class BenchNearestConfig(Section):
 
 
 class LabConfig(Section):
-    """`sluice lab`: one page over what scale and bench-merge measured."""
+    """`sluice lab`: one page over what scale, bench-merge, growth and cascade have left."""
 
     output: Path = Path("work/lab.html")
 

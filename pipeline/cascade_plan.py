@@ -12,7 +12,7 @@ independent.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations, product, takewhile
 from typing import Any
 
 import numpy as np
@@ -122,17 +122,31 @@ def plan_cascade(
     stages: those allowed, in order, each with a fixed share to keep or None. Where all are fixed
     there is nothing to choose, and the plan's bound tells what they keep.
     """
+    return plans_by_recall(evidence, stages, (recall,), confidence)[0]
+
+
+def plans_by_recall(
+    evidence: Evidence,
+    stages: Mapping[str, float | None],
+    recalls: Sequence[float],
+    confidence: float,
+) -> list[CascadePlan]:
+    """Return what plan_cascade gives for each of ``recalls``; each keeps its promise by itself."""
     if None not in stages.values():
         [setting] = _settings(evidence, tuple(stages), stages)
-        return _tested(evidence, setting, confidence)
+        return [_tested(evidence, setting, confidence)] * len(recalls)
     paths = list(_paths(stages))
     allowed = 1 - (1 - confidence) / len(paths)
-    best = search_everything(evidence)
-    for path in paths:
-        found = _cheapest_proved(evidence, path, stages, recall, allowed)
-        if found and found.milliseconds < best.milliseconds:
-            best = found
-    return best
+    proved = [_proved(evidence, path, stages, min(recalls), allowed) for path in paths]
+    found = []
+    for recall in recalls:
+        best = search_everything(evidence)
+        for plans in proved:
+            reach = _until_below(recall, plans)
+            if reach and reach[-1].milliseconds < best.milliseconds:
+                best = reach[-1]
+        found.append(best)
+    return found
 
 
 def plan_within(
@@ -195,29 +209,38 @@ def expected_milliseconds(evidence: Evidence, path: Sequence[str], keep: Sequenc
 
     A stage makes its features for the images that any query of the batch has passed on.
     """
-    costs = evidence.costs.milliseconds
+    costs, shares = evidence.costs.milliseconds, expected_shares(evidence, path, keep)
+    return sum(costs[name] * share for name, share in zip((*path, "cnn"), shares, strict=True))
+
+
+def expected_shares(
+    evidence: Evidence, path: Sequence[str], keep: Sequence[int]
+) -> tuple[float, ...]:
+    """Return the share of the images that reaches each stage, then the CNN, for any query."""
     alive = np.ones((1, evidence.sample), np.bool_)
-    total = 0.0
+    shares = []
     for name, kept in zip(path, keep, strict=True):
-        total += costs[name] * float(alive.any(axis=0).mean())
+        shares.append(float(alive.any(axis=0).mean()))
         alive = alive & (evidence.query_ranks[name] <= kept)
-    return total + costs["cnn"] * float(alive.any(axis=0).mean())
+    return (*shares, float(alive.any(axis=0).mean()))
 
 
-def _cheapest_proved(
+def _proved(
     evidence: Evidence,
     path: tuple[str, ...],
     stages: Mapping[str, float | None],
     recall: float,
     confidence: float,
-) -> CascadePlan | None:
-    best = None
-    for setting in _sequence(_settings(evidence, path, stages)):
-        tested = _tested(evidence, setting, confidence)
-        if tested.bound < recall:
-            break
-        best = tested
-    return best
+) -> list[CascadePlan]:
+    """Return the plans in the order of testing, up to the first not proved to reach ``recall``."""
+    tested = (
+        _tested(evidence, s, confidence) for s in _sequence(_settings(evidence, path, stages))
+    )
+    return _until_below(recall, tested)
+
+
+def _until_below(recall: float, plans: Iterable[CascadePlan]) -> list[CascadePlan]:
+    return list(takewhile(lambda plan: plan.bound >= recall, plans))
 
 
 def _sequence(settings: list[_Setting]) -> Iterator[_Setting]:

@@ -40,3 +40,22 @@ def ray_cluster():
 
     with ray_session(2):
         yield
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Runs of a store as `sluice scale` leaves it, with a start-up that grows by the worker."""
+    from jobs.config import ScaleConfig
+    from jobs.scale import planned_runs
+    from pipeline.store import Store
+    from tests.test_scale import tasks
+
+    scale = ScaleConfig(workers=(1, 2, 4, 8), repeats=1, images=640)
+    store = Store.create(tmp_path, "scaling", scale.model_dump(mode="json", exclude={"output"}))
+    runs = planned_runs(scale, 1)
+    for number, run in enumerate(runs):
+        store.write_shard(
+            number, tasks(run.workers, 8 * run.workers, start_up=2 + run.workers, gap=0.01)
+        )
+    store.finish(len(runs))
+    return tmp_path

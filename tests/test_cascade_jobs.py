@@ -82,6 +82,7 @@ def test_one_worker_and_other_shards_give_the_same_answer(done, tmp_path):
     for job in (sign, calibrate, cascade):
         job(config(done, *other))
     assert results(done / "cascade").equals(results(tmp_path / "cascade"))
+    assert pq.read_table(done / "cascade" / "recall_costs.parquet").num_rows == 0  # all is fixed
     kept = first.funnel.kept
     assert (kept[0] == 320).all()
     assert (kept[1] < kept[0]).all()
@@ -115,6 +116,10 @@ def test_where_no_cascade_reaches_the_recall_everything_is_compared(done, tmp_pa
     search(config(done))
     assert results(tmp_path / "all").equals(results(done / "search"))
     assert "every image was compared" in (tmp_path / "all" / "funnel.html").read_text()
+    costs = pq.read_table(tmp_path / "all" / "recall_costs.parquet").to_pandas()
+    exact = costs[costs["recall"] == 1.0]
+    assert exact[["bound", "stage", "share"]].values.tolist() == [[1.0, "cnn", 1.0]]
+    assert (costs["ms"] > 0).all()
 
 
 def test_with_all_embeddings_the_cascade_is_pca_then_full_vectors(done, tmp_path):

@@ -10,9 +10,11 @@ from pipeline.cascade_plan import (
     neighbour_ranks,
     plan_cascade,
     plan_within,
+    plans_by_recall,
     ranks_among,
     thresholds,
 )
+from pipeline.recall_costs import RECALLS, recall_costs
 
 COSTS = StageCosts({"signature": 0.001, "rough": 0.5, "cnn": 6.0})
 BOTH = {"signature": None, "rough": None}
@@ -91,6 +93,31 @@ def test_more_recall_costs_more_and_a_fixed_share_is_kept():
     assert costs == sorted(costs)
     plan = plan_cascade(found, {"signature": 0.25, "rough": None}, 0.8, 0.95)
     assert (plan.stages[0], plan.keep[0]) == ("signature", 100)
+
+
+def test_many_recalls_are_planned_as_each_alone_is():
+    found = evidence(np.random.default_rng(3), {"signature": 25, "rough": 80}, units=2000)
+    asked = (0.9, 0.5, 0.98, 1.0)
+    plans = plans_by_recall(found, BOTH, asked, 0.95)
+    assert plans == [plan_cascade(found, BOTH, recall, 0.95) for recall in asked]
+    assert plans[-1].stages == ()
+    assert all(plan.bound >= recall for plan, recall in zip(plans, asked, strict=True))
+    fixed = plans_by_recall(found, {"signature": 0.25}, asked, 0.95)
+    assert {plan.keep for plan in fixed} == {(100,)}
+
+
+def test_the_table_of_recalls_tells_what_each_plan_costs():
+    found = evidence(np.random.default_rng(4), {"signature": 25, "rough": 80}, units=2000)
+    plans = plans_by_recall(found, BOTH, RECALLS, 0.95)
+    table = recall_costs(found, plans, 0.5, 3).to_pandas()
+    assert sorted(set(table["recall"])) == list(RECALLS)
+    spent = (table["share"] * table["ms"]).groupby(table["recall"]).sum()
+    assert spent.tolist() == pytest.approx([plan.milliseconds / 2 for plan in plans])
+    cnn = table[table["stage"] == "cnn"].set_index("recall")
+    assert cnn["share"][1.0] == 0.5
+    assert cnn["share"][0.5] < cnn["share"][0.9] < 0.25
+    assert (cnn["bound"] >= cnn.index).all()
+    assert recall_costs(found, [], 0.5, 3).num_rows == 0
 
 
 def test_a_budget_is_kept_and_its_bound_is_told():

@@ -1,28 +1,10 @@
 import pytest
 from click.testing import CliRunner
 
-from jobs.config import ScaleConfig
 from jobs.plan import command, seconds_of
-from jobs.scale import planned_runs
 from pipeline.errors import ConfigError, InputError
-from pipeline.store import Store
-from tests.test_scale import tasks
 
 ASKED = ["--images", "1e5", "--ms", "50", "--price", "0.2", "--most", "64"]
-
-
-@pytest.fixture
-def measured(tmp_path):
-    """Runs of a store as `sluice scale` leaves it, with a start-up that grows by the worker."""
-    scale = ScaleConfig(workers=(1, 2, 4, 8), repeats=1, images=640)
-    store = Store.create(tmp_path, "scaling", scale.model_dump(mode="json", exclude={"output"}))
-    runs = planned_runs(scale, 1)
-    for number, run in enumerate(runs):
-        store.write_shard(
-            number, tasks(run.workers, 8 * run.workers, start_up=2 + run.workers, gap=0.01)
-        )
-    store.finish(len(runs))
-    return tmp_path
 
 
 def test_a_plan_from_measured_runs(measured):
