@@ -5,7 +5,13 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 
+from pipeline.bucket_scan import scan_topk
+from pipeline.certified_merge import MARGIN
 from pipeline.exact_topk import PAIRS_AT_ONCE, ShardTopK, exact_scores
+
+# From so many queries a bucket on, all buckets' products are cheaper than lists query by query.
+QUERIES_A_BUCKET = 4
+SEEDS = 8  # the nearest buckets, asked first for a score that the others must beat
 
 _QUANTIZERS = {"f32": None, "f16": faiss.ScalarQuantizer.QT_fp16}
 
@@ -33,7 +39,7 @@ class BucketLists:
                 self._nobody, dimensions, count, kind, metric, False
             )
         self.index.is_trained = True
-        edges = np.searchsorted(buckets, np.arange(count + 1))
+        self.edges = edges = np.searchsorted(buckets, np.arange(count + 1))
         rows = np.arange(len(buckets), dtype=np.int64)
         for bucket in np.flatnonzero(np.diff(edges)):
             first, stop = edges[bucket], edges[bucket + 1]
@@ -79,6 +85,8 @@ def probed_topk(
     if depth == 0:
         empty = np.empty((len(queries), 0))
         return ShardTopK(shard, empty.astype(np.int64), empty, np.full(len(queries), -np.inf))
+    if probes.shape[1] > SEEDS and probes.size >= QUERIES_A_BUCKET * (len(lists.edges) - 1):
+        return _scanned(lists, queries, probes, ids, vectors, depth, shard, error)
     found, rows = lists.probe(queries, probes, depth)
     missing = rows < 0
     cutoff = np.where(missing[:, -1], -np.inf, found[:, -1].astype(np.float64) + error)
@@ -93,6 +101,24 @@ def probed_topk(
     )
     scores[missing] = -np.inf
     return ShardTopK(shard, np.where(missing, -1, ids[rows]), scores, cutoff)
+
+
+def _scanned(
+    lists: BucketLists,
+    queries: np.ndarray[Any, Any],
+    probes: np.ndarray[Any, Any],
+    ids: np.ndarray[Any, Any],
+    vectors: np.ndarray[Any, Any],
+    depth: int,
+    shard: int,
+    error: float,
+) -> ShardTopK:
+    """Return what probed_topk does, by a scan that skips what the nearest buckets already beat."""
+    seeds, there = lists.probe(queries, probes[:, :SEEDS], depth)
+    floor = np.where(there[:, -1] < 0, -np.inf, seeds[:, -1] - (error + 2 * MARGIN))
+    scores, rows = scan_topk(queries, probes, lists.edges, vectors, floor, depth)
+    cutoff = np.full(len(queries), -np.inf) if depth == len(ids) else scores[:, -1]
+    return ShardTopK(shard, np.where(rows < 0, -1, ids[rows]), scores, cutoff)
 
 
 def _codes(index: Any, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

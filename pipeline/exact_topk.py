@@ -33,6 +33,23 @@ def exact_scores(queries: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any]) -
     return products.sum(axis=-1)
 
 
+def pair_scores(
+    left: np.ndarray[Any, Any],
+    one: np.ndarray[Any, Any],
+    right: np.ndarray[Any, Any],
+    other: np.ndarray[Any, Any],
+) -> np.ndarray[Any, Any]:
+    """Return the float64 scores (p,) of rows ``one`` of ``left`` with rows ``other`` of ``right``.
+
+    left f32 (n, d), right f32 (m, d), one and other int (p,). PAIRS_AT_ONCE are gathered at once.
+    """
+    parts = [np.empty(0)]
+    for start in range(0, len(one), PAIRS_AT_ONCE):
+        some = slice(start, start + PAIRS_AT_ONCE)
+        parts.append(exact_scores(left[one[some]], right[other[some]][:, None])[:, 0])
+    return np.concatenate(parts)
+
+
 def shard_topk(
     queries: np.ndarray[Any, Any],
     ids: np.ndarray[Any, Any],

@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from pipeline.certified_merge import MARGIN
 from pipeline.embedding_column import embedding_column, embedding_matrix
+from pipeline.exact_topk import pair_scores
 from pipeline.grid import Grid
-from pipeline.pair_join import Members, join_buckets, pair_scores
+from pipeline.pair_join import Members, join_buckets
 from pipeline.shard_stats import flat_column, shard_stats
 from pipeline.store import Store
 
@@ -159,13 +160,12 @@ class PartnersPlan:
             rows = table.num_rows
             table = table.filter(pa.array(~np.isin(table["id"].to_numpy(), self.further)))
             vectors, ids = embedding_matrix(table["embedding"]), table["id"].to_numpy()
-            both = np.concatenate([self.vectors, vectors])
             image, partner = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
             for start in range(0, len(self.ids), QUERIES_AT_ONCE):
                 some = self.vectors[start : start + QUERIES_AT_ONCE]
                 one, other = np.nonzero(some @ vectors.T >= self.similarity - MARGIN)
                 one += start
-                scores = pair_scores(both, one, other + len(self.ids))
+                scores = pair_scores(self.vectors, one, vectors, other)
                 enough = scores >= self.similarity
                 image.append(self.ids[one[enough]])
                 partner.append(ids[other[enough]])

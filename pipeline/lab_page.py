@@ -113,8 +113,7 @@ def funnel_chart(funnel: pa.Table) -> go.Figure:
 
 def measured_growth_chart(growth: Growth) -> go.Figure:
     """Draw the measured seconds over vectors with each way's fitted exponent."""
-    exponents = [Exponent(**row) for row in growth.exponents.to_pylist()]
-    figure = measured_chart(growth.points, exponents)
+    figure = measured_chart(growth.points, growth.exponents)
     return figure.update_layout(**_layout("Measured growth and fitted exponents", GROWTH_HEIGHT))
 
 

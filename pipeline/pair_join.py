@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.certified_merge import MARGIN
-from pipeline.exact_topk import PAIRS_AT_ONCE, exact_scores
+from pipeline.exact_topk import pair_scores
 from pipeline.pair_groups import PAIRS
 
 # Products held at once: BLOCK x the rows of a bucket, in f32.
@@ -82,7 +82,7 @@ def _identical(members: Members, stands: np.ndarray[Any, Any], buckets: range) -
     rows = np.arange(len(stands))
     further = np.flatnonzero(ours & (stands != rows) & (rows >= members.old))
     first = stands[further]
-    scores = pair_scores(members.vectors, first, further)
+    scores = pair_scores(members.vectors, first, members.vectors, further)
     return _rows(members.ids[first], members.ids[further], scores, True)
 
 
@@ -107,7 +107,7 @@ def _verified(
 ) -> np.ndarray[Any, Any]:
     lowest = _lowest_shared(members.buckets, one, other) == bucket
     one, other = one[lowest], other[lowest]
-    scores = pair_scores(members.vectors, one, other)
+    scores = pair_scores(members.vectors, one, members.vectors, other)
     enough = scores >= similarity
     left, right = members.ids[one[enough]], members.ids[other[enough]]
     return _rows(left, right, scores[enough], False)
@@ -122,17 +122,6 @@ def _lowest_shared(
         shared = (buckets[other] == mine[:, None]).any(axis=1)
         lowest = np.where(shared, np.minimum(lowest, mine), lowest)
     return lowest
-
-
-def pair_scores(
-    vectors: np.ndarray[Any, Any], one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
-    """Return the float64 scores (p,) of the pairs of rows (one, other), in blocks."""
-    parts = [np.empty(0)]
-    for start in range(0, len(one), PAIRS_AT_ONCE):
-        some = slice(start, start + PAIRS_AT_ONCE)
-        parts.append(exact_scores(vectors[one[some]], vectors[other[some]][:, None])[:, 0])
-    return np.concatenate(parts)
 
 
 def _rows(

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -5,7 +7,8 @@ from click.testing import CliRunner
 
 from jobs.lab import command
 from pipeline.errors import StoreError
-from pipeline.lab_page import Growth, LabData, in_and_out, render_lab
+from pipeline.growth import Exponent, Growth
+from pipeline.lab_page import LabData, in_and_out, render_lab
 from pipeline.recall_costs import RECALL_COSTS, RECALLS
 from pipeline.scaling_run import RunSettings, run_row
 from pipeline.scaling_simulator import Calibration
@@ -24,8 +27,8 @@ def growth():
         counts = [2**power for power in range(10, 19)]
         rows += [{"way": way, "vectors": n, "seconds": 1e-7 * n**power} for n in counts]
         facts = {"way": way, "theory": "O(?)", "value": power, "low": power, "high": power}
-        exponents.append(facts | {"points": 3})
-    return Growth(pa.Table.from_pylist(rows), pa.Table.from_pylist(exponents))
+        exponents.append(Exponent(**facts, points=3))
+    return Growth(pa.Table.from_pylist(rows), exponents)
 
 
 def recall_costs():
@@ -103,7 +106,7 @@ def test_out_of_a_stage_goes_into_the_next():
 def test_the_job_reads_what_other_jobs_left(measured, data, tmp_path):
     def lab():
         sets = [f"scale.output={measured}", f"cascade.output={tmp_path}/cascade"]
-        sets += [f"lab.output={tmp_path}/lab.html", f"lab.growth={tmp_path}/growth"]
+        sets += [f"lab.output={tmp_path}/lab.html", f"growth.output={tmp_path}/growth"]
         sets += [f"bench_merge.output={tmp_path}/merge"]
         ran = CliRunner().invoke(command, [part for text in sets for part in ("--set", text)])
         if ran.exception:
@@ -121,7 +124,8 @@ def test_the_job_reads_what_other_jobs_left(measured, data, tmp_path):
     pq.write_table(pa.table({"id": [4, 7, 4]}), tmp_path / "cascade" / "results.parquet")
     pq.write_table(data.recall_costs, tmp_path / "cascade" / "recall_costs.parquet")
     pq.write_table(data.growth.points, tmp_path / "growth" / "points.parquet")
-    pq.write_table(data.growth.exponents, tmp_path / "growth" / "exponents.parquet")
+    fitted = pa.Table.from_pylist([asdict(one) for one in data.growth.exponents])
+    pq.write_table(fitted, tmp_path / "growth" / "exponents.parquet")
     pq.write_table(data.merge, tmp_path / "merge" / "merge.parquet")
     whole = lab()
     assert "Not on this page" not in whole
