@@ -14,6 +14,7 @@ from pipeline.errors import SluiceError
 
 ShardFunction = Callable[[int], pa.Table]
 FAILURE = "sluice failure"
+SHARDS_AHEAD = 8  # a worker
 
 
 def map_shards(
@@ -60,9 +61,11 @@ def map_shards(
             self.metrics.count(result)
             return result
 
-    # One shard in flight: else the first actor to start queues shards that others could take.
+    # A second shard in flight, since Ray Data takes 0.1 s and more to give a worker its next one;
+    # of few shards it could stand behind the first while another worker has none.
+    ahead = 2 if len(shards) >= SHARDS_AHEAD * workers else 1
     pool = ray.data.ActorPoolStrategy(
-        size=min(workers, len(shards)), max_tasks_in_flight_per_actor=1
+        size=min(workers, len(shards)), max_tasks_in_flight_per_actor=ahead
     )
     numbers = ray.data.from_blocks([pa.table({"shard": np.array([s])}) for s in shards])
     results = numbers.map_batches(

@@ -204,7 +204,7 @@ class ScaleConfig(Section):
     ms: Annotated[float, Field(gt=0)] = Field(50.0, description="emulated ms an image")
     shard_images: Count = Field(20, description="emulated images a shard")
     images: Count = Field(1280, description="of every strong-scaling run; of real work, at most")
-    images_a_worker: Count = Field(160, description="of a weak-scaling run, emulated")
+    images_a_worker: Count = Field(320, description="of a weak-scaling run, emulated")
     queries: Count = Field(
         100, description="whose answers the driver merges: made up, or of search, sampled images'"
     )
