@@ -173,7 +173,7 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
     rows = scaling_summary(pq.read_table(tmp_path / "scale" / "runs.parquet"))
     assert {row["workload"] for row in rows} == {"embed", "sign", "search"}
     told = capsys.readouterr().out
-    assert "laws, with 95 % intervals" in told
+    assert "all below five worker counts" in told
     assert not (tmp_path / "scale" / "scratch").exists()
     (tmp_path / "photos" / "zz.jpg").write_bytes(jpegs[0])
     with pytest.raises(StoreError, match="source_units"):
