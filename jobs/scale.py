@@ -48,10 +48,7 @@ SHOWN = {
     "seconds, medians; emulated workers sleep": (*SERIES, "start_up", "work", "drain", "merge"),
     "rates": (*SERIES, "efficiency", "speedup", "serial", "cost"),
 }
-LAW_COLUMNS = (
-    *("workload", "mode", "rate", "law"),
-    *("parameter", "value", "low", "high", "held_out_error"),
-)
+LAW_COLUMNS = ("runs", "rate", "law", "value (95 %)", "error")
 
 
 @click.command()
@@ -258,7 +255,18 @@ def _print(store: Store, table: pa.Table, laws: pa.Table) -> None:
         print_table(title, shown, [[row[name] for name in shown] for row in summary])
     told = [row for row in laws.to_pylist() if row["chosen"] is not False]
     if told:
-        title = "laws, with 95 % intervals: the best predictor, or all below five worker counts"
-        rows = [["" if row[n] is None else row[n] for n in LAW_COLUMNS] for row in told]
-        print_table(title, LAW_COLUMNS, rows)
+        title = "laws: the best predictor with its held-out error, or all below five worker counts"
+        print_table(title, LAW_COLUMNS, [_law_line(row) for row in told])
     console.print(f"all runs: {store.root}/runs.parquet; every task: {store.root}/shards")
+
+
+def _law_line(row: dict[str, Any]) -> tuple[str, ...]:
+    value, low, high = (f"{row[name]:.3g}" for name in ("value", "low", "high"))
+    error = "" if row["held_out_error"] is None else f"{row['held_out_error']:.1%}"
+    return (
+        f"{row['workload']} {row['mode']}",
+        row["rate"].removesuffix("_rate"),
+        f"{row['law']} {row['parameter']}",
+        f"{value} ({low}-{high})",
+        error,
+    )
