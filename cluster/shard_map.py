@@ -14,7 +14,7 @@ from pipeline.errors import SluiceError
 
 ShardFunction = Callable[[int], pa.Table]
 FAILURE = "sluice failure"
-SHARDS_AHEAD = 8  # a worker
+SHARDS_AHEAD = 4  # a worker
 
 
 def map_shards(
