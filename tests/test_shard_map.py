@@ -3,7 +3,7 @@ import os
 import pyarrow as pa
 import pytest
 
-from cluster.shard_map import map_shards
+from cluster.shard_map import SHARDS_AHEAD, map_shards
 from pipeline.errors import InputError
 
 pytestmark = pytest.mark.ray
@@ -37,7 +37,8 @@ def test_a_workers_error_is_the_callers(ray_cluster):
         list(map_shards(make, range(4), 2))
 
 
-def test_a_killed_worker_is_replaced(ray_cluster, tmp_path):
+@pytest.mark.parametrize("shards", [4, 2 * SHARDS_AHEAD])  # one in flight, and a second
+def test_a_killed_worker_is_replaced(ray_cluster, tmp_path, shards):
     def make():
         def die_once(shard):
             marker = tmp_path / "died"
@@ -48,6 +49,6 @@ def test_a_killed_worker_is_replaced(ray_cluster, tmp_path):
 
         return die_once
 
-    table = pa.concat_tables(map_shards(make, range(4), 2))
-    assert sorted(table["shard"].to_pylist()) == [0, 1, 2, 3]
+    table = pa.concat_tables(map_shards(make, range(shards), 2))
+    assert sorted(table["shard"].to_pylist()) == list(range(shards))
     assert (tmp_path / "died").exists()
