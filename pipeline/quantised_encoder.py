@@ -1,6 +1,8 @@
 """An int8 network by post-training quantisation, made once and kept in the store it embeds for."""
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -37,8 +39,14 @@ def quantise(settings: EncoderSettings) -> Encoder:
     """Quantise the network to int8 with NNCF, calibrated on images made from the built-in photos.
 
     Weights and activations are 8-bit, biases are corrected (fast bias correction, the default of
-    nncf.quantize).
+    nncf.quantize). It is done in a process of its own: in one where Ray had run before, on a CPU
+    with AMX, NNCF's work overflowed the stack that signals are handled on, which ended the job.
     """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+        return own.submit(_quantise, settings).result()
+
+
+def _quantise(settings: EncoderSettings) -> Encoder:
     import nncf
     import openvino as ov
 
