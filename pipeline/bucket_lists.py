@@ -7,12 +7,13 @@ import numpy as np
 
 from pipeline.bucket_scan import scan_topk
 from pipeline.certified_merge import MARGIN
-from pipeline.exact_topk import PAIRS_AT_ONCE, ShardTopK, exact_scores
+from pipeline.exact_topk import ShardTopK, row_scores
 
 # From so many queries a bucket on, all buckets' products are cheaper than lists query by query.
 QUERIES_A_BUCKET = 4
 SEEDS = 8  # the nearest buckets, asked first for a score that the others must beat
 
+Array = np.ndarray[Any, Any]
 _QUANTIZERS = {"f32": None, "f16": faiss.ScalarQuantizer.QT_fp16}
 
 
@@ -85,40 +86,32 @@ def probed_topk(
     if depth == 0:
         empty = np.empty((len(queries), 0))
         return ShardTopK(shard, empty.astype(np.int64), empty, np.full(len(queries), -np.inf))
-    if probes.shape[1] > SEEDS and probes.size >= QUERIES_A_BUCKET * (len(lists.edges) - 1):
-        return _scanned(lists, queries, probes, ids, vectors, depth, shard, error)
+    many = probes.shape[1] > SEEDS and probes.size >= QUERIES_A_BUCKET * (len(lists.edges) - 1)
+    search = _scan if many else _probe
+    scores, rows, cutoff = search(lists, queries, probes, vectors, depth, error)
+    if depth == len(ids):
+        cutoff = np.full(len(queries), -np.inf)
+    return ShardTopK(shard, np.where(rows < 0, -1, ids[rows]), scores, cutoff)
+
+
+def _probe(
+    lists: BucketLists, queries: Array, probes: Array, vectors: Array, depth: int, error: float
+) -> tuple[Array, Array, Array]:
+    """Return scores and rows (q, depth) and the cutoff (q,), query by query."""
     found, rows = lists.probe(queries, probes, depth)
     missing = rows < 0
     cutoff = np.where(missing[:, -1], -np.inf, found[:, -1].astype(np.float64) + error)
-    if depth == len(ids):
-        cutoff[:] = -np.inf
-    step = max(1, PAIRS_AT_ONCE // depth)
-    scores = np.concatenate(
-        [
-            exact_scores(queries[start : start + step], vectors[rows[start : start + step]])
-            for start in range(0, len(queries), step)
-        ]
-    )
-    scores[missing] = -np.inf
-    return ShardTopK(shard, np.where(missing, -1, ids[rows]), scores, cutoff)
+    return np.where(missing, -np.inf, row_scores(queries, vectors, rows)), rows, cutoff
 
 
-def _scanned(
-    lists: BucketLists,
-    queries: np.ndarray[Any, Any],
-    probes: np.ndarray[Any, Any],
-    ids: np.ndarray[Any, Any],
-    vectors: np.ndarray[Any, Any],
-    depth: int,
-    shard: int,
-    error: float,
-) -> ShardTopK:
-    """Return what probed_topk does, by a scan that skips what the nearest buckets already beat."""
+def _scan(
+    lists: BucketLists, queries: Array, probes: Array, vectors: Array, depth: int, error: float
+) -> tuple[Array, Array, Array]:
+    """Return what _probe does, by a scan that skips what the nearest buckets already beat."""
     seeds, there = lists.probe(queries, probes[:, :SEEDS], depth)
     floor = np.where(there[:, -1] < 0, -np.inf, seeds[:, -1] - (error + 2 * MARGIN))
     scores, rows = scan_topk(queries, probes, lists.edges, vectors, floor, depth)
-    cutoff = np.full(len(queries), -np.inf) if depth == len(ids) else scores[:, -1]
-    return ShardTopK(shard, np.where(rows < 0, -1, ids[rows]), scores, cutoff)
+    return scores, rows, scores[:, -1]
 
 
 def _codes(index: Any, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

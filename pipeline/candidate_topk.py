@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.exact_topk import PAIRS_AT_ONCE, ShardTopK, exact_scores
+from pipeline.exact_topk import ShardTopK, row_scores
 
 
 def candidate_topk(
@@ -28,11 +28,7 @@ def candidate_topk(
     rows = rows.reshape(len(queries), m).astype(np.int64)
     lowest = np.take_along_axis(nominating, rows, axis=1).min(axis=1, initial=np.inf)
     cutoff = np.where(allowed.sum(axis=1) <= m, -np.inf, lowest).astype(np.float64)
-    step = max(1, PAIRS_AT_ONCE // max(m, 1))
-    scores = np.empty(rows.shape)
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        scores[part] = exact_scores(queries[part], vectors[rows[part]])
+    scores = row_scores(queries, vectors, rows)
     there = np.take_along_axis(allowed, rows, axis=1)
     return ShardTopK(
         shard, np.where(there, ids[rows], -1), np.where(there, scores, -np.inf), cutoff

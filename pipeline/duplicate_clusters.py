@@ -13,9 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from pipeline.pair_groups import PairGroups
+from pipeline.pair_groups import PairGroups, connected
 
 Rule = Literal["survivor", "components"]
 CLUSTERS = pa.schema(
@@ -79,10 +78,11 @@ def _components(
     one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], count: int
 ) -> np.ndarray[Any, Any]:
     """Return for each place the lowest place in its connected component."""
-    _, labels = connected_components(_graph(one, other, count), directed=False)
+    labels = connected(one, other, count)
     lowest = np.full(count, count)
     np.minimum.at(lowest, labels, np.arange(count))
-    return lowest[labels]
+    found: np.ndarray[Any, Any] = lowest[labels]
+    return found
 
 
 def _stars(

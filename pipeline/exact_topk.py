@@ -33,6 +33,21 @@ def exact_scores(queries: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any]) -
     return products.sum(axis=-1)
 
 
+def row_scores(
+    queries: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Return the float64 scores (q, m) of f32 queries (q, d) with their ``rows`` int (q, m).
+
+    The rows are of f32 vectors (n, d); PAIRS_AT_ONCE of them are gathered at once.
+    """
+    step = max(1, PAIRS_AT_ONCE // max(1, rows.shape[1]))
+    scores = np.empty(rows.shape)
+    for start in range(0, len(queries), step):
+        some = slice(start, start + step)
+        scores[some] = exact_scores(queries[some], vectors[rows[some]])
+    return scores
+
+
 def pair_scores(
     left: np.ndarray[Any, Any],
     one: np.ndarray[Any, Any],
@@ -69,11 +84,5 @@ def shard_topk(
     found, rows = faiss.knn(queries, vectors, m, metric=faiss.METRIC_INNER_PRODUCT)
     whole = m == len(ids)
     cutoff = np.full(len(queries), -np.inf) if whole else found.min(axis=1).astype(np.float64)
-    step = max(1, PAIRS_AT_ONCE // m)
-    scores = np.concatenate(
-        [
-            exact_scores(queries[start : start + step], vectors[rows[start : start + step]])
-            for start in range(0, len(queries), step)
-        ]
-    )
+    scores = row_scores(queries, vectors, rows)
     return ShardTopK(shard, ids[rows], scores, cutoff, scores.max(axis=1))

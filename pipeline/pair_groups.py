@@ -6,6 +6,7 @@ images are n rows, not n (n - 1) / 2. An image that is identical to no other is 
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def gather_groups(joined: pa.Table, there: np.ndarray[Any, Any]) -> pa.Table:
     a, b, scores, identical = (joined[name].to_numpy() for name in PAIRS.names)
     ids = np.unique(np.concatenate([a, b]))
     left, right = np.searchsorted(ids, a), np.searchsorted(ids, b)
-    group = _connected(left[identical], right[identical], len(ids))
+    group = connected(left[identical], right[identical], len(ids))
     alive = np.isin(ids, there)
     stands = np.full(len(ids), NOBODY)
     np.minimum.at(stands, group[alive], ids[alive])
@@ -39,7 +40,7 @@ def gather_groups(joined: pa.Table, there: np.ndarray[Any, Any]) -> pa.Table:
     within = np.zeros(len(ids))
     within[group[left[identical]]] = scores[identical]
     further = alive & (ids != stands[group])
-    return _table(
+    return pairs_table(
         np.concatenate([np.minimum(one, other)[paired], stands[group[further]]]),
         np.concatenate([np.maximum(one, other)[paired], ids[further]]),
         np.concatenate([scores[paired], within[group[further]]]),
@@ -47,20 +48,22 @@ def gather_groups(joined: pa.Table, there: np.ndarray[Any, Any]) -> pa.Table:
     )
 
 
-def _connected(
+def connected(
     one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], count: int
 ) -> np.ndarray[Any, Any]:
+    """Return the number of the connected component, int (count,), that each of ``count`` is in."""
     graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(count, count))
     labels: np.ndarray[Any, Any] = connected_components(graph, directed=False)[1]
     return labels
 
 
-def _table(
+def pairs_table(
     a: np.ndarray[Any, Any],
     b: np.ndarray[Any, Any],
     scores: np.ndarray[Any, Any],
     identical: np.ndarray[Any, Any],
 ) -> pa.Table:
+    """Return PAIRS of columns (p,), by a, then b."""
     order = np.lexsort((b, a))
     columns = (a[order], b[order], scores[order], identical[order])
     return pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
@@ -76,7 +79,7 @@ class PairGroups:
     other: np.ndarray[Any, Any]  # int64 (p,)
     scores: np.ndarray[Any, Any]  # float64 (p,)
 
-    @property
+    @cached_property
     def sizes(self) -> np.ndarray[Any, Any]:
         """Images of each group, int64 (g,)."""
         return np.bincount(self.group)
@@ -86,12 +89,12 @@ class PairGroups:
         """How many images are identical to another."""
         return int(self.sizes[self.sizes > 1].sum())
 
-    @property
+    @cached_property
     def first(self) -> np.ndarray[Any, Any]:
         """The lowest id of each group, int64 (g,)."""
         return self.ids[np.unique(self.group, return_index=True)[1]]
 
-    @property
+    @cached_property
     def counts(self) -> np.ndarray[Any, Any]:
         """Pairs of images that each pair of groups stands for, int64 (p,)."""
         return pairs_between(self.sizes, self.one, self.other)
@@ -166,4 +169,4 @@ def every_pair(pairs: PairGroups) -> pa.Table:
     left = pairs.ids[order[starts[pairs.one[row]] + one]]
     right = pairs.ids[order[starts[pairs.other[row]] + other]]
     a, b = np.minimum(left, right), np.maximum(left, right)
-    return _table(a, b, pairs.scores[row], within[once])
+    return pairs_table(a, b, pairs.scores[row], within[once])

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.certified_merge import MARGIN
 from pipeline.exact_topk import pair_scores
-from pipeline.pair_groups import PAIRS
+from pipeline.pair_groups import PAIRS, pairs_table
 
 # Products held at once: BLOCK x the rows of a bucket, in f32.
 BLOCK = 1024
@@ -49,8 +49,7 @@ def join_buckets(members: Members, buckets: range, similarity: float) -> pa.Tabl
             if len(one):
                 found.append(_verified(members, rows[one], rows[other], bucket, similarity))
     pairs = np.concatenate(found)
-    order = np.lexsort((pairs["b"], pairs["a"]))
-    return pa.table({name: pairs[name][order] for name in PAIRS.names}, schema=PAIRS)
+    return pairs_table(*(pairs[name] for name in PAIRS.names))
 
 
 def standing_for(members: Members) -> np.ndarray[Any, Any]:

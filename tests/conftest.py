@@ -2,6 +2,7 @@
 
 import io
 import os
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -59,3 +60,12 @@ def measured(tmp_path):
         )
     store.finish(len(runs))
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def dedup_without_ray():
+    """`sluice dedup` in this process, shard by shard."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.dedup.ray_session", lambda *_: nullcontext())
+        patch.setattr("jobs.dedup.map_shards", lambda make, shards, _: map(make(), shards))
+        yield

@@ -1,7 +1,5 @@
 """`sluice dedup` on a synthetic embedding store, in this process."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +9,8 @@ from jobs.dedup import dedup, read_results
 from pipeline.embedding_column import embedding_column
 from pipeline.errors import StoreError
 from pipeline.store import Store
+
+pytestmark = pytest.mark.usefixtures("dedup_without_ray")
 
 ROWS, SHARDS, DIMENSIONS = 200, 4, 16
 
@@ -52,14 +52,6 @@ def config(root, *overrides):
         "dedup.similarity=0.85",
     )
     return load_config(None, [*small, *overrides])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_ray():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.dedup.ray_session", lambda *_: nullcontext())
-        patch.setattr("jobs.dedup.map_shards", lambda make, shards, _: map(make(), shards))
-        yield
 
 
 @pytest.fixture(scope="module")

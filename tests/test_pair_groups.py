@@ -1,6 +1,5 @@
 """Pairs of groups are all pairs: of shards, generations and tombstones in any order."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,15 +17,9 @@ from pipeline.pair_groups import PAIRS, every_pair, gather_groups, pair_groups
 from pipeline.pair_join import Members, join_buckets
 from pipeline.store import Store
 
+pytestmark = pytest.mark.usefixtures("dedup_without_ray")
+
 DIMENSIONS = 6
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_ray():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.dedup.ray_session", lambda *_: nullcontext())
-        patch.setattr("jobs.dedup.map_shards", lambda make, shards, _: map(make(), shards))
-        yield
 
 
 class Collection:
