@@ -1,7 +1,6 @@
 """Common ways to embed the same images with the same weights, for the benchmark beside ours."""
 
 import io
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,19 +61,7 @@ class _Images(Dataset[np.ndarray[Any, Any]]):
 
 
 def embed_by_data_loader(images: list[bytes], settings: EncoderSettings, workers: int) -> RivalRun:
-    """Embed with a plain torch DataLoader: ``workers`` decode, the network has as many threads.
-
-    Runs on the main thread, for torch handles SIGCHLD there. Its handler is taken back at the end:
-    left in a process that goes on, it was called on a stack no longer there and ended it.
-    """
-    before = signal.getsignal(signal.SIGCHLD)
-    try:
-        return _embed_by_data_loader(images, settings, workers)
-    finally:
-        signal.signal(signal.SIGCHLD, before)
-
-
-def _embed_by_data_loader(images: list[bytes], settings: EncoderSettings, workers: int) -> RivalRun:
+    """Embed with a plain torch DataLoader: ``workers`` decode, the network has as many threads."""
     network = EagerNetwork(settings, workers)
     loader = DataLoader(
         _Images(images, settings.input_size),

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.cnn_weights import DIMENSIONS, NORMALISATION, ModelName, Weights, find_weights
 from pipeline.errors import ConfigError
+from pipeline.openvino_core import openvino_core
 
 Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 BackendName = Literal["cuda", "openvino", "torch"]  # torch: on the CPU, the reference
@@ -97,9 +98,7 @@ def usable_precisions(backend: BackendName) -> tuple[Precision, ...]:
 
 def openvino_capabilities() -> list[str]:
     """Return what OpenVINO says this CPU computes natively, such as ["FP32", "BF16", "INT8"]."""
-    import openvino as ov
-
-    capabilities: list[str] = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities: list[str] = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return capabilities
 
 
@@ -146,7 +145,7 @@ def _with_uint8_input(model: Any, mean: list[float], deviation: list[float]) -> 
 def _openvino_runner(encoder: Encoder) -> Encode:
     import openvino as ov
 
-    core = ov.Core()
+    core = openvino_core()
     model = core.read_model(model=encoder.network, weights=encoder.constants)
     precision = ov.Type.bf16 if encoder.settings.precision == "bf16" else ov.Type.f32
     options = {

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.corpus_image import CorpusSettings, make_images
 from pipeline.decode import decode_rgb
 from pipeline.encoder import Encoder, EncoderSettings, build_encoder, pack_network
+from pipeline.openvino_core import openvino_core
 from pipeline.photos import find_photos, load_photos
 from pipeline.resize import resize_square
 from pipeline.store import Store
@@ -39,8 +40,8 @@ def quantise(settings: EncoderSettings) -> Encoder:
     """Quantise the network to int8 with NNCF, calibrated on images made from the built-in photos.
 
     Weights and activations are 8-bit, biases are corrected (fast bias correction, the default of
-    nncf.quantize). It is done in a process of its own: in one where Ray had run before, on a CPU
-    with AMX, NNCF's work overflowed the stack that signals are handled on, which ended the job.
+    nncf.quantize). It is done in a process of its own: NNCF makes OpenVINO cores that come and go,
+    which can leave a thread without its signal stack (see openvino_core).
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
         return own.submit(_quantise, settings).result()
@@ -48,10 +49,9 @@ def quantise(settings: EncoderSettings) -> Encoder:
 
 def _quantise(settings: EncoderSettings) -> Encoder:
     import nncf
-    import openvino as ov
 
     whole = build_encoder(replace(settings, precision="f32"))
-    model = ov.Core().read_model(model=whole.network, weights=whole.constants)
+    model = openvino_core().read_model(model=whole.network, weights=whole.constants)
     batches = _calibration_batches(settings.input_size, settings.batch_size)
     quantised = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
     return pack_network(settings, quantised)
