@@ -84,7 +84,8 @@ def _scaled_size(height: int, width: int, min_side: int) -> tuple[int, int]:
 
 
 def _exif_orientation(data: bytes) -> int:
-    if b"Exif\x00\x00" not in data[:65536]:
+    head = data[:65536]
+    if b"Exif\x00\x00" not in head and b"tiff:Orientation" not in head:  # EXIF, or XMP alone
         return 1
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         found = image.getexif().get(EXIF_ORIENTATION, 1)

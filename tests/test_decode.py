@@ -57,6 +57,13 @@ def test_exif_orientation_is_applied(cat, orientation):
     assert close(image.pixels, upright, 2)
 
 
+def test_an_orientation_in_xmp_alone_is_applied(cat):
+    xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    image = decode_rgb(encoded(cat, "JPEG", xmp=xmp), 4000)
+    assert (image.width, image.height) == cat.size[::-1]
+    assert close(image.pixels, cat.transpose(Image.Transpose.ROTATE_270), 6)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
 def test_other_formats(cat, kind):
     assert close(decode_rgb(encoded(cat, kind), 64).pixels, cat, 6)
