@@ -97,7 +97,7 @@ def ids_by_shard(store: Store) -> dict[int, np.ndarray[Any, Any]]:
 def on_demand_plan(config: Config, signatures: Store) -> OnDemandPlan:
     """Return what workers need to make features; opens the cache, refusing another model's."""
     source = open_source(config.source.url, config.source.kind)
-    manifest = read_manifest(signatures.root)
+    manifest = read_manifest(signatures)
     settings = encoder_settings(config.embed)
     made = {"cnn": settings, "rough": rough_settings(settings)}
     identity = {name: embedding_identity(s) for name, s in made.items()}

@@ -204,7 +204,7 @@ def full_embeddings(config: Config, store: Store) -> Path | None:
         return None
     found = Store.open(config.embed.output.resolve(), "embeddings")
     found.manifest()
-    manifests = [read_manifest(s.root) for s in (found, store)]
+    manifests = [read_manifest(s) for s in (found, store)]
     if not manifests[0].equals(manifests[1]):
         raise StoreError(
             f"{found.root} and {store.root} do not hold the same shards of the same source; make "

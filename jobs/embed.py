@@ -1,7 +1,5 @@
 """`sluice embed`: one CNN vector for every image of a source."""
 
-from pathlib import Path
-
 import click
 import pyarrow as pa
 
@@ -16,14 +14,15 @@ from pipeline.encoder import EncoderSettings, choose_backend
 from pipeline.quantised_encoder import stored_encoder
 from pipeline.shard_embedder import EmbedPlan, embedding_identity
 from pipeline.source_manifest import (
+    MANIFEST,
     Source,
+    kept_manifest,
     open_source,
     pending_units,
     plan_manifest,
-    read_manifest,
     refuse_repeated_ids,
 )
-from pipeline.store import Store, parquet_bytes, write_atomically
+from pipeline.store import Store, parquet_bytes
 from pipeline.tombstones import gone_ids
 
 DECODE_THREADS_A_GPU = 8
@@ -45,7 +44,7 @@ def embed(config: Config) -> None:
     record = RunRecord("embed", 0, config.ray.workers)
     with store.lock():
         with record.stage("source manifest"):
-            manifest = source_manifest(source, config.source.shard_rows, output)
+            manifest = source_manifest(source, config.source.shard_rows, store)
         done = {entry.shard for entry in store.entries()}
         pending = pending_units(manifest, done)
         shards = sorted(set(pending["shard"].to_pylist()))
@@ -68,14 +67,13 @@ def encoder_settings(embed: EmbedConfig) -> EncoderSettings:
     )
 
 
-def source_manifest(source: Source, shard_rows: int, output: Path) -> pa.Table:
+def source_manifest(source: Source, shard_rows: int, store: Store) -> pa.Table:
     """Return the store's source manifest, written once and extended when the source has grown."""
-    path = output / "source.parquet"
-    known = read_manifest(output) if path.exists() else None
+    known = kept_manifest(store)
     manifest = plan_manifest(source, shard_rows, known)
     refuse_repeated_ids(source, manifest)
     if known is None or manifest.num_rows > known.num_rows:
-        write_atomically(path, parquet_bytes(manifest))
+        store.attach(MANIFEST, parquet_bytes(manifest))
     return manifest
 
 

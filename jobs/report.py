@@ -71,7 +71,7 @@ def _read_results(folder: Path) -> pa.Table:
 def read_pictures(config: Config, store: Store, ids: set[int]) -> dict[int, Picture]:
     """Read the images of ``ids`` from the shards of the source that hold them."""
     source = open_source(config.source.url, config.source.kind)
-    manifest = read_manifest(store.root)
+    manifest = read_manifest(store)
     wanted = pa.array(sorted(ids - {NO_ID}), pa.int64())
     pictures = {}
     for entry in store.manifest():

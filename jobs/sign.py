@@ -30,7 +30,7 @@ def sign(config: Config) -> None:
     record = RunRecord("sign", 0, config.ray.workers)
     with store.lock():
         with record.stage("source manifest"):
-            manifest = source_manifest(source, config.source.shard_rows, output)
+            manifest = source_manifest(source, config.source.shard_rows, store)
         done = {entry.shard for entry in store.entries()}
         pending = pending_units(manifest, done)
         shards = sorted(set(pending["shard"].to_pylist()))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import fsspec
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, StoreError
-from pipeline.store import checksum, read_parquet
+from pipeline.store import Store, checksum
 from pipeline.webdataset import IMAGE_SUFFIXES, tar_images
 
 Kind = Literal["folder", "parquet", "webdataset"]
@@ -28,6 +28,7 @@ SUFFIXES: dict[Kind, frozenset[str]] = {
     "folder": IMAGE_SUFFIXES,
 }
 READERS = 16
+MANIFEST = "source.parquet"  # what the store keeps it as
 
 UNITS = pa.schema(
     [
@@ -167,13 +168,27 @@ def pending_units(manifest: pa.Table, done: Iterable[int]) -> pa.Table:
     return manifest.filter(pa.compute.invert(finished))
 
 
-def read_manifest(root: Path) -> pa.Table:
-    """Return the source manifest kept in the store at ``root``. Raises StoreError if damaged."""
-    path = root / "source.parquet"
-    remedy = f"delete {root} and make it again: its shards hang on this file"
-    manifest = read_parquet(path, remedy)
-    if not manifest.schema.equals(UNITS):
-        raise StoreError(f"{path} has columns of another kind; {remedy}")
+def kept_manifest(store: Store) -> pa.Table | None:
+    """Return the source manifest kept in ``store``, None in a store that is being begun.
+
+    Raises StoreError if damaged, or lost while shards hang on it.
+    """
+    data = store.attached(MANIFEST)
+    if data is not None:
+        return pq.read_table(pa.BufferReader(data))
+    if store.entries():
+        raise StoreError(
+            f"{store.root} has shards but lacks attached/{MANIFEST}, which they hang on; "
+            f"delete {store.root} and make it again"
+        )
+    return None
+
+
+def read_manifest(store: Store) -> pa.Table:
+    """Return the source manifest of ``store``. Raises StoreError where it is missing or damaged."""
+    manifest = kept_manifest(store)
+    if manifest is None:
+        raise StoreError(f"{store.root} is not begun; run the command that makes it")
     return manifest
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,8 +22,12 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import StoreError
 
-FORMAT_VERSION = 2  # since 2 an entry holds its shard's footer_checksum
+# Since 2 an entry holds its shard's footer_checksum, since 3 JSON its own and the source manifest
+# is attached.
+FORMAT_VERSION = 3
 TOMBSTONES = "tombstones.parquet"
+PENDING = ".pending"
+SEAL = "checksum_of_the_rest"
 _REMAKE_ATTACHED = "delete it and its .json, then run the command that makes the store again"
 
 
@@ -117,6 +121,21 @@ def _read_recorded(path: Path, recorded: str, remedy: str) -> bytes:
     return data
 
 
+def _record(attached: Path) -> Path:
+    return attached.with_name(f"{attached.name}.json")
+
+
+def _pending(attached: Path) -> Path:
+    return attached.with_name(f".{attached.name}{PENDING}")
+
+
+def _recorded_checksum(record: Path) -> str:
+    try:
+        return str(_opened(record)["checksum"])
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{record} cannot be read ({error}); {_REMAKE_ATTACHED}") from error
+
+
 def _footer(file: BinaryIO) -> bytes:
     """Return a Parquet file's footer: its schema and where its pages are."""
     file.seek(-8, os.SEEK_END)
@@ -143,7 +162,7 @@ class Store:
         header = {"format": FORMAT_VERSION, "kind": kind, "identity": dict(identity)}
         header = json.loads(json.dumps(header))
         if not (root / "store.json").exists():
-            write_atomically(root / "store.json", _json_bytes(header))
+            write_atomically(root / "store.json", _sealed(header))
         store = cls.open(root, kind)
         if store.identity != header["identity"]:
             changed = _differences(store.identity, header["identity"])
@@ -161,8 +180,8 @@ class Store:
         """
         path = root / "store.json"
         try:
-            header = json.loads(path.read_bytes())
-            version, found, identity = header["format"], header["kind"], header["identity"]
+            header = _opened(path)
+            found, identity = header["kind"], header["identity"]
         except FileNotFoundError as error:
             raise StoreError(
                 f"{root} is not a store (it has no store.json); make it first, or mend the path"
@@ -171,7 +190,6 @@ class Store:
             raise StoreError(
                 f"{path} is damaged ({error}); delete {root} and make it again"
             ) from error
-        _refuse_newer(path, version)
         if kind not in (None, found):
             raise StoreError(f"{root} holds {found}, not {kind}; mend the path")
         return cls(root, found, identity)
@@ -209,17 +227,20 @@ class Store:
             quarantine_checksum,
             checksum(_footer(io.BytesIO(data))),
         )
-        write_atomically(self.entry_path(shard), _json_bytes(asdict(entry)))
+        write_atomically(self.entry_path(shard), _sealed(asdict(entry)))
         return entry
 
     def attach(self, name: str, data: bytes) -> None:
         """Keep ``data`` beside the shards under ``name``, with its checksum; replaces what is.
 
-        A name may hold folders ("a/b").
+        A name may hold folders ("a/b"). The record is what makes ``data`` count: a crash before it
+        is written leaves what was there, one after it leaves the new under its pending name.
         """
-        write_atomically(self.root / "attached" / name, data)
+        path = self.root / "attached" / name
+        write_atomically(_pending(path), data)
         record = {"bytes": len(data), "checksum": checksum(data)}
-        write_atomically(self.root / "attached" / f"{name}.json", _json_bytes(record))
+        write_atomically(_record(path), _sealed(record))
+        os.replace(_pending(path), path)
 
     def attached_names(self, pattern: str = "**/*") -> list[str]:
         """Return the names of what is kept, in order; ``pattern`` is a glob over them."""
@@ -233,13 +254,13 @@ class Store:
         A file without its record is what a crash left behind, and counts as nothing.
         """
         path = self.root / "attached" / name
-        record = path.with_name(f"{path.name}.json")
-        if not record.exists():
+        if not _record(path).exists():
             return None
-        try:
-            recorded = json.loads(record.read_bytes())["checksum"]
-        except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"{record} cannot be read ({error}); {_REMAKE_ATTACHED}") from error
+        recorded = _recorded_checksum(_record(path))
+        with suppress(OSError):
+            data = _pending(path).read_bytes()
+            if checksum(data) == recorded:
+                return data
         return _read_recorded(path, recorded, _REMAKE_ATTACHED)
 
     def tombstones(self) -> np.ndarray[Any, Any]:
@@ -290,15 +311,14 @@ class Store:
             "quarantined": sum(entry.quarantined for entry in entries),
             "shards": [asdict(entry) for entry in entries],
         }
-        write_atomically(self.root / "manifest.json", _json_bytes(manifest))
+        write_atomically(self.root / "manifest.json", _sealed(manifest))
         return entries
 
     def manifest(self) -> list[ShardEntry]:
         """Return the entries of a finished store. Raises StoreError where it is not finished."""
         path = self.root / "manifest.json"
         try:
-            manifest = json.loads(path.read_bytes())
-            _refuse_newer(path, manifest["format"])
+            manifest = _opened(path)
             return [ShardEntry(**entry) for entry in manifest["shards"]]
         except FileNotFoundError as error:
             raise StoreError(
@@ -397,6 +417,13 @@ class Store:
             lock.release()
 
     def _clear_leftovers(self) -> None:
+        for pending in (self.root / "attached").rglob(f".*{PENDING}"):
+            path = pending.with_name(pending.name[1:].removesuffix(PENDING))
+            counts = _record(path).exists() and _recorded_checksum(_record(path))
+            if counts == checksum(pending.read_bytes()):
+                os.replace(pending, path)
+            else:
+                pending.unlink()
         for leftover in self.root.rglob(".*.tmp-*"):
             leftover.unlink(missing_ok=True)
 
@@ -413,9 +440,25 @@ def _json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
+def _sealed(value: Mapping[str, Any]) -> bytes:
+    return _json_bytes({**value, SEAL: checksum(_json_bytes(value))})
+
+
+def _opened(path: Path) -> dict[str, Any]:
+    """Return what was sealed; StoreError where it is newer, ValueError where it has changed."""
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    _refuse_newer(path, value.get("format", 0))
+    seal = value.pop(SEAL, None)
+    if seal not in (None, checksum(_json_bytes(value))):
+        raise ValueError("it does not have its own checksum")
+    return value
+
+
 def _read_entry(path: Path) -> ShardEntry:
     try:
-        return ShardEntry(**json.loads(path.read_bytes()))
+        return ShardEntry(**_opened(path))
     except FileNotFoundError as error:
         raise StoreError(
             f"{path} is missing, so its shard does not count; run the command that makes the "

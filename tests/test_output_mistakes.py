@@ -91,7 +91,7 @@ def test_a_second_job_on_the_same_output(photos_folder, embedded, tmp_path):
     first = subprocess.Popen(
         command(*embedding(photos_folder, output)), stderr=subprocess.PIPE, text=True
     )
-    with held_back(first, output / "source.parquet"):
+    with held_back(first, output / "attached" / "source.parquet"):
         second = embed(photos_folder, output)
     _, told = first.communicate()
     is_told(second, f"another job is writing {output}; wait for it, or choose another output")
@@ -117,8 +117,13 @@ def test_a_store_of_a_newer_version(photos_folder, tmp_path):
 
 
 def test_a_source_manifest_cut_short(photos_folder, copy):
-    (copy / "source.parquet").write_bytes(b"PAR1 and no more")
-    is_told(embed(photos_folder, copy), "source.parquet cannot be read")
+    (copy / "attached" / "source.parquet").write_bytes(b"PAR1 and no more")
+    is_told(embed(photos_folder, copy), "source.parquet does not have its recorded checksum")
+
+
+def test_a_source_manifest_that_is_gone(photos_folder, copy):
+    (copy / "attached" / "source.parquet.json").unlink()
+    is_told(embed(photos_folder, copy), "has shards but lacks attached/source.parquet")
 
 
 def test_a_shard_cut_short_is_told_by_readers(copy):

@@ -168,6 +168,40 @@ def test_what_is_attached_comes_back_and_damage_is_told(store):
         store.attached("notes")
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_crash_while_replacing_what_is_attached(store, recorded):
+    path = store.root / "attached" / "notes"
+    store.attach("notes", b"new" if recorded else b"old")
+    path.write_bytes(b"old")
+    path.with_name(".notes.pending").write_bytes(b"new")
+    left = b"new" if recorded else b"old"
+    assert store.attached("notes") == left
+    with store.lock():
+        assert store.attached("notes") == left
+    assert path.read_bytes() == left
+    assert {file.name for file in path.parent.iterdir()} == {"notes", "notes.json"}
+
+
+def test_every_changed_bit_of_a_record_is_told(store):
+    store.write_shard(0, rows(1, 2))
+    store.finish(1)
+    store.attach("notes", b"one")
+    reads = {
+        store.entry_path(0): lambda: store.read(0),
+        store.root / "manifest.json": store.manifest,
+        store.root / "store.json": lambda: Store.open(store.root).identity,
+        store.root / "attached" / "notes.json": lambda: store.attached("notes"),
+    }
+    for path, read in reads.items():
+        right = read()
+        for _ in flips_one_bit_of_every_byte(path):
+            try:
+                found = read()
+            except StoreError:
+                continue
+            assert found == right
+
+
 def test_what_is_attached_has_names_with_folders(store):
     for name in ("a/2", "a/10", "notes"):
         store.attach(name, name.encode())
