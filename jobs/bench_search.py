@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,11 @@ from pipeline.synthetic_vectors import (
 )
 
 K = 10
+OUTPUT = Path("work/bench-search")
 ALONE = 100  # queries asked one at a time
+FAISS_IVF, FAISS_FLAT = "FAISS IVF", "FAISS flat"
 Search = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+Times = tuple[list[float], list[float]]  # ms of one query, and of all, a value a round
 
 
 @click.command()
@@ -40,7 +44,7 @@ Search = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 @click.option("--dimensions", default=256, show_default=True, type=click.IntRange(8))
 @click.option("--queries", default=1000, show_default=True, type=click.IntRange(100))
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--output", default=Path("work/bench-search"), type=click.Path(path_type=Path))
+@click.option("--output", default=OUTPUT, type=click.Path(path_type=Path))
 @with_config
 def command(
     config: Config, rows: int, dimensions: int, queries: int, repeats: int, output: Path
@@ -50,15 +54,16 @@ def command(
     The ways take turns in each of REPEATS rounds, on ray.workers threads.
     """
     settings = SyntheticSettings(rows, max(1000, rows // 50), dimensions, max(10, rows // 200))
+    output = output.resolve()
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
         store = synthetic_store(config, Path(folder) / "embeddings", settings)
         indexes = {grid: _built(config, store, Path(folder), grid) for grid in ("ivf", "hash")}
         faiss.omp_set_num_threads(config.ray.workers)
         asked = synthetic_queries(settings, queries)
-        curve = _measure(store, indexes, asked, repeats)
-    output = output.resolve()
+        curve, compared = _measure(store, indexes, asked, repeats)
     title = f"{rows:,} synthetic clustered vectors x {dimensions}, {queries:,} queries"
     write_atomically(output / "curve.parquet", parquet_bytes(curve))
+    write_atomically(output / "compared.parquet", parquet_bytes(compared))
     write_atomically(output / "curve.html", recall_time_page(curve, title).encode())
     console.print(f"curve: {output}/curve.html, {output}/curve.parquet")
 
@@ -89,61 +94,97 @@ def _built(config: Config, store: Store, folder: Path, grid: str) -> Store:
     return Store.open(folder / grid, "index")
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """All ways in memory: ours by name, FAISS's IVF with as many buckets, and its flat index."""
+
+    ours: dict[str, ResidentIndex]
+    ivf: Any
+    flat: Any
+
+    def ways(self, probes: dict[str, int]) -> dict[str, Search]:
+        """Return the ways that ``probes`` names, each with its number of buckets."""
+        found: dict[str, Search] = {}
+        for name, count in probes.items():
+            mine = self.ours.get(name)
+            found[name] = _ours(mine, count) if mine else _theirs(self.ivf, count)
+        return found
+
+
 def _measure(
     store: Store, indexes: dict[str, Store], queries: np.ndarray[Any, Any], repeats: int
-) -> pa.Table:
-    """Load all ways, print memory and times, return the recall and time of every probe count."""
+) -> tuple[pa.Table, pa.Table]:
+    """Load all ways, print what that took and how they compare.
+
+    Returns the recall and time of every probe count, and of every way at the count compared.
+    """
+    loaded, buckets = _load_all(store, indexes)
+    names = (*loaded.ours, FAISS_IVF)
+    truth = loaded.flat.search(queries, K)[1]
+    rows: list[dict[str, Any]] = []
+    for probes in _ladder(buckets):
+        ways = loaded.ways(dict.fromkeys(names, probes))
+        timed = _rounds(ways, queries, 1)
+        rows += [
+            _row(name, probes, _recall(search(queries), truth), timed[name], store.images())
+            for name, search in ways.items()
+        ]
+    curve = pa.Table.from_pylist(rows)
+    print_table("recall and time by probes", curve.column_names, [list(r.values()) for r in rows])
+    chosen = {name: _fewest(rows, name) for name in names}
+    for name in (name for name in loaded.ours if not chosen[name]):
+        console.print(f"{name} did not reach a recall of .99 with a quarter of its buckets")
+    compared = {name: count for name, count in chosen.items() if count} | {
+        FAISS_IVF: chosen[FAISS_IVF] or buckets
+    }
+    ways = loaded.ways(compared) | {FAISS_FLAT: _theirs(loaded.flat)}
+    timed = _rounds(ways, queries, repeats)
+    found = {name: _recall(search(queries), truth) for name, search in ways.items()}
+    _print_compared(compared, found, timed, len(queries))
+    return curve, pa.Table.from_pylist(
+        [_row(n, compared.get(n, 0), found[n], timed[n], store.images()) for n in ways]
+    )
+
+
+def _load_all(store: Store, indexes: dict[str, Store]) -> tuple[_Loaded, int]:
+    """Return all ways loaded, the memory that each took printed, and the number of buckets."""
     memory: list[tuple[str, float]] = []
-    resident = {
+    ours = {
         f"sluice {grid}": _loaded(memory, f"sluice {grid}", partial(ResidentIndex, made, store))
         for grid, made in indexes.items()
     }
-    ours = resident["sluice ivf"]
-    flat = _loaded(memory, "FAISS flat", partial(_flat, store))
-    buckets = ours.grid.buckets
-    ivf = _loaded(memory, "FAISS IVF", partial(_faiss_ivf, store, buckets))
-    truth = flat.search(queries, K)[1]
-    rows: list[dict[str, Any]] = []
-    for probes in _ladder(buckets):
-        ways = {name: _ours(made, probes) for name, made in resident.items()}
-        ways["FAISS IVF"] = _theirs(ivf, probes)
-        timed = _rounds(ways, queries, 1)
-        rows += [_row(name, probes, ways[name], queries, truth, timed[name]) for name in ways]
-    curve = pa.Table.from_pylist(rows)
-    print_table("recall and time by probes", curve.column_names, [list(r.values()) for r in rows])
+    buckets = ours["sluice ivf"].grid.buckets
+    flat = _loaded(memory, FAISS_FLAT, partial(_flat, store))
+    ivf = _loaded(memory, FAISS_IVF, partial(_faiss_ivf, store, buckets))
     print_table("memory that loading took", ("way", "MiB"), memory)
-    chosen = {name: _fewest(rows, name) for name in (*resident, "FAISS IVF")}
-    late = [name for name in resident if not chosen[name]]
-    ways = {name: _ours(resident[name], chosen[name]) for name in resident if chosen[name]}
-    probes = chosen["FAISS IVF"] or buckets
-    ways |= {"FAISS IVF": _theirs(ivf, probes), "FAISS flat": _theirs(flat)}
-    timed = _rounds(ways, queries, repeats)
-    found = {name: _recall(ways[name](queries), truth) for name in ways}
+    return _Loaded(ours, ivf, flat), buckets
+
+
+def _print_compared(
+    probes: dict[str, int], recall: dict[str, float], timed: dict[str, Times], queries: int
+) -> None:
     print_table(
-        f"recall@{K} >= .99, median of {repeats} rounds (least, most)",
+        f"recall@{K} >= .99, median of the rounds (least, most)",
         (
             "way",
             "probes",
             f"recall@{K}",
             "1 query, ms",
-            f"{len(queries):,} queries, ms",
+            f"{queries:,} queries, ms",
             "1 query: this / FAISS IVF",
-            f"{len(queries):,}: this / FAISS IVF",
+            f"{queries:,}: this / FAISS IVF",
         ),
         [
             (
                 name,
-                chosen.get(name, 0),
-                found[name],
-                *(_spread(t) for t in timed[name]),
-                *(_ratio(t, u) for t, u in zip(timed[name], timed["FAISS IVF"], strict=True)),
+                probes.get(name, 0),
+                recall[name],
+                *(_spread(t) for t in times),
+                *(_ratio(t, u) for t, u in zip(times, timed[FAISS_IVF], strict=True)),
             )
-            for name in ways
+            for name, times in timed.items()
         ],
     )
-    for name in late:
-        console.print(f"{name} did not reach a recall of .99 with a quarter of its buckets")
-    return curve
 
 
 def _loaded(memory: list[tuple[str, float]], name: str, load: Callable[[], Any]) -> Any:
@@ -201,11 +242,11 @@ def _theirs(made: Any, probes: int = 0) -> Search:
 
 def _rounds(
     ways: dict[str, Search], queries: np.ndarray[Any, Any], repeats: int
-) -> dict[str, tuple[list[float], list[float]]]:
+) -> dict[str, Times]:
     """Return ms of one query (mean of ALONE) and of all, by way, a value a round."""
     for search in ways.values():
         search(queries[:1])
-    timed: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in ways}
+    timed: dict[str, Times] = {name: ([], []) for name in ways}
     for _ in range(repeats):
         for name, search in ways.items():
             began = time.perf_counter()
@@ -218,17 +259,10 @@ def _rounds(
     return timed
 
 
-def _row(
-    name: str,
-    probes: int,
-    search: Search,
-    queries: np.ndarray[Any, Any],
-    truth: np.ndarray[Any, Any],
-    timed: tuple[list[float], list[float]],
-) -> dict[str, Any]:
-    recall = _recall(search(queries), truth)
-    times = {"ms, 1 query": timed[0][0], "ms, all queries": timed[1][0]}
-    return {"way": name, "probes": probes, "recall": recall} | times
+def _row(name: str, probes: int, recall: float, timed: Times, vectors: int) -> dict[str, Any]:
+    one, many = (float(np.median(times)) for times in timed)
+    facts = {"way": name, "probes": probes, "recall": recall, "ms, 1 query": one}
+    return facts | {"ms, all queries": many, "vectors": vectors}
 
 
 def _recall(found: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> float:
@@ -244,7 +278,7 @@ def _fewest(rows: list[dict[str, Any]], name: str) -> int:
 
 def _ladder(buckets: int) -> list[int]:
     """Return probe counts about a factor of 2 apart, up to a quarter of the buckets."""
-    counts = np.unique(np.geomspace(2, max(3, buckets // 4), 8).round().astype(int))
+    counts = np.unique(np.geomspace(1, max(3, buckets // 4), 9).round().astype(int))
     return [int(count) for count in counts]
 
 

@@ -6,6 +6,7 @@ import click
 import numpy as np
 import pyarrow.parquet as pq
 
+from jobs.bench_search import FAISS_FLAT, OUTPUT
 from jobs.config import Config
 from jobs.console import print_table
 from jobs.options import with_config
@@ -13,17 +14,37 @@ from jobs.plan import calibrated
 from pipeline.claims import Fact, bisection_checks, check_claims, read_claims
 from pipeline.scaling_simulator import simulate
 from pipeline.scaling_summary import part
+from pipeline.store import read_parquet
 
 CLAIMS = Path(__file__).parent.parent / "configs" / "claims.yaml"
 IMAGES, SHARD_IMAGES = 1_000_000, 1000
+SCALE, CASCADE, SEARCH = "sluice scale", "sluice cascade", "sluice bench-search"
+TOLD_BY = {
+    "emulated_rate": SCALE,
+    "simulated_100_workers": SCALE,
+    "check_ms": CASCADE,
+    "cnn_ms": CASCADE,
+    "cnn_on_all_ms": CASCADE,
+    "stages_ms": CASCADE,
+    "scan_ms": SEARCH,
+    "grid_ms": SEARCH,
+    "one_bucket_ms": SEARCH,
+}
 
 
 @click.command()
 @click.option("--claims", type=click.Path(path_type=Path), default=CLAIMS, help="A list of claims.")
+@click.option(
+    "--searched", type=click.Path(path_type=Path), default=OUTPUT, help="Of bench-search."
+)
 @with_config
-def command(config: Config, claims: Path) -> None:
-    """Print every claim beside its arithmetic and this machine; uses the runs of sluice scale."""
-    rows = check_claims(read_claims(claims), measured_facts(config))
+def command(config: Config, claims: Path, searched: Path) -> None:
+    """Print every claim beside its arithmetic and this machine.
+
+    Uses what sluice scale, sluice cascade and sluice bench-search have left in their outputs.
+    """
+    facts = counted_checks() | scale_facts(config) | cascade_facts(config) | search_facts(searched)
+    rows = check_claims(read_claims(claims), facts, TOLD_BY)
     lines = [
         (row.claim, row.unit, _text(row.claimed), _text(row.arithmetic), _text(row.here), row.how)
         for row in rows
@@ -31,25 +52,68 @@ def command(config: Config, claims: Path) -> None:
     print_table("claims", ("claim", "unit", "claimed", "arithmetic", "here", "how"), lines)
 
 
-def measured_facts(config: Config) -> dict[str, Fact]:
-    """Return what this machine knows: bisection always, rates where sluice scale has run."""
-    facts = {
+def counted_checks() -> dict[str, Fact]:
+    """Return how many checks bisection makes, counted by doing it."""
+    return {
         f"checks_in_{millions}_million": Fact(bisection_checks(millions * 1_000_000), "measured")
         for millions in (1, 2)
     }
+
+
+def scale_facts(config: Config) -> dict[str, Fact]:
+    """Return the emulated rate of one worker and a simulated pool, where sluice scale has run."""
     runs = config.scale.output / "runs.parquet"
     if not runs.exists():
-        return facts
+        return {}
     strong = part(pq.read_table(runs), "emulated", "strong")
     alone = strong.filter(np.asarray(strong["workers"]) == 1)
     if not alone.num_rows:
-        return facts
+        return {}
     rate = float(np.median(alone["steady_rate"].to_numpy()))
     shards = [SHARD_IMAGES / rate] * (IMAGES // SHARD_IMAGES)
     many = simulate(calibrated(config)[0], 100, shards).wall
-    facts["emulated_rate"] = Fact(rate, "emulated rate, extrapolated")
-    facts["simulated_100_workers"] = Fact(many, "extrapolated by simulation")
+    return {
+        "emulated_rate": Fact(rate, "emulated rate, extrapolated"),
+        "simulated_100_workers": Fact(many, "extrapolated by simulation"),
+    }
+
+
+def cascade_facts(config: Config) -> dict[str, Fact]:
+    """Return what the stages of the last cascade took an image, in workers' time."""
+    path = config.cascade.output / "funnel.parquet"
+    if not path.exists():
+        return {}
+    funnel = read_parquet(path, f"run {CASCADE} again").to_pylist()
+    recall = funnel[-1]["recall_after"]
+    images = max(stage["entered"] for stage in funnel)
+    cnn, stages = funnel[-1]["ms_an_image"], sum(stage["ms"] for stage in funnel)
+    facts = {
+        "cnn_ms": Fact(cnn, "measured by image, extrapolated"),
+        "cnn_on_all_ms": Fact(images * cnn, f"{images:,} images, the CNN on all calculated"),
+        "stages_ms": Fact(stages, f"measured, recall {recall:.2f} of calibration"),
+    }
+    if len(funnel) > 2:
+        facts["check_ms"] = Fact(funnel[1]["ms_an_image"], "measured by image, extrapolated")
     return facts
+
+
+def search_facts(folder: Path) -> dict[str, Fact]:
+    """Return the times of one query over IMAGES vectors, where bench-search has measured them."""
+    paths = [folder / f"{name}.parquet" for name in ("compared", "curve")]
+    if not all(path.exists() for path in paths):
+        return {}
+    compared, curve = (read_parquet(path, f"run {SEARCH} again").to_pylist() for path in paths)
+    rows = {
+        "scan_ms": [row for row in compared if row["way"] == FAISS_FLAT],
+        "grid_ms": [row for row in compared if row["way"] == "sluice ivf"],
+        "one_bucket_ms": [r for r in curve if r["way"] == "sluice ivf" and r["probes"] == 1],
+    }
+    return {
+        name: Fact(row["ms, 1 query"], f"measured, synthetic, recall@10 {row['recall']:.3f}")
+        for name, found in rows.items()
+        for row in found[:1]
+        if row["vectors"] == IMAGES
+    }
 
 
 def _text(value: float | None) -> str:

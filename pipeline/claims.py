@@ -63,8 +63,14 @@ def read_claims(path: Path) -> list[Claim]:
         raise ConfigError(f"{path} is not a list of claims: {error}") from error
 
 
-def check_claims(claims: Sequence[Claim], facts: Mapping[str, Fact]) -> list[ClaimRow]:
-    """Return a row for each claim; a fact that is missing leaves "here" empty and says which."""
+def check_claims(
+    claims: Sequence[Claim], facts: Mapping[str, Fact], told_by: Mapping[str, str]
+) -> list[ClaimRow]:
+    """Return a row for each claim; a fact that is missing leaves "here" empty.
+
+    The row then says which command of ``told_by``, by fact, would measure it. Raises ConfigError
+    for a fact that none measures.
+    """
     rows = []
     for claim in claims:
         own = evaluate(claim.arithmetic, claim.given) if claim.arithmetic else None
@@ -73,12 +79,21 @@ def check_claims(claims: Sequence[Claim], facts: Mapping[str, Fact]) -> list[Cla
             needed = names(claim.here)
             missing = sorted(needed - facts.keys())
             if missing:
-                how = f"not measured: no {', '.join(missing)}; run sluice scale"
+                commands = dict.fromkeys(_teller(name, claim, told_by) for name in missing)
+                how = f"not measured; run {', '.join(commands)}"
             else:
                 here = evaluate(claim.here, {name: facts[name].value for name in needed})
                 how = ", ".join(dict.fromkeys(facts[name].how for name in sorted(needed)))
         rows.append(ClaimRow(claim.claim, claim.unit, claim.claimed, own, here, how))
     return rows
+
+
+def _teller(name: str, claim: Claim, told_by: Mapping[str, str]) -> str:
+    if name not in told_by:
+        raise ConfigError(
+            f"{claim.claim!r} uses {name}, which nothing measures; use {', '.join(told_by)}"
+        )
+    return told_by[name]
 
 
 def names(formula: str) -> set[str]:
