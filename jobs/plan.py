@@ -17,8 +17,9 @@ from pipeline.scaling_simulator import (
     Calibration,
     calibrate,
     cheapest_in_time,
+    doublings,
     money_buys_nothing,
-    plan,
+    planner,
     simulation_error,
 )
 from pipeline.store import Store
@@ -48,8 +49,9 @@ def command(
         raise ConfigError("--images must be 1 to 1e12, --ms above 0, --price 0 or more")
     limit = seconds_of(deadline)
     calibration, errors = calibrated(config)
-    plans = plan(calibration, round(images), ms, price, most, shards_a_worker)
-    best, last = cheapest_in_time(plans, limit), money_buys_nothing(plans)
+    at = planner(calibration, round(images), ms, price, most, shards_a_worker)
+    plans = [at(workers) for workers in doublings(most)]
+    best, last = cheapest_in_time(plans, limit, at), money_buys_nothing(plans)
     rows = [(one.workers, one.seconds, one.cost) for one in plans]
     title = f"{round(images)} images of {ms:g} ms, EXTRAPOLATED by simulation"
     print_table(title, ("workers", "seconds", "cost"), rows)

@@ -5,7 +5,7 @@ of their own and share nothing but the driver. What the network and a file syste
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,10 @@ class Plan:
     cost: float
 
 
-def plan(
+def planner(
     calibration: Calibration, images: int, ms: float, price: float, most: int, shards_a_worker: int
-) -> list[Plan]:
-    """Simulate 1, 2, 4, ... ``most`` workers over ``images`` of ``ms`` milliseconds each.
+) -> Callable[[int], Plan]:
+    """Return what simulates a number of workers over ``images`` of ``ms`` milliseconds each.
 
     A shard is sized so that ``most`` workers have ``shards_a_worker`` each, at least one image.
     """
@@ -138,15 +138,38 @@ def plan(
     shards = [size * ms / 1000] * (images // size)
     if images % size:
         shards.append(images % size * ms / 1000)
-    counts = sorted({*(2**power for power in range(most.bit_length())), most})
-    runs = [simulate(calibration, count, shards) for count in counts if count <= most]
-    return [Plan(run.workers, run.wall, run.workers * run.wall / 3600 * price) for run in runs]
+
+    def at(workers: int) -> Plan:
+        seconds = simulate(calibration, workers, shards).wall
+        return Plan(workers, seconds, workers * seconds / 3600 * price)
+
+    return at
 
 
-def cheapest_in_time(plans: Sequence[Plan], deadline: float) -> Plan | None:
-    """Return the plan of the least cost that takes at most ``deadline`` seconds, or None."""
-    fit = [one for one in plans if one.seconds <= deadline]
-    return min(fit, key=lambda one: (one.cost, one.seconds)) if fit else None
+def doublings(most: int) -> list[int]:
+    """Return 1, 2, 4, ... and ``most``."""
+    return sorted({*(2**power for power in range(most.bit_length())), most})
+
+
+def cheapest_in_time(
+    plans: Sequence[Plan], deadline: float, at: Callable[[int], Plan]
+) -> Plan | None:
+    """Return the fewest workers that take at most ``deadline`` seconds, or None.
+
+    They are the cheapest, for every further one is paid while it starts. Between the doublings of
+    ``plans`` the place is found by halving.
+    """
+    fit = next((one for one in plans if one.seconds <= deadline), None)
+    if fit is None:
+        return None
+    late = max((one.workers for one in plans if one.workers < fit.workers), default=0)
+    while fit.workers - late > 1:
+        middle = at((late + fit.workers) // 2)
+        if middle.seconds <= deadline:
+            fit = middle
+        else:
+            late = middle.workers
+    return fit
 
 
 def money_buys_nothing(plans: Sequence[Plan]) -> Plan:

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from click.testing import CliRunner
 
@@ -14,7 +16,9 @@ def test_a_plan_from_measured_runs(measured):
     assert ran.exception is None
     assert "EXTRAPOLATED" in ran.output
     told = " ".join(ran.output.split())
-    assert "the cheapest within 10m: 16 workers" in told
+    cheapest = re.search(r"the cheapest within 10m: (\d+) workers", told)
+    assert cheapest is not None
+    assert 8 < int(cheapest[1]) < 16
     assert "money buys nothing" in told
     assert "8 workers" in told.split("not calibrated from:")[1]
     late = CliRunner().invoke(

@@ -7,8 +7,9 @@ from pipeline.scaling_simulator import (
     Plan,
     calibrate,
     cheapest_in_time,
+    doublings,
     money_buys_nothing,
-    plan,
+    planner,
     simulate,
     simulation_error,
 )
@@ -48,13 +49,16 @@ def test_a_calibration_gives_the_measured_runs_back():
 
 def test_a_plan_says_when_money_buys_nothing():
     costs = Calibration(10.0, 0.0, 0.01, 0.0, 0.0, (1.0,))
-    plans = plan(costs, 4096, 50, price=0.2, most=64, shards_a_worker=4)
+    at = planner(costs, 4096, 50, price=0.2, most=64, shards_a_worker=4)
+    plans = [at(workers) for workers in doublings(64)]
     assert [one.workers for one in plans] == [1, 2, 4, 8, 16, 32, 64]
     assert plans[0].seconds == pytest.approx(10 + 4096 * 0.05 + 256 * 0.01)
     assert plans[0].cost == pytest.approx(plans[0].seconds / 3600 * 0.2)
-    chosen = cheapest_in_time(plans, 40)
+    chosen = cheapest_in_time(plans, 45, at)
     assert chosen is not None
-    assert chosen.seconds <= 40 < plans[plans.index(chosen) - 1].seconds
-    assert cheapest_in_time(plans, 5) is None
+    assert chosen.seconds <= 45 < at(chosen.workers - 1).seconds
+    assert chosen.workers == 6
+    assert cheapest_in_time(plans, 1000, at) == plans[0]
+    assert cheapest_in_time(plans, 5, at) is None
     flat = [Plan(1, 100, 1), Plan(2, 50, 1), Plan(4, 49.8, 2), Plan(8, 49.7, 4)]
     assert money_buys_nothing(flat).workers == 2
