@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import simpy
+from scipy.optimize import nnls
 
 PATIENCE = 0.01  # time that gets less than this share shorter is not worth a doubling
 
@@ -20,13 +21,15 @@ PATIENCE = 0.01  # time that gets less than this share shorter is not worth a do
 class Calibration:
     """What was measured of real runs, in seconds.
 
-    ``start_up`` is of a pool, whatever its size, ``start_up_a_worker`` what each further worker on
-    the same machine adds; ``overhead`` is the driver's turn for a shard, ``merge`` for an answer.
-    ``stragglers`` are the measured durations of shards divided by their median.
+    ``start_up`` is of a pool, whatever its size, ``start_up_a_worker`` what each worker on the same
+    machine adds for all of them, ``stagger`` how much later than the one before each of them
+    begins; ``overhead`` is the driver's turn for a shard, ``merge`` for an answer. ``stragglers``
+    are the measured durations of shards divided by their median.
     """
 
     start_up: float
     start_up_a_worker: float
+    stagger: float
     overhead: float
     merge: float
     drain: float
@@ -46,17 +49,16 @@ class Simulated:
 def calibrate(runs: Sequence[pa.Table]) -> Calibration:
     """Take the model's parts from the tasks of measured runs, as ``run_phases`` takes them.
 
-    The overhead is the median wait of a worker between two shards. Start-up is a line fitted to
-    the worker counts, with no part of it below zero. Raises ValueError without a run.
+    The overhead is the median wait of a worker between two shards. The workers' beginnings are
+    fitted by least squares, with no part of them below zero. Raises ValueError without a run.
     """
     if not runs:
         raise ValueError("a calibration needs at least one measured run")
-    counts, starts, waits, merges, drains, ratios = [], [], [], [], [], []
+    begun, waits, merges, drains, ratios = [], [], [], [], []
     for run in runs:
         column = {name: run[name].to_numpy(zero_copy_only=False) for name in run.column_names}
         names = np.unique(column["worker"])
-        counts.append(len(names))
-        starts.append(column["started"].min() - column["began"][0])
+        begun.append(_beginnings(column))
         drains.append(column["finished"][0] - column["ended"].max())
         merges += column["merge"].tolist()
         seconds = (column["ended"] - column["started"]) / column["rows"]
@@ -65,13 +67,31 @@ def calibrate(runs: Sequence[pa.Table]) -> Calibration:
             mine = np.argsort(column["started"][column["worker"] == name])
             begins, ends = (column[c][column["worker"] == name][mine] for c in ("started", "ended"))
             waits += (begins[1:] - ends[:-1]).tolist()
-    slope = np.polyfit(counts, starts, 1)[0] if len(set(counts)) > 1 else 0.0
-    slope = max(0.0, float(slope))
-    fixed = max(0.0, float(np.mean(starts) - slope * np.mean(counts)))
     kept = np.quantile(ratios, np.linspace(0, 1, 101))
     wait = float(np.median(waits)) if waits else 0.0
     middle = float(np.median(merges)), float(np.median(drains))
-    return Calibration(fixed, slope, wait, *middle, tuple(kept.tolist()))
+    return Calibration(*_fitted_beginnings(begun), wait, *middle, tuple(kept.tolist()))
+
+
+def _beginnings(column: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Return when each worker began its first shard, in ascending order, seconds into the run."""
+    _, worker = np.unique(column["worker"], return_inverse=True)
+    first = np.full(worker.max() + 1, np.inf)
+    np.minimum.at(first, worker, column["started"])
+    sooner: np.ndarray[Any, Any] = np.sort(first) - column["began"][0]
+    return sooner
+
+
+def _fitted_beginnings(begun: list[np.ndarray[Any, Any]]) -> tuple[float, float, float]:
+    """Fit start_up + workers * start_up_a_worker + place * stagger, each run weighing the same."""
+    places = [np.arange(len(starts)) for starts in begun]
+    terms = [np.stack([np.ones(len(p)), np.full(len(p), len(p)), p], axis=1) for p in places]
+    weights = np.concatenate([np.full(len(p), len(p) ** -0.5) for p in places])
+    if len({len(starts) for starts in begun}) == 1:  # of one count nothing tells the two apart
+        terms = [term * (1, 0, 1) for term in terms]
+    found, _ = nnls(np.concatenate(terms) * weights[:, None], np.concatenate(begun) * weights)
+    fixed, a_worker, stagger = found.tolist()
+    return fixed, a_worker, stagger
 
 
 def simulate(
@@ -87,24 +107,27 @@ def simulate(
     """
     environment, generator = simpy.Environment(), random.Random(seed)
     driver, shards = simpy.Resource(environment), iter(shard_seconds)
+    answers: list[simpy.Process] = []
     together = min(workers, a_machine) * calibration.start_up_a_worker
-    began = calibration.start_up + together
+    began = calibration.start_up + together  # of the first worker on each machine
 
     def turn(seconds: float) -> Iterator[Any]:
         with driver.request() as mine:
             yield mine
             yield environment.timeout(seconds)
 
-    def work() -> Iterator[Any]:
-        yield environment.timeout(began)
+    def work(place: int) -> Iterator[Any]:
+        yield environment.timeout(began + place * calibration.stagger)
         for seconds in shards:
             yield from turn(calibration.overhead)
             yield environment.timeout(seconds * generator.choice(calibration.stragglers))
-            environment.process(turn(calibration.merge))
+            answers.append(environment.process(turn(calibration.merge)))
 
-    for _ in range(min(workers, len(shard_seconds))):
-        environment.process(work())
-    environment.run()
+    for worker in range(min(workers, len(shard_seconds))):
+        environment.process(work(worker % a_machine))
+    while len(answers) < len(shard_seconds):
+        environment.step()
+    environment.run(environment.all_of(answers))
     ended = max(float(environment.now), began)
     return Simulated(workers, began, ended - began, ended + calibration.drain)
 
