@@ -50,6 +50,11 @@ def command(config: Config) -> None:
 def calibrate(config: Config) -> None:
     """Run the job; does nothing where the same calibration of the same images is there."""
     store = Store.open(config.sign.output.resolve(), "signatures")
+    with store.lock():
+        _calibrate(config, store)
+
+
+def _calibrate(config: Config, store: Store) -> None:
     by_shard = ids_by_shard(store)
     ids = np.concatenate(list(by_shard.values()))
     wanted = _wanted(config, ids)
@@ -103,7 +108,8 @@ def on_demand_plan(config: Config, signatures: Store) -> OnDemandPlan:
     identity = {name: embedding_identity(s) for name, s in made.items()}
     cache = Store.create(config.cascade.features.resolve(), "features", identity)
     cache.finish(0)  # what is attached is all it holds; verify takes only finished stores
-    encoders = {name: stored_encoder(cache, s) for name, s in made.items()}
+    with cache.lock():
+        encoders = {name: stored_encoder(cache, s) for name, s in made.items()}
     return OnDemandPlan(source, manifest, cache.root, encoders)
 
 

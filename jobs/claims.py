@@ -24,7 +24,6 @@ TOLD_BY = {
     "simulated_100_workers": SCALE,
     "check_ms": CASCADE,
     "cnn_ms": CASCADE,
-    "cnn_on_all_ms": CASCADE,
     "stages_ms": CASCADE,
     "scan_ms": SEARCH,
     "grid_ms": SEARCH,
@@ -79,21 +78,24 @@ def scale_facts(config: Config) -> dict[str, Fact]:
 
 
 def cascade_facts(config: Config) -> dict[str, Fact]:
-    """Return what the stages of the last cascade took an image, in workers' time."""
-    path = config.cascade.output / "funnel.parquet"
+    """Return what the stages cost an image, alone and in the cascade of the recall asked for."""
+    path = config.cascade.output / "recall_costs.parquet"
     if not path.exists():
         return {}
-    funnel = read_parquet(path, f"run {CASCADE} again").to_pylist()
-    recall = funnel[-1]["recall_after"]
-    images = max(stage["entered"] for stage in funnel)
-    cnn, stages = funnel[-1]["ms_an_image"], sum(stage["ms"] for stage in funnel)
+    rows = read_parquet(path, f"run {CASCADE} again").to_pylist()
+    milliseconds = {row["stage"]: row["ms"] for row in rows}
+    named = {"check_ms": "signature", "cnn_ms": "cnn"}
     facts = {
-        "cnn_ms": Fact(cnn, "measured by image, extrapolated"),
-        "cnn_on_all_ms": Fact(images * cnn, f"{images:,} images, the CNN on all calculated"),
-        "stages_ms": Fact(stages, f"measured, recall {recall:.2f} of calibration"),
+        fact: Fact(milliseconds[stage], "measured by image, extrapolated")
+        for fact, stage in named.items()
+        if stage in milliseconds
     }
-    if len(funnel) > 2:
-        facts["check_ms"] = Fact(funnel[1]["ms_an_image"], "measured by image, extrapolated")
+    wanted = [row for row in rows if row["recall"] >= config.cascade.recall]
+    if wanted:
+        asked = wanted[0]["recall"]
+        spent = sum(row["share"] * row["ms"] for row in wanted if row["recall"] == asked)
+        how = f"calculated from measured stages, {wanted[0]['queries']:,} queries, recall {asked}"
+        facts["stages_ms"] = Fact(spent, how)
     return facts
 
 

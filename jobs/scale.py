@@ -27,6 +27,7 @@ from pipeline.cnn_weights import DIMENSIONS
 from pipeline.emulated_embedder import EmulatedPlan
 from pipeline.encoder import build_encoder
 from pipeline.errors import ConfigError
+from pipeline.own_core import on_own_core
 from pipeline.query_images import sample_ids, stored_queries
 from pipeline.scaling_run import RunSettings, run_row
 from pipeline.scaling_summary import fitted_laws, scaling_summary
@@ -232,9 +233,8 @@ def timed_run(workload: Workload, run: RunSettings, root: Path) -> pa.Table:
         if run.mode == "single":
             return single_run(work.alone)
         again = partial(map_shards, workers=run.workers)
-        return run_timed(
-            work.start, work.shards, run.workers, lambda tables: work.take(tables, again)
-        )
+        start = work.start if run.emulated else on_own_core(work.start, scratch / "cores")
+        return run_timed(start, work.shards, run.workers, lambda tables: work.take(tables, again))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -123,7 +123,7 @@ def extrapolated_growth_chart(costs: Calibration) -> go.Figure:
     figure = go.Figure(layout=_layout("Growth at 50 ms, extrapolated", GROWTH_HEIGHT))
     for colour, workers in zip(COLOURS, (1, 10, 100, 1000), strict=True):
         work = images * 0.05 / np.minimum(workers, np.maximum(images, 1))
-        seconds = costs.start_up + costs.start_up_a_worker + work + costs.drain
+        seconds = costs.start_up + work + costs.drain
         figure.add_scatter(x=images, y=seconds, name=f"{workers} workers", line_color=colour)
     figure.update_xaxes(type="log", title="images")
     return figure.update_yaxes(type="log", title="seconds")

@@ -28,9 +28,9 @@ class RunSettings:
 class RunPhases:
     """Seconds of wall time of one run, and images a second.
 
-    Start-up ends when the first shard is begun; the steady state is from then, or from when the
-    last worker has begun, until the first worker finds nothing more to do; the tail is the rest
-    of the work; drain is from the last shard's end until the driver has all answers, certified.
+    Start-up ends when the first shard is begun; the steady state is from when the last worker is
+    warm until the first one finds nothing more to do; the tail is the rest of the work; drain is
+    from the last shard's end until the driver has all answers, certified.
     The merge runs on the driver while workers work.
     """
 

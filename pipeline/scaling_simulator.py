@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import simpy
-from scipy.optimize import nnls
+from scipy.optimize import least_squares
 
 PATIENCE = 0.01  # time that gets less than this share shorter is not worth a doubling
 
@@ -21,15 +21,14 @@ PATIENCE = 0.01  # time that gets less than this share shorter is not worth a do
 class Calibration:
     """What was measured of real runs, in seconds.
 
-    ``start_up`` is of a pool, whatever its size, ``start_up_a_worker`` what each worker on the same
-    machine adds for all of them, ``stagger`` how much later than the one before each of them
-    begins; ``overhead`` is the driver's turn for a shard, ``merge`` for an answer. ``stragglers``
-    are the measured durations of shards divided by their median.
+    ``start_up`` is of a pool whose workers do not wait for each other's, ``start_up_a_worker`` what
+    each takes of its machine, so that many take longer; ``overhead`` is the driver's turn for a
+    shard, ``merge`` for an answer. ``stragglers`` are the measured durations of shards divided by
+    their median.
     """
 
     start_up: float
     start_up_a_worker: float
-    stagger: float
     overhead: float
     merge: float
     drain: float
@@ -49,16 +48,17 @@ class Simulated:
 def calibrate(runs: Sequence[pa.Table]) -> Calibration:
     """Take the model's parts from the tasks of measured runs, as ``run_phases`` takes them.
 
-    The overhead is the median wait of a worker between two shards. The workers' beginnings are
-    fitted by least squares, with no part of them below zero. Raises ValueError without a run.
+    The overhead is the median wait of a worker between two shards. Start-up is fitted as what is
+    longer, one worker's own or that of all on the one machine. Raises ValueError without a run.
     """
     if not runs:
         raise ValueError("a calibration needs at least one measured run")
-    begun, waits, merges, drains, ratios = [], [], [], [], []
+    counts, starts, waits, merges, drains, ratios = [], [], [], [], [], []
     for run in runs:
         column = {name: run[name].to_numpy(zero_copy_only=False) for name in run.column_names}
         names = np.unique(column["worker"])
-        begun.append(_beginnings(column))
+        counts.append(len(names))
+        starts.append(column["started"].min() - column["began"][0])
         drains.append(column["finished"][0] - column["ended"].max())
         merges += column["merge"].tolist()
         seconds = (column["ended"] - column["started"]) / column["rows"]
@@ -70,28 +70,20 @@ def calibrate(runs: Sequence[pa.Table]) -> Calibration:
     kept = np.quantile(ratios, np.linspace(0, 1, 101))
     wait = float(np.median(waits)) if waits else 0.0
     middle = float(np.median(merges)), float(np.median(drains))
-    return Calibration(*_fitted_beginnings(begun), wait, *middle, tuple(kept.tolist()))
+    return Calibration(*_fitted_start_up(counts, starts), wait, *middle, tuple(kept.tolist()))
 
 
-def _beginnings(column: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """Return when each worker began its first shard, in ascending order, seconds into the run."""
-    _, worker = np.unique(column["worker"], return_inverse=True)
-    first = np.full(worker.max() + 1, np.inf)
-    np.minimum.at(first, worker, column["started"])
-    sooner: np.ndarray[Any, Any] = np.sort(first) - column["began"][0]
-    return sooner
+def _fitted_start_up(counts: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """Return a and b that fit max(a, count * b) to ``seconds``, by relative error."""
+    workers, measured = np.array(counts, float), np.log(np.maximum(seconds, 1e-6))
 
+    def residuals(logs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.asarray(np.maximum(logs[0], logs[1] + np.log(workers)) - measured)
 
-def _fitted_beginnings(begun: list[np.ndarray[Any, Any]]) -> tuple[float, float, float]:
-    """Fit start_up + workers * start_up_a_worker + place * stagger, each run weighing the same."""
-    places = [np.arange(len(starts)) for starts in begun]
-    terms = [np.stack([np.ones(len(p)), np.full(len(p), len(p)), p], axis=1) for p in places]
-    weights = np.concatenate([np.full(len(p), len(p) ** -0.5) for p in places])
-    if len({len(starts) for starts in begun}) == 1:  # of one count nothing tells the two apart
-        terms = [term * (1, 0, 1) for term in terms]
-    found, _ = nnls(np.concatenate(terms) * weights[:, None], np.concatenate(begun) * weights)
-    fixed, a_worker, stagger = found.tolist()
-    return fixed, a_worker, stagger
+    most = np.argmax(workers)
+    first = [measured[np.argmin(workers)], measured[most] - np.log(workers[most])]
+    alone, a_worker = np.exp(least_squares(residuals, first).x).tolist()
+    return max(alone, a_worker), a_worker
 
 
 def simulate(
@@ -107,27 +99,24 @@ def simulate(
     """
     environment, generator = simpy.Environment(), random.Random(seed)
     driver, shards = simpy.Resource(environment), iter(shard_seconds)
-    answers: list[simpy.Process] = []
     together = min(workers, a_machine) * calibration.start_up_a_worker
-    began = calibration.start_up + together  # of the first worker on each machine
+    began = max(calibration.start_up, together)
 
     def turn(seconds: float) -> Iterator[Any]:
         with driver.request() as mine:
             yield mine
             yield environment.timeout(seconds)
 
-    def work(place: int) -> Iterator[Any]:
-        yield environment.timeout(began + place * calibration.stagger)
+    def work() -> Iterator[Any]:
+        yield environment.timeout(began)
         for seconds in shards:
             yield from turn(calibration.overhead)
             yield environment.timeout(seconds * generator.choice(calibration.stragglers))
-            answers.append(environment.process(turn(calibration.merge)))
+            environment.process(turn(calibration.merge))
 
-    for worker in range(min(workers, len(shard_seconds))):
-        environment.process(work(worker % a_machine))
-    while len(answers) < len(shard_seconds):
-        environment.step()
-    environment.run(environment.all_of(answers))
+    for _ in range(min(workers, len(shard_seconds))):
+        environment.process(work())
+    environment.run()
     ended = max(float(environment.now), began)
     return Simulated(workers, began, ended - began, ended + calibration.drain)
 
@@ -177,22 +166,23 @@ def doublings(most: int) -> list[int]:
 def cheapest_in_time(
     plans: Sequence[Plan], deadline: float, at: Callable[[int], Plan]
 ) -> Plan | None:
-    """Return the fewest workers that take at most ``deadline`` seconds, or None.
+    """Return the cheapest plan that takes at most ``deadline`` seconds, or None.
 
-    They are the cheapest, for every further one is paid while it starts. Between the doublings of
-    ``plans`` the place is found by halving.
+    It is one of ``plans``, or the fewest workers in time, found by halving between those: a
+    further worker is paid while it starts, but may also fill a last round of shards.
     """
-    fit = next((one for one in plans if one.seconds <= deadline), None)
-    if fit is None:
+    fit = [one for one in plans if one.seconds <= deadline]
+    if not fit:
         return None
-    late = max((one.workers for one in plans if one.workers < fit.workers), default=0)
-    while fit.workers - late > 1:
-        middle = at((late + fit.workers) // 2)
+    fewest = fit[0]
+    late = max((one.workers for one in plans if one.workers < fewest.workers), default=0)
+    while fewest.workers - late > 1:
+        middle = at((late + fewest.workers) // 2)
         if middle.seconds <= deadline:
-            fit = middle
+            fewest = middle
         else:
             late = middle.workers
-    return fit
+    return min([fewest, *fit], key=lambda one: (one.cost, one.seconds))
 
 
 def money_buys_nothing(plans: Sequence[Plan]) -> Plan:

@@ -126,8 +126,7 @@ def embed_images(
         widths += squares.widths
         heights += squares.heights
         quarantines.append(squares.quarantine)
-    own = images.select([n for n in images.column_names if n not in ("id", "key", "bytes")])
-    found = images.take(pa.array(kept, pa.int64()))
+    found = images.drop_columns("bytes").take(pa.array(kept, pa.int64()))
     columns = {
         "id": found["id"],
         "key": found["key"],
@@ -135,7 +134,7 @@ def embed_images(
         "height": pa.array(heights, pa.int32()),
         "embedding": embedding_column(np.concatenate(vectors)),
     }
-    columns |= {name: found[name] for name in own.column_names}
+    columns |= {name: found[name] for name in found.column_names if name not in ("id", "key")}
     return pa.table(columns), pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
 
 

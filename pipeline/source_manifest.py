@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, StoreError
-from pipeline.store import Store, checksum
+from pipeline.store import Store, checksum, read_parquet
 from pipeline.webdataset import IMAGE_SUFFIXES, tar_images
 
 Kind = Literal["folder", "parquet", "webdataset"]
@@ -173,15 +173,16 @@ def kept_manifest(store: Store) -> pa.Table | None:
 
     Raises StoreError if damaged, or lost while shards hang on it.
     """
-    data = store.attached(MANIFEST)
-    if data is not None:
-        return pq.read_table(pa.BufferReader(data))
-    if store.entries():
-        raise StoreError(
-            f"{store.root} has shards but lacks attached/{MANIFEST}, which they hang on; "
-            f"delete {store.root} and make it again"
-        )
-    return None
+    remedy = f"delete {store.root} and make it again, for its shards hang on this file"
+    earlier = store.root / MANIFEST  # where stores of format 2 have it
+    if MANIFEST not in store.attached_names():
+        if earlier.exists():
+            return read_parquet(earlier, remedy)
+        if store.entries():
+            raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
+        return None
+    data = store.attached(MANIFEST, remedy)
+    return pq.read_table(pa.BufferReader(data))
 
 
 def read_manifest(store: Store) -> pa.Table:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+WARM_FROM = 4  # shards a worker: of fewer, the first would be too much to leave out
+
 
 @dataclass(frozen=True)
 class SteadyState:
-    """From when the last worker began until the first one found nothing more to do."""
+    """From when the last worker was warm until the first one found nothing more to do."""
 
     begin: float  # seconds since the epoch
     end: float
@@ -19,16 +21,19 @@ class SteadyState:
 def steady_state(tasks: pa.Table) -> SteadyState:
     """Return the steady state of a pool from its tasks: a row a shard, at least one.
 
-    ``tasks`` has rows, worker, started and ended (seconds since the epoch). A shard counts by the
-    share of its time that lies inside. Where a worker was done before another began, there was no
-    steady state, and the whole time counts.
+    ``tasks`` has rows, worker, started and ended (seconds since the epoch). A worker is warm when
+    it has done its first shard, in which libraries load and kernels are compiled; with fewer than
+    WARM_FROM shards for one of them, when it has begun. A shard counts by the share of its time
+    that lies inside. Where a worker was done before another began, there was no steady state, and
+    the whole time counts.
     """
     rows, worker, started, ended = (
         tasks[name].to_numpy(zero_copy_only=False)
         for name in ("rows", "worker", "started", "ended")
     )
-    workers = np.unique(worker)
-    begin = max(started[worker == name].min() for name in workers)
+    workers, shards = np.unique(worker, return_counts=True)
+    warm = ended if shards.min() >= WARM_FROM else started
+    begin = max(warm[worker == name].min() for name in workers)
     end = min(ended[worker == name].max() for name in workers)
     if end <= begin:
         begin, end = started.min(), ended.max()

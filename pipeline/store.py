@@ -28,7 +28,7 @@ FORMAT_VERSION = 3
 TOMBSTONES = "tombstones.parquet"
 PENDING = ".pending"
 SEAL = "checksum_of_the_rest"
-_REMAKE_ATTACHED = "delete it and its .json, then run the command that makes the store again"
+REMAKE = "delete it and its .json, then run the command that makes the store again"
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ def _pending(attached: Path) -> Path:
     return attached.with_name(f".{attached.name}{PENDING}")
 
 
-def _recorded_checksum(record: Path) -> str:
+def _recorded_checksum(record: Path, remedy: str = REMAKE) -> str:
     try:
         return str(_opened(record)["checksum"])
     except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{record} cannot be read ({error}); {_REMAKE_ATTACHED}") from error
+        raise StoreError(f"{record} cannot be read ({error}); {remedy}") from error
 
 
 def _footer(file: BinaryIO) -> bytes:
@@ -248,20 +248,21 @@ class Store:
         records = sorted(folder.glob(f"{pattern}.json"))
         return [record.relative_to(folder).as_posix().removesuffix(".json") for record in records]
 
-    def attached(self, name: str) -> bytes | None:
-        """Return what is kept under ``name``, None where nothing is. Raises StoreError if damaged.
+    def attached(self, name: str, remedy: str = REMAKE) -> bytes | None:
+        """Return what is kept under ``name``, None where nothing is.
 
-        A file without its record is what a crash left behind, and counts as nothing.
+        A file without its record is what a crash left behind, and counts as nothing. Raises
+        StoreError, ending with ``remedy``, where it is damaged.
         """
         path = self.root / "attached" / name
         if not _record(path).exists():
             return None
-        recorded = _recorded_checksum(_record(path))
+        recorded = _recorded_checksum(_record(path), remedy)
         with suppress(OSError):
             data = _pending(path).read_bytes()
             if checksum(data) == recorded:
                 return data
-        return _read_recorded(path, recorded, _REMAKE_ATTACHED)
+        return _read_recorded(path, recorded, remedy)
 
     def tombstones(self) -> np.ndarray[Any, Any]:
         """Return the ids int64 (n,) whose images have left the source, in ascending order."""
@@ -386,6 +387,11 @@ class Store:
             except StoreError as error:
                 yield str(error)
         for entry in self.manifest():
+            try:
+                if _read_entry(self.entry_path(entry.shard)) != entry:
+                    yield f"{self.entry_path(entry.shard)} is not what the manifest records"
+            except StoreError as error:
+                yield str(error)
             wanted = [(self.shard_path(entry.shard), entry.checksum)]
             if entry.quarantined:
                 wanted.append((self.quarantine_path(entry.shard), entry.quarantine_checksum))

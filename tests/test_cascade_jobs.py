@@ -53,6 +53,14 @@ def results(folder):
     return pq.read_table(folder / "results.parquet")
 
 
+def test_calibrating_what_another_job_writes_is_refused(done):
+    with (
+        Store.open(done / "signatures").lock(),
+        pytest.raises(StoreError, match="another job is writing"),
+    ):
+        calibrate(config(done))
+
+
 def test_signatures_are_small_and_know_the_header(done):
     store = Store.open(done / "signatures", "signatures")
     assert list(store.problems()) == []

@@ -16,7 +16,7 @@ from pipeline.claims import (
     read_claims,
 )
 from pipeline.errors import ConfigError
-from pipeline.funnel import Funnel
+from pipeline.recall_costs import RECALL_COSTS
 from pipeline.store import parquet_bytes, write_atomically
 
 
@@ -78,14 +78,29 @@ def test_every_claim_has_what_it_needs_or_a_command_for_it():
 
 
 def test_facts_of_a_cascade(tmp_path):
-    config = Config.model_validate({"cascade": {"output": tmp_path}})
+    config = Config.model_validate({"cascade": {"output": tmp_path, "recall": 0.9}})
     assert cascade_facts(config) == {}
-    funnel = Funnel.empty(("signature",), 1)
-    funnel.entered[:] = [100, 100, 10]
-    funnel.milliseconds[:] = [0, 5, 40]
-    write_atomically(tmp_path / "funnel.parquet", parquet_bytes(funnel.overall((0.9,))))
-    facts = {name: fact.value for name, fact in cascade_facts(config).items()}
-    assert facts == {"check_ms": 0.05, "cnn_ms": 4, "cnn_on_all_ms": 400, "stages_ms": 45}
+
+    def write(stages):
+        shares = {"signature": 1.0, "rough": 0.5, "cnn": 0.1}
+        costs = {"signature": 0.05, "rough": 1.0, "cnn": 4.0}
+        rows = [
+            {"recall": recall, "bound": recall, "stage": stage, "queries": 7}
+            | {"share": shares[stage] * recall, "ms": costs[stage]}
+            for recall in (0.8, 0.9, 1.0)
+            for stage in stages
+        ]
+        table = pa.Table.from_pylist(rows, RECALL_COSTS)
+        write_atomically(tmp_path / "recall_costs.parquet", parquet_bytes(table))
+        return {name: fact.value for name, fact in cascade_facts(config).items()}
+
+    assert write(["signature", "cnn"]) == {
+        "check_ms": 0.05,
+        "cnn_ms": 4,
+        "stages_ms": pytest.approx(0.9 * (0.05 + 0.4)),
+    }
+    assert "check_ms" not in write(["rough", "cnn"])
+    assert write([]) == {}
 
 
 def test_facts_of_a_search_are_of_a_million_vectors_only(tmp_path):

@@ -64,7 +64,7 @@ def data():
     merge = pa.Table.from_pylist(
         [dict(zip(names, (s, 9, 10, s, s, None, s * 9.0), strict=True)) for s in (1, 10, 100)]
     )
-    calibration = Calibration(5.0, 1.0, 0.0, 0.01, 0.001, 0.5, (0.9, 1.0, 1.2))
+    calibration = Calibration(6.0, 1.0, 0.01, 0.001, 0.5, (0.9, 1.0, 1.2))
     more = (merge, growth(), in_and_out(FUNNEL, 30), recall_costs(), 0.9)
     return LabData(runs, fitted_laws(runs), calibration, *more)
 

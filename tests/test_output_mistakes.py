@@ -118,12 +118,14 @@ def test_a_store_of_a_newer_version(photos_folder, tmp_path):
 
 def test_a_source_manifest_cut_short(photos_folder, copy):
     (copy / "attached" / "source.parquet").write_bytes(b"PAR1 and no more")
-    is_told(embed(photos_folder, copy), "source.parquet does not have its recorded checksum")
+    is_told(
+        embed(photos_folder, copy), "source.parquet does not have its recorded checksum; delete"
+    )
 
 
 def test_a_source_manifest_that_is_gone(photos_folder, copy):
     (copy / "attached" / "source.parquet.json").unlink()
-    is_told(embed(photos_folder, copy), "has shards but lacks attached/source.parquet")
+    is_told(embed(photos_folder, copy), "lacks attached/source.parquet; delete")
 
 
 def test_a_shard_cut_short_is_told_by_readers(copy):

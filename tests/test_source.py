@@ -5,10 +5,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.source_manifest import open_source, plan_manifest, refuse_repeated_ids
+from pipeline.errors import InputError, StoreError
+from pipeline.source_manifest import (
+    MANIFEST,
+    kept_manifest,
+    open_source,
+    plan_manifest,
+    read_manifest,
+    refuse_repeated_ids,
+)
 from pipeline.source_reader import read_shard, stable_id
-from pipeline.store import parquet_bytes
+from pipeline.store import Store, parquet_bytes
 
 
 @pytest.fixture
@@ -145,3 +152,18 @@ def test_a_changed_byte_in_a_source_of_our_own_is_told(tmp_path, jpegs):
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
         read_shard(source, manifest, 0)
+
+
+def test_the_manifest_is_kept_in_the_store(folder, tmp_path):
+    planned = plan_manifest(open_source(str(folder)), 5)
+    store = Store.create(tmp_path / "store", "embeddings", {})
+    assert kept_manifest(store) is None
+    with pytest.raises(StoreError, match="is not begun"):
+        read_manifest(store)
+    store.write_shard(0, pa.table({"id": [1]}))
+    with pytest.raises(StoreError, match=f"lacks attached/{MANIFEST}; delete .* again"):
+        read_manifest(store)
+    (store.root / MANIFEST).write_bytes(parquet_bytes(planned))  # as stores of format 2 have it
+    assert read_manifest(store).equals(planned)
+    store.attach(MANIFEST, parquet_bytes(planned.slice(0, 1)))
+    assert read_manifest(store).num_rows == 1

@@ -20,6 +20,15 @@ def test_the_late_begin_and_the_tail_are_left_out():
     assert found.busy == 1
 
 
+def test_the_first_shard_of_each_worker_warms_it_up():
+    slow_first = [(name, 0, 10, 1) for name in "ab"]
+    later = [(name, 10 + turn, 11 + turn, 1) for name in "ab" for turn in range(3)]
+    found = steady_state(tasks(*slow_first, *later))
+    assert (found.begin, found.end, found.rate) == (10, 13, 2)
+    found = steady_state(tasks(*slow_first, *later[:2], *later[3:]))  # three are too few
+    assert (found.begin, found.end) == (0, 12)
+
+
 def test_waiting_between_shards_is_not_busy():
     found = steady_state(tasks(("a", 0, 3, 3), ("b", 0, 4, 3), ("a", 3, 4, 1)))
     assert found.busy == 1

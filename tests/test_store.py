@@ -113,6 +113,19 @@ def test_every_changed_bit_of_a_quarantine_file_is_told(store):
         store.read_quarantine()
 
 
+def test_an_entry_that_is_not_the_manifests_is_told(store):
+    store.write_shard(0, rows(1, 2))
+    store.finish(1)
+    entry = store.entry_path(0)
+    for _ in flips_one_bit_of_every_byte(entry):
+        assert [entry.name in line for line in store.problems()] == [True]
+    store.write_shard(0, rows(1, 3))
+    assert [("checksum" in t, "not what" in t) for t in store.problems()] == [
+        (False, True),
+        (True, False),
+    ]
+
+
 def test_other_settings_are_refused(store):
     with pytest.raises(StoreError, match="size: 1 there, 2 asked for"):
         Store.create(store.root, "embeddings", {"model": "a", "size": 2})
