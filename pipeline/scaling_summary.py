@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from pipeline.scaling_laws import LAWS, choose_law, cost, fit_law, karp_flatt
+from pipeline.steady_state import WARM_FROM
 
 MEDIANS = ("start_up", "work", "tail", "drain", "merge", "wall", "steady_rate", "whole_rate")
 RATES = ("steady_rate", "whole_rate")
@@ -75,14 +76,20 @@ def fitted_laws(table: pa.Table) -> pa.Table:
     """Return every law's parameters with their intervals, in LAW_SCHEMA.
 
     ``chosen`` is the law that predicted best, ``held_out_error`` its largest relative error on
-    the largest counts; null below five worker counts.
+    the largest counts; null below five worker counts. Those of the steady rate are fitted to runs
+    with WARM_FROM shards a worker: with fewer there is hardly a steady state.
     """
     rows = []
     for workload, mode in series(table):
-        runs = part(table, workload, mode)
-        workers = runs["workers"].to_numpy()
+        every = part(table, workload, mode)
+        enough = pa.array(every["shards"].to_numpy() >= WARM_FROM * every["workers"].to_numpy())
         for rate in RATES:
-            values = runs[rate].to_numpy()
+            runs = (
+                every.filter(enough)
+                if rate == "steady_rate" and pa.compute.any(enough).as_py()
+                else every
+            )
+            workers, values = runs["workers"].to_numpy(), runs[rate].to_numpy()
             choice = choose_law(workers, values) if len(np.unique(workers)) >= 5 else None
             for law in LAWS:
                 chosen = None if choice is None else choice.law == law

@@ -14,6 +14,7 @@ from pipeline.emulated_embedder import EmulatedPlan, made_up_part
 from pipeline.errors import ConfigError, StoreError
 from pipeline.scaling_run import RunSettings, run_phases, run_row
 from pipeline.scaling_summary import fitted_laws, scaling_summary
+from pipeline.steady_state import WARM_FROM
 from pipeline.synthetic_vectors import SyntheticSettings
 
 
@@ -47,7 +48,8 @@ def test_phases_of_a_run_add_up_and_give_its_rate(workers, turns, gap):
     assert (phases.session, phases.start_up, phases.drain) == pytest.approx((2.0, 3.0, 1.5))
     assert phases.start_up + phases.work + phases.drain == pytest.approx(phases.wall)
     assert phases.merge == pytest.approx(0.25 * workers * turns)
-    busy = turns * 2 / (turns * 2 + (turns - 1) * gap)
+    shards = turns - 1 if turns >= WARM_FROM else turns  # after the first, each with its wait
+    busy = shards * 2 / (shards * 2 + (turns - 1) * gap)
     assert phases.busy == pytest.approx(busy)
     assert phases.steady_rate == pytest.approx(workers * 5 * busy)
 
@@ -94,6 +96,20 @@ def test_laws_are_fitted_to_the_steady_and_the_whole_rate():
     chosen = {row["law"] for row in laws if row["rate"] == "whole_rate" and row["chosen"]}
     assert len(chosen) == 1
     assert max(row["held_out_error"] or 0 for row in laws) < 0.05
+
+
+def test_laws_of_the_steady_rate_leave_out_runs_with_few_shards_a_worker():
+    runs = runs_table(1.0).to_pylist()
+    runs[-1] |= {"shards": 32, "steady_rate": runs[-1]["steady_rate"] / 2}
+    contention = {
+        row["rate"]: row["value"]
+        for row in fitted_laws(pa.Table.from_pylist(runs)).to_pylist()
+        if row["law"] == "Amdahl" and row["parameter"] == "contention"
+    }
+    assert contention["steady_rate"] == pytest.approx(0, abs=1e-4)
+    runs[-1] |= {"shards": 64}
+    laws = fitted_laws(pa.Table.from_pylist(runs)).to_pylist()
+    assert max(row["value"] for row in laws if row["parameter"] == "contention") > 0.01
 
 
 def test_the_order_is_random_but_the_seeds():
