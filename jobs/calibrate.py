@@ -9,6 +9,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from cluster.gpu_call import call_near_gpu
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
 from jobs.config import Config
@@ -70,7 +71,11 @@ def _calibrate(config: Config, store: Store) -> None:
     with features_store.lock():
         calibration = _calibration(config, store, plan, fit_ids, sample_ids, by_shard, record)
         with record.stage("measure the stages' costs"):
-            costs = measure_costs(plan, store, calibration)
+            costs = call_near_gpu(
+                plan.encoders["cnn"].settings.backend,
+                lambda: measure_costs(plan, store, calibration),
+                config.ray.address,
+            )
     with record.stage("write"):
         keep_calibration(store, calibration)
         made = {"of": wanted, "milliseconds": dict(costs.milliseconds)}

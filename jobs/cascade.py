@@ -9,6 +9,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from cluster.gpu_call import call_near_gpu
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
 from jobs.calibrate import ids_by_shard, on_demand_plan, sample_features, stored_calibration
@@ -117,7 +118,7 @@ def gather_batch(config: Config, store: Store, plan: OnDemandPlan, record: RunRe
     """Return the queries with all their features: image files first, then ids of the store."""
     ids, paths = split_queries(config.search.queries)
     ids = list(dict.fromkeys(ids + sample_ids(store, config.search.sample_queries)))
-    parts = [_file_features(paths, plan)] if paths else []
+    parts = [_file_features(paths, plan, config.ray.address)] if paths else []
     if ids:
         by_shard = ids_by_shard(store)
         there = np.concatenate(list(by_shard.values()))
@@ -137,7 +138,7 @@ def gather_batch(config: Config, store: Store, plan: OnDemandPlan, record: RunRe
     return Batch(Queries(table["key"].to_pylist(), table["id"].to_numpy(), vectors), table)
 
 
-def _file_features(paths: list[Path], plan: OnDemandPlan) -> pa.Table:
+def _file_features(paths: list[Path], plan: OnDemandPlan, address: str | None) -> pa.Table:
     images = pa.table(
         {
             "id": pa.array([NO_ID] * len(paths), pa.int64()),
@@ -149,9 +150,14 @@ def _file_features(paths: list[Path], plan: OnDemandPlan) -> pa.Table:
     if refused.num_rows:
         lines = [f"{r['key']} ({r['reason']}: {r['detail']})" for r in refused.to_pylist()]
         raise InputError(f"unusable query image: {'; '.join(lines)}")
-    features = plan.start()
+
+    def make() -> dict[str, np.ndarray[Any, Any]]:
+        features = plan.start()
+        return {name: features.make(name, images) for name in ("rough", "cnn")}
+
+    made = call_near_gpu(plan.encoders["cnn"].settings.backend, make, address)
     for name, column in (("rough", "rough"), ("cnn", "embedding")):
-        signed = signed.append_column(column, embedding_column(features.make(name, images)))
+        signed = signed.append_column(column, embedding_column(made[name]))
     return signed
 
 

@@ -9,6 +9,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from cluster.gpu_call import call_near_gpu
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
 from jobs.config import Config, EmbedConfig
@@ -99,8 +100,14 @@ def gather_queries(config: Config, store: Store) -> Queries:
     parts = [stored_queries(store, ids)] if ids else []
     if paths:
         encoder = stored_encoder(store, stored_settings(config.embed, store))
-        size = encoder.settings.input_size
-        parts.insert(0, embed_files(paths, encoder.start(), size))
+        settings = encoder.settings
+
+        def encode(squares: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return call_near_gpu(
+                settings.backend, lambda: encoder.start()(squares), config.ray.address
+            )
+
+        parts.insert(0, embed_files(paths, encode, settings.input_size))
     if not parts:
         raise InputError("the query folders hold no images; name others")
     return Queries(

@@ -178,7 +178,7 @@ def _refuse_unfit_gpu(precision: Precision) -> None:
     if not torch.cuda.is_available():
         raise ConfigError(
             f"embed.backend is cuda, but a worker sees no GPU on {here}; give every node that "
-            "embeds one, the job's own too where it embeds queries, or set embed.backend=openvino"
+            "embeds one, or set embed.backend=openvino"
         )
     if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError(
