@@ -37,7 +37,7 @@ from pipeline.join_shard import JoinPlan, PartnersPlan, SortPlan
 from pipeline.pair_groups import PAIRS, PairGroups, gather_groups, pair_groups
 from pipeline.pair_recall import PairRecall, pair_recall, true_pairs
 from pipeline.query_images import stored_queries
-from pipeline.source_manifest import kept_manifest
+from pipeline.source_manifest import has_manifest
 from pipeline.store import Store, parquet_bytes, write_atomically
 from pipeline.vector_sample import sample_vectors
 
@@ -96,7 +96,7 @@ def dedup(config: Config) -> Deduplicated:
             record.save(root, further=True)
     result = Deduplicated(pairs, groups, clusters, images, recall, grid)
     _print(config, result)
-    if kept_manifest(source) is not None:
+    if has_manifest(source):
         _write_page(config, source, result)
     return result
 

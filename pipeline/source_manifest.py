@@ -168,6 +168,11 @@ def pending_units(manifest: pa.Table, done: Iterable[int]) -> pa.Table:
     return manifest.filter(pa.compute.invert(finished))
 
 
+def has_manifest(store: Store) -> bool:
+    """Return whether ``store`` was made from a source: synthetic ones were not."""
+    return MANIFEST in store.attached_names() or (store.root / MANIFEST).exists()
+
+
 def kept_manifest(store: Store) -> pa.Table | None:
     """Return the source manifest kept in ``store``, None in a store that is being begun.
 
@@ -175,12 +180,12 @@ def kept_manifest(store: Store) -> pa.Table | None:
     """
     remedy = f"delete {store.root} and make it again, for its shards hang on this file"
     earlier = store.root / MANIFEST  # where stores of format 2 have it
-    if MANIFEST not in store.attached_names():
-        if earlier.exists():
-            return read_parquet(earlier, remedy)
+    if not has_manifest(store):
         if store.entries():
             raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
         return None
+    if MANIFEST not in store.attached_names():
+        return read_parquet(earlier, remedy)
     data = store.attached(MANIFEST, remedy)
     return pq.read_table(pa.BufferReader(data))
 
