@@ -49,7 +49,7 @@ def command(
         raise ConfigError("--images must be 1 to 1e12, --ms above 0, --price 0 or more")
     limit = seconds_of(deadline)
     calibration, errors = calibrated(config)
-    at = planner(calibration, round(images), ms, price, most, shards_a_worker)
+    at = planner(calibration, round(images), ms, price, shards_a_worker)
     plans = [at(workers) for workers in doublings(most)]
     best, last = cheapest_in_time(plans, limit, at), money_buys_nothing(plans)
     rows = [(one.workers, one.seconds, one.cost) for one in plans]

@@ -21,7 +21,8 @@ def render_page(template: str, charts: Sequence[go.Figure], **values: Any) -> st
 
 
 def _chart_html(chart: go.Figure, number: int) -> str:
-    name, options = f"chart-{number}", {"displaylogo": False, "responsive": True}
+    # The bar of buttons would lie over the title: dragging zooms, a double click zooms out.
+    name, options = f"chart-{number}", {"displayModeBar": False, "responsive": True}
     return str(to_html(chart, include_plotlyjs=False, full_html=False, div_id=name, config=options))
 
 

@@ -140,18 +140,18 @@ class Plan:
 
 
 def planner(
-    calibration: Calibration, images: int, ms: float, price: float, most: int, shards_a_worker: int
+    calibration: Calibration, images: int, ms: float, price: float, shards_a_worker: int
 ) -> Callable[[int], Plan]:
     """Return what simulates a number of workers over ``images`` of ``ms`` milliseconds each.
 
-    A shard is sized so that ``most`` workers have ``shards_a_worker`` each, at least one image.
+    A shard is sized so that each worker has ``shards_a_worker``, but holds one image at least.
     """
-    size = max(1, images // (most * shards_a_worker))
-    shards = [size * ms / 1000] * (images // size)
-    if images % size:
-        shards.append(images % size * ms / 1000)
 
     def at(workers: int) -> Plan:
+        size = max(1, images // (workers * shards_a_worker))
+        shards = [size * ms / 1000] * (images // size)
+        if images % size:
+            shards.append(images % size * ms / 1000)
         seconds = simulate(calibration, workers, shards).wall
         return Plan(workers, seconds, workers * seconds / 3600 * price)
 

@@ -49,17 +49,17 @@ def test_a_calibration_gives_the_measured_runs_back():
 
 def test_a_plan_says_when_money_buys_nothing():
     costs = Calibration(10.0, 0.0, 0.01, 0.0, 0.0, (1.0,))
-    at = planner(costs, 4096, 50, price=0.2, most=64, shards_a_worker=4)
+    at = planner(costs, 4096, 50, price=0.2, shards_a_worker=4)
     plans = [at(workers) for workers in doublings(64)]
     assert [one.workers for one in plans] == [1, 2, 4, 8, 16, 32, 64]
-    assert plans[0].seconds == pytest.approx(10 + 4096 * 0.05 + 256 * 0.01)
+    assert plans[0].seconds == pytest.approx(10 + 4096 * 0.05 + 4 * 0.01)
     assert plans[0].cost == pytest.approx(plans[0].seconds / 3600 * 0.2)
     chosen = cheapest_in_time(plans, 45, at)
     assert chosen is not None
     assert chosen.seconds <= 45 < at(chosen.workers - 1).seconds
     assert chosen.workers == 6
     assert cheapest_in_time(plans, 1000, at) == plans[0]
-    free = planner(FREE, 40, 1000, price=1, most=10, shards_a_worker=4)
+    free = planner(FREE, 40, 1000, price=1, shards_a_worker=4)
     few = [free(workers) for workers in doublings(10)]
     assert [one.seconds for one in few] == [40, 20, 10, 5, 4]
     chosen = cheapest_in_time(few, 7, free)  # 6 are in time, but are paid 42 s for 40 s of work
