@@ -95,15 +95,19 @@ def _built(config: Config, store: Store, folder: Path, grid: str) -> Store:
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class _Ways:
     """All ways in memory: ours by name, FAISS's IVF with as many buckets, and its flat index."""
 
     ours: dict[str, ResidentIndex]
     ivf: Any
     flat: Any
 
-    def ways(self, probes: dict[str, int]) -> dict[str, Search]:
-        """Return the ways that ``probes`` names, each with its number of buckets."""
+    @property
+    def buckets(self) -> int:
+        return self.ours["sluice ivf"].grid.buckets
+
+    def probing(self, probes: dict[str, int]) -> dict[str, Search]:
+        """Return the searches that ``probes`` names, each in its number of buckets."""
         found: dict[str, Search] = {}
         for name, count in probes.items():
             mine = self.ours.get(name)
@@ -118,36 +122,36 @@ def _measure(
 
     Returns the recall and time of every probe count, and of every way at the count compared.
     """
-    loaded, buckets = _load_all(store, indexes)
+    loaded, images = _load_all(store, indexes), store.images()
     names = (*loaded.ours, FAISS_IVF)
     truth = loaded.flat.search(queries, K)[1]
     rows: list[dict[str, Any]] = []
-    for probes in _ladder(buckets):
-        ways = loaded.ways(dict.fromkeys(names, probes))
+    for probes in _ladder(loaded.buckets):
+        ways = loaded.probing(dict.fromkeys(names, probes))
         timed = _rounds(ways, queries, 1)
         rows += [
-            _row(name, probes, _recall(search(queries), truth), timed[name], store.images())
+            _row(name, probes, _recall(search(queries), truth), timed[name], images)
             for name, search in ways.items()
         ]
     curve = pa.Table.from_pylist(rows)
     print_table("recall and time by probes", curve.column_names, [list(r.values()) for r in rows])
     chosen = {name: _fewest(rows, name) for name in names}
-    for name in (name for name in loaded.ours if not chosen[name]):
-        console.print(f"{name} did not reach a recall of .99 with a quarter of its buckets")
-    compared = {name: count for name, count in chosen.items() if count} | {
-        FAISS_IVF: chosen[FAISS_IVF] or buckets
-    }
-    ways = loaded.ways(compared) | {FAISS_FLAT: _theirs(loaded.flat)}
+    for name in loaded.ours:
+        if not chosen[name]:
+            console.print(f"{name} did not reach a recall of .99 with a quarter of its buckets")
+    compared = {name: count for name, count in chosen.items() if count}
+    compared.setdefault(FAISS_IVF, loaded.buckets)
+    ways = loaded.probing(compared) | {FAISS_FLAT: _theirs(loaded.flat)}
     timed = _rounds(ways, queries, repeats)
     found = {name: _recall(search(queries), truth) for name, search in ways.items()}
     _print_compared(compared, found, timed, len(queries))
     return curve, pa.Table.from_pylist(
-        [_row(n, compared.get(n, 0), found[n], timed[n], store.images()) for n in ways]
+        [_row(n, compared.get(n, 0), found[n], timed[n], images) for n in ways]
     )
 
 
-def _load_all(store: Store, indexes: dict[str, Store]) -> tuple[_Loaded, int]:
-    """Return all ways loaded, the memory that each took printed, and the number of buckets."""
+def _load_all(store: Store, indexes: dict[str, Store]) -> _Ways:
+    """Return all ways loaded; print the memory that each took."""
     memory: list[tuple[str, float]] = []
     ours = {
         f"sluice {grid}": _loaded(memory, f"sluice {grid}", partial(ResidentIndex, made, store))
@@ -157,7 +161,7 @@ def _load_all(store: Store, indexes: dict[str, Store]) -> tuple[_Loaded, int]:
     flat = _loaded(memory, FAISS_FLAT, partial(_flat, store))
     ivf = _loaded(memory, FAISS_IVF, partial(_faiss_ivf, store, buckets))
     print_table("memory that loading took", ("way", "MiB"), memory)
-    return _Loaded(ours, ivf, flat), buckets
+    return _Ways(ours, ivf, flat)
 
 
 def _print_compared(

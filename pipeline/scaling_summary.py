@@ -82,13 +82,8 @@ def fitted_laws(table: pa.Table) -> pa.Table:
     rows = []
     for workload, mode in series(table):
         every = part(table, workload, mode)
-        enough = pa.array(every["shards"].to_numpy() >= WARM_FROM * every["workers"].to_numpy())
         for rate in RATES:
-            runs = (
-                every.filter(enough)
-                if rate == "steady_rate" and pa.compute.any(enough).as_py()
-                else every
-            )
+            runs = _with_steady_state(every) if rate == "steady_rate" else every
             workers, values = runs["workers"].to_numpy(), runs[rate].to_numpy()
             choice = choose_law(workers, values) if len(np.unique(workers)) >= 5 else None
             for law in LAWS:
@@ -98,3 +93,11 @@ def fitted_laws(table: pa.Table) -> pa.Table:
                     facts = (workload, mode, rate, law, name, value, low, high, chosen, error)
                     rows.append(dict(zip(LAW_SCHEMA.names, facts, strict=True)))
     return pa.Table.from_pylist(rows, LAW_SCHEMA)
+
+
+def _with_steady_state(runs: pa.Table) -> pa.Table:
+    """Return the runs with WARM_FROM shards a worker; all, where none has so many."""
+    kept = runs.filter(
+        pa.array(runs["shards"].to_numpy() >= WARM_FROM * runs["workers"].to_numpy())
+    )
+    return kept if kept.num_rows else runs

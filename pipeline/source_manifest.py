@@ -179,15 +179,18 @@ def kept_manifest(store: Store) -> pa.Table | None:
     Raises StoreError if damaged, or lost while shards hang on it.
     """
     remedy = f"delete {store.root} and make it again, for its shards hang on this file"
-    earlier = store.root / MANIFEST  # where stores of format 2 have it
-    if not has_manifest(store):
-        if store.entries():
-            raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
+    data, earlier = store.attached(MANIFEST, remedy), store.root / MANIFEST
+    if data is not None:
+        manifest = pq.read_table(pa.BufferReader(data))
+    elif earlier.exists():  # where stores of format 2 have it
+        manifest = read_parquet(earlier, remedy)
+    elif store.entries():
+        raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
+    else:
         return None
-    if MANIFEST not in store.attached_names():
-        return read_parquet(earlier, remedy)
-    data = store.attached(MANIFEST, remedy)
-    return pq.read_table(pa.BufferReader(data))
+    if not manifest.schema.equals(UNITS):
+        raise StoreError(f"{MANIFEST} of {store.root} has columns of another kind; {remedy}")
+    return manifest
 
 
 def read_manifest(store: Store) -> pa.Table:

@@ -22,13 +22,13 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import StoreError
 
-# Since 2 an entry holds its shard's footer_checksum, since 3 JSON its own and the source manifest
-# is attached.
+# Since 2 an entry holds its shard's footer_checksum; since 3 every JSON file holds its own, and the
+# source manifest is attached.
 FORMAT_VERSION = 3
 TOMBSTONES = "tombstones.parquet"
 PENDING = ".pending"
 SEAL = "checksum_of_the_rest"
-REMAKE = "delete it and its .json, then run the command that makes the store again"
+_REMAKE_ATTACHED = "delete it and its .json, then run the command that makes the store again"
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _pending(attached: Path) -> Path:
     return attached.with_name(f".{attached.name}{PENDING}")
 
 
-def _recorded_checksum(record: Path, remedy: str = REMAKE) -> str:
+def _recorded_checksum(record: Path, remedy: str = _REMAKE_ATTACHED) -> str:
     try:
         return str(_opened(record)["checksum"])
     except (OSError, ValueError, KeyError) as error:
@@ -181,7 +181,7 @@ class Store:
         path = root / "store.json"
         try:
             header = _opened(path)
-            found, identity = header["kind"], header["identity"]
+            _, found, identity = header["format"], header["kind"], header["identity"]
         except FileNotFoundError as error:
             raise StoreError(
                 f"{root} is not a store (it has no store.json); make it first, or mend the path"
@@ -248,7 +248,7 @@ class Store:
         records = sorted(folder.glob(f"{pattern}.json"))
         return [record.relative_to(folder).as_posix().removesuffix(".json") for record in records]
 
-    def attached(self, name: str, remedy: str = REMAKE) -> bytes | None:
+    def attached(self, name: str, remedy: str = _REMAKE_ATTACHED) -> bytes | None:
         """Return what is kept under ``name``, None where nothing is.
 
         A file without its record is what a crash left behind, and counts as nothing. Raises
@@ -320,7 +320,8 @@ class Store:
         path = self.root / "manifest.json"
         try:
             manifest = _opened(path)
-            return [ShardEntry(**entry) for entry in manifest["shards"]]
+            _, shards = manifest["format"], manifest["shards"]
+            return [ShardEntry(**entry) for entry in shards]
         except FileNotFoundError as error:
             raise StoreError(
                 f"{self.root} is not finished (it has no manifest.json); "

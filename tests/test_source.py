@@ -8,6 +8,7 @@ import pytest
 from pipeline.errors import InputError, StoreError
 from pipeline.source_manifest import (
     MANIFEST,
+    UNITS,
     kept_manifest,
     open_source,
     plan_manifest,
@@ -167,3 +168,6 @@ def test_the_manifest_is_kept_in_the_store(folder, tmp_path):
     assert read_manifest(store).equals(planned)
     store.attach(MANIFEST, parquet_bytes(planned.slice(0, 1)))
     assert read_manifest(store).num_rows == 1
+    store.attach(MANIFEST, parquet_bytes(planned.rename_columns([f"{n}_" for n in UNITS.names])))
+    with pytest.raises(StoreError, match=f"{MANIFEST} of .* has columns of another kind; delete"):
+        read_manifest(store)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.embedding_column import embedding_column
 from pipeline.errors import StoreError
-from pipeline.store import Store, write_atomically
+from pipeline.store import SEAL, Store, write_atomically
 
 
 @pytest.fixture
@@ -140,6 +140,20 @@ def test_another_kind_a_newer_format_and_no_store_are_refused(store, tmp_path):
     (store.root / "store.json").write_text(json.dumps(header | {"format": 99}))
     with pytest.raises(StoreError, match="newer Sluice"):
         Store.open(store.root, "embeddings")
+
+
+def test_a_store_or_manifest_without_its_format_is_damaged(store):
+    store.write_shard(0, rows(1))
+    store.finish(1)
+    for path, read in (
+        (store.root / "manifest.json", store.manifest),
+        (store.root / "store.json", lambda: Store.open(store.root)),
+    ):
+        header = json.loads(path.read_text())
+        kept = {name: header[name] for name in header.keys() - {"format", SEAL}}
+        path.write_text(json.dumps(kept))
+        with pytest.raises(StoreError, match=r"is damaged .'format'"):
+            read()
 
 
 def test_the_second_of_two_jobs_is_refused_and_leftovers_go(store):
