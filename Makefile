@@ -35,7 +35,7 @@ bench-embed: .venv/ready  ## time embedding against the limit and others, over P
 	sluice bench-embed --set source.url=$(PHOTOS) --set source.shard_rows=250
 
 chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_ROUNDS times
-	pytest -m chaos tests/test_killed_node.py tests/test_network_namespaces.py
+	pytest -m chaos tests/chaos/test_killed_node.py tests/chaos/test_network_namespaces.py
 
 bench-decode: .venv/ready  ## time decoding and resizing, over PHOTOS=folder
 	sluice bench-decode --set source.url=$(PHOTOS)

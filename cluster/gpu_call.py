@@ -6,8 +6,8 @@ from typing import TypeVar
 import ray
 
 from cluster.session import gpu_share, ray_session
-from pipeline.encoder import has_cuda
-from pipeline.errors import SluiceError
+from pipeline.core.errors import SluiceError
+from pipeline.embedding.encoder import has_cuda
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import ray
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 
 def gpu_share(workers: int) -> float:

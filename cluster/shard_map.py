@@ -10,7 +10,7 @@ import pyarrow as pa
 import ray
 
 from cluster.metrics import ShardMetrics
-from pipeline.errors import SluiceError
+from pipeline.core.errors import SluiceError
 
 ShardFunction = Callable[[int], pa.Table]
 FAILURE = "sluice failure"

@@ -6,7 +6,7 @@ import sys
 import click
 
 from jobs.console import errors
-from pipeline.errors import SluiceError
+from pipeline.core.errors import SluiceError
 
 JOBS = {
     "corpus": "make a corpus of distinct JPEGs with known copies",
@@ -45,6 +45,9 @@ JOBS = {
 }
 
 
+LAB = {"growth", "million", "million-dedup", "scale", "plan", "claims"}
+
+
 class JobGroup(click.Group):
     """Imports a job only when it is called, so that ``--help`` does not load torch and Ray."""
 
@@ -54,14 +57,21 @@ class JobGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in JOBS:
             return None
-        command: click.Command = importlib.import_module(
-            f"jobs.{cmd_name.replace('-', '_')}"
-        ).command
+        command: click.Command = importlib.import_module(_module(cmd_name)).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Jobs"):
             formatter.write_dl(list(JOBS.items()))
+
+
+def _module(name: str) -> str:
+    if name == "lab":
+        return "jobs.lab.page"
+    file = name.removeprefix("bench-").replace("-", "_")
+    if name.startswith("bench-"):
+        return f"jobs.bench.{file}"
+    return f"jobs.lab.{file}" if name in LAB else f"jobs.{file}"
 
 
 @click.group(cls=JobGroup)

@@ -12,29 +12,29 @@ import pyarrow as pa
 from cluster.gpu_call import call_near_gpu
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, errors, print_table, track
 from jobs.embed import encoder_settings
-from jobs.options import with_config
-from jobs.run_record import RunRecord
-from pipeline.calibration import (
+from pipeline.cascade.calibration import (
     Calibration,
     draw_samples,
     fit_calibration,
     keep_calibration,
     read_calibration,
 )
-from pipeline.calibration_sampler import SamplePlan, ipc_table
-from pipeline.cascade_plan import StageCosts
-from pipeline.errors import StoreError
-from pipeline.feature_cache import places
-from pipeline.on_demand import OnDemandPlan
-from pipeline.quantised_encoder import stored_encoder
-from pipeline.rough_cnn import rough_settings
-from pipeline.shard_embedder import embedding_identity
-from pipeline.source_manifest import open_source, read_manifest
-from pipeline.stage_costs import measure_costs
-from pipeline.store import Store, checksum
+from pipeline.cascade.feature_cache import places
+from pipeline.cascade.on_demand import OnDemandPlan
+from pipeline.cascade.planner import StageCosts
+from pipeline.cascade.rough import rough_settings
+from pipeline.cascade.sampler import SamplePlan, ipc_table
+from pipeline.cascade.stage_costs import measure_costs
+from pipeline.core.errors import StoreError
+from pipeline.core.run_record import RunRecord
+from pipeline.core.store import Store, checksum
+from pipeline.embedding.quantised import stored_encoder
+from pipeline.embedding.shard_embedder import embedding_identity
+from pipeline.images.manifest import open_source, read_manifest
 
 RECORD = "calibration"
 SEED = 0

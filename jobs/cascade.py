@@ -13,10 +13,9 @@ from cluster.gpu_call import call_near_gpu
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
 from jobs.calibrate import ids_by_shard, on_demand_plan, sample_features, stored_calibration
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table, track
-from jobs.options import with_config
-from jobs.run_record import RunRecord
 from jobs.search import (
     known_copies,
     recall_table,
@@ -24,9 +23,11 @@ from jobs.search import (
     result_table,
     without_self,
 )
-from pipeline.calibration import CALLED, Calibration
-from pipeline.cascade_page import render_cascade
-from pipeline.cascade_plan import (
+from pipeline.cascade.calibration import CALLED, Calibration
+from pipeline.cascade.costs import RECALLS, recall_costs
+from pipeline.cascade.funnel import Funnel
+from pipeline.cascade.on_demand import OnDemandPlan
+from pipeline.cascade.planner import (
     CascadePlan,
     Evidence,
     StageCosts,
@@ -35,20 +36,19 @@ from pipeline.cascade_plan import (
     search_everything,
     thresholds,
 )
-from pipeline.cascade_searcher import CascadeSearchPlan, matching
-from pipeline.certified_merge import Merged, search_certified
-from pipeline.copy_recall import CopyRecall
-from pipeline.embedding_column import embedding_column, embedding_matrix
-from pipeline.errors import InputError, StoreError
-from pipeline.exact_topk import ShardTopK
-from pipeline.funnel import Funnel
-from pipeline.on_demand import OnDemandPlan
-from pipeline.query_images import NO_ID, Queries, sample_ids, split_queries
-from pipeline.recall_costs import RECALLS, recall_costs
-from pipeline.shard_searcher import read_part
-from pipeline.shard_signer import sign_images
-from pipeline.source_manifest import read_manifest
-from pipeline.store import Store, parquet_bytes, write_atomically
+from pipeline.cascade.shard_cascade import CascadeSearchPlan, matching
+from pipeline.cascade.shard_signer import sign_images
+from pipeline.core.embedding_column import embedding_column, embedding_matrix
+from pipeline.core.errors import InputError, StoreError
+from pipeline.core.run_record import RunRecord
+from pipeline.core.store import Store, parquet_bytes, write_atomically
+from pipeline.images.manifest import read_manifest
+from pipeline.pages.cascade import render_cascade
+from pipeline.search.copy_recall import CopyRecall
+from pipeline.search.exact_topk import ShardTopK
+from pipeline.search.merge import Merged, search_certified
+from pipeline.search.queries import NO_ID, Queries, sample_ids, split_queries
+from pipeline.search.shard_searcher import read_part
 
 LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else everything is searched
 SHOWN = 5

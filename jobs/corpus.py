@@ -6,14 +6,14 @@ import click
 
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import errors, print_table, track
-from jobs.options import with_config
-from jobs.run_record import RunRecord
-from pipeline.corpus_image import CorpusSettings
-from pipeline.corpus_maker import CorpusPlan, corpus_identity
-from pipeline.photos import find_photos, load_photos
-from pipeline.store import Store
+from pipeline.core.run_record import RunRecord
+from pipeline.core.store import Store
+from pipeline.corpus.maker import CorpusPlan, corpus_identity
+from pipeline.corpus.photos import find_photos, load_photos
+from pipeline.corpus.scenes import CorpusSettings
 
 
 @click.command()

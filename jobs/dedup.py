@@ -17,29 +17,29 @@ import pyarrow.parquet as pq
 
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table, track
-from jobs.options import with_config
 from jobs.report import read_pictures
-from jobs.run_record import RunRecord
-from pipeline.cluster_page import (
+from pipeline.core.errors import StoreError
+from pipeline.core.run_record import RunRecord
+from pipeline.core.store import Store, parquet_bytes, write_atomically
+from pipeline.dedup.clusters import cluster_pairs
+from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
+from pipeline.dedup.join_shard import JoinPlan, PartnersPlan, SortPlan
+from pipeline.dedup.pair_groups import PAIRS, PairGroups, gather_groups, pair_groups
+from pipeline.dedup.pair_recall import PairRecall, pair_recall, true_pairs
+from pipeline.images.manifest import has_manifest
+from pipeline.index.grid import Grid, whole_space
+from pipeline.index.ivf import train_ivf
+from pipeline.index.vector_sample import sample_vectors
+from pipeline.pages.clusters import (
     ClusterPageData,
     connected_groups,
     render_clusters,
     slider_steps,
 )
-from pipeline.copy_detection import copies_by_transform, copy_quality
-from pipeline.duplicate_clusters import cluster_pairs
-from pipeline.errors import StoreError
-from pipeline.grid import Grid, whole_space
-from pipeline.ivf_grid import train_ivf
-from pipeline.join_shard import JoinPlan, PartnersPlan, SortPlan
-from pipeline.pair_groups import PAIRS, PairGroups, gather_groups, pair_groups
-from pipeline.pair_recall import PairRecall, pair_recall, true_pairs
-from pipeline.query_images import stored_queries
-from pipeline.source_manifest import has_manifest
-from pipeline.store import Store, parquet_bytes, write_atomically
-from pipeline.vector_sample import sample_vectors
+from pipeline.search.queries import stored_queries
 
 GENERATIONS = "generations.npy"
 LARGEST_SHOWN = 24

@@ -5,11 +5,11 @@ import time
 import click
 
 from cluster.session import ray_session
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console
 from jobs.corpus import make_corpus
 from jobs.embed import embed
-from jobs.options import with_config
 from jobs.report import report
 from jobs.search import search
 

@@ -5,15 +5,17 @@ import pyarrow as pa
 
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
+from jobs.cli import with_config
 from jobs.config import Config, EmbedConfig
 from jobs.console import console, print_table, track
-from jobs.options import with_config
-from jobs.run_record import RunRecord
-from pipeline.cnn_weights import DIMENSIONS, find_weights
-from pipeline.encoder import EncoderSettings, choose_backend
-from pipeline.quantised_encoder import stored_encoder
-from pipeline.shard_embedder import EmbedPlan, embedding_identity
-from pipeline.source_manifest import (
+from pipeline.core.run_record import RunRecord
+from pipeline.core.store import Store, parquet_bytes
+from pipeline.embedding.encoder import EncoderSettings, choose_backend
+from pipeline.embedding.models import DIMENSIONS, find_weights
+from pipeline.embedding.quantised import stored_encoder
+from pipeline.embedding.shard_embedder import EmbedPlan, embedding_identity
+from pipeline.images.gone import gone_ids
+from pipeline.images.manifest import (
     MANIFEST,
     Source,
     kept_manifest,
@@ -22,8 +24,6 @@ from pipeline.source_manifest import (
     plan_manifest,
     refuse_repeated_ids,
 )
-from pipeline.store import Store, parquet_bytes
-from pipeline.tombstones import gone_ids
 
 DECODE_THREADS_A_GPU = 8
 

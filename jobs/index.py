@@ -9,25 +9,25 @@ import pyarrow as pa
 
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import print_table, track
-from jobs.options import with_config
-from jobs.run_record import RunRecord
 from jobs.search import search_shards, without_self
-from pipeline.errors import StoreError
-from pipeline.grid import Grid
-from pipeline.hash_grid import train_hash
-from pipeline.index_shard import IndexPlan
-from pipeline.ivf_grid import train_ivf
-from pipeline.probe_calibration import (
+from pipeline.core.errors import StoreError
+from pipeline.core.run_record import RunRecord
+from pipeline.core.store import Store
+from pipeline.index.grid import Grid
+from pipeline.index.hashing import train_hash
+from pipeline.index.ivf import train_ivf
+from pipeline.index.probes import (
     NOT_THERE,
     attach_calibration,
     calibrated_images,
     neighbour_places,
 )
-from pipeline.query_images import sample_ids, stored_queries
-from pipeline.store import Store
-from pipeline.vector_sample import sample_vectors
+from pipeline.index.shard_indexer import IndexPlan
+from pipeline.index.vector_sample import sample_vectors
+from pipeline.search.queries import sample_ids, stored_queries
 
 TRAINERS = {"ivf": train_ivf, "hash": train_hash}
 

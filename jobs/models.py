@@ -2,11 +2,11 @@
 
 import click
 
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import print_table
-from jobs.options import with_config
-from pipeline.cnn_weights import DIMENSIONS, find_weights
-from pipeline.encoder import (
+from pipeline.core.errors import SluiceError
+from pipeline.embedding.encoder import (
     BackendName,
     Precision,
     choose_backend,
@@ -14,7 +14,7 @@ from pipeline.encoder import (
     openvino_capabilities,
     usable_precisions,
 )
-from pipeline.errors import SluiceError
+from pipeline.embedding.models import DIMENSIONS, find_weights
 
 BACKENDS: tuple[tuple[BackendName, Precision], ...] = (
     ("cuda", "f32"),

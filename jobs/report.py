@@ -9,18 +9,18 @@ import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console
-from jobs.growth import read_growth
-from jobs.options import with_config
-from jobs.run_record import read_runs
-from pipeline.copy_recall import CopyRecall
-from pipeline.errors import InputError
-from pipeline.query_images import NO_ID, find_images, thumbnail
-from pipeline.report_page import Hit, Picture, QueryResult, ReportData, StageTime, render_report
-from pipeline.source_manifest import open_source, read_manifest
-from pipeline.source_reader import read_shard
-from pipeline.store import Store, write_atomically
+from jobs.lab.growth import read_growth
+from pipeline.core.errors import InputError
+from pipeline.core.run_record import read_runs
+from pipeline.core.store import Store, write_atomically
+from pipeline.images.manifest import open_source, read_manifest
+from pipeline.images.reader import read_shard
+from pipeline.pages.report import Hit, Picture, QueryResult, ReportData, StageTime, render_report
+from pipeline.search.copy_recall import CopyRecall
+from pipeline.search.queries import NO_ID, find_images, thumbnail
 
 
 @click.command()

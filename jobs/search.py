@@ -12,26 +12,28 @@ import pyarrow as pa
 from cluster.gpu_call import call_near_gpu
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
+from jobs.cli import with_config
 from jobs.config import Config, EmbedConfig
 from jobs.console import console, print_table, track
-from jobs.options import with_config
-from jobs.run_record import RunRecord
-from pipeline.certified_merge import Merged, search_certified
-from pipeline.cnn_weights import find_weights
-from pipeline.copy_recall import CopyRecall, copy_recall
-from pipeline.encoder import EncoderSettings
-from pipeline.errors import ConfigError, InputError, StoreError
-from pipeline.exact_topk import ShardTopK
-from pipeline.grid import Grid
-from pipeline.index_searcher import ProbePlan
-from pipeline.probe_calibration import (
+from pipeline.core.errors import ConfigError, InputError, StoreError
+from pipeline.core.run_record import RunRecord
+from pipeline.core.store import Store, parquet_bytes, write_atomically
+from pipeline.embedding.encoder import EncoderSettings
+from pipeline.embedding.models import find_weights
+from pipeline.embedding.quantised import stored_encoder
+from pipeline.embedding.shard_embedder import embedding_identity
+from pipeline.index.grid import Grid
+from pipeline.index.probes import (
     ProbeRecall,
     choose_probes,
     probe_recall,
     read_calibration,
 )
-from pipeline.quantised_encoder import stored_encoder
-from pipeline.query_images import (
+from pipeline.index.shard_prober import ProbePlan
+from pipeline.search.copy_recall import CopyRecall, copy_recall
+from pipeline.search.exact_topk import ShardTopK
+from pipeline.search.merge import Merged, search_certified
+from pipeline.search.queries import (
     NO_ID,
     Queries,
     embed_files,
@@ -40,9 +42,7 @@ from pipeline.query_images import (
     split_queries,
     stored_queries,
 )
-from pipeline.shard_embedder import embedding_identity
-from pipeline.shard_searcher import SearchPlan, read_part
-from pipeline.store import Store, parquet_bytes, write_atomically
+from pipeline.search.shard_searcher import SearchPlan, read_part
 
 SHOWN = 5
 QUERIES_AT_ONCE = 1024

@@ -4,15 +4,15 @@ import click
 
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
+from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import print_table, track
 from jobs.embed import source_manifest
-from jobs.options import with_config
-from jobs.run_record import RunRecord
-from pipeline.shard_signer import SignPlan, signature_identity
-from pipeline.source_manifest import open_source, pending_units
-from pipeline.store import Store
-from pipeline.tombstones import gone_ids
+from pipeline.cascade.shard_signer import SignPlan, signature_identity
+from pipeline.core.run_record import RunRecord
+from pipeline.core.store import Store
+from pipeline.images.gone import gone_ids
+from pipeline.images.manifest import open_source, pending_units
 
 
 @click.command()

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from jobs.console import print_table
-from jobs.run_record import RunRecord, read_runs
-from pipeline.store import Store
+from pipeline.core.run_record import RunRecord, read_runs
+from pipeline.core.store import Store
 
 MIB = 2**20
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from jobs.console import print_table
-from pipeline.errors import StoreError
-from pipeline.store import Store
+from pipeline.core.errors import StoreError
+from pipeline.core.store import Store
 
 
 @click.command()

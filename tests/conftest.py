@@ -47,9 +47,9 @@ def ray_cluster():
 def measured(tmp_path):
     """Runs of a store as `sluice scale` leaves it, with a start-up that grows by the worker."""
     from jobs.config import ScaleConfig
-    from jobs.scale import planned_runs
-    from pipeline.store import Store
-    from tests.test_scale import tasks
+    from jobs.lab.scale import planned_runs
+    from pipeline.core.store import Store
+    from tests.lab.scaling.test_run import tasks
 
     scale = ScaleConfig(workers=(1, 2, 4, 8), repeats=1, images=640)
     store = Store.create(tmp_path, "scaling", scale.model_dump(mode="json", exclude={"output"}))

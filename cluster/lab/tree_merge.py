@@ -1,0 +1,42 @@
+"""Merging the shards' answers on the workers, group by group, instead of on the driver."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ray
+
+from pipeline.lab.merge_timing import merge_group
+from pipeline.lab.scaling.emulated import made_up_part
+from pipeline.search.exact_topk import ShardTopK
+from pipeline.search.merge import CertifiedMerge, Merged
+
+
+@dataclass(frozen=True)
+class TreeMerge:
+    """The answer and the seconds of the whole tree, from the parts being in the object store."""
+
+    merged: Merged
+    seconds: float
+
+
+def merge_by_tree(parts: Sequence["ray.ObjectRef[ShardTopK]"], k: int, fan_in: int) -> TreeMerge:
+    """Merge ``parts`` in groups of ``fan_in`` by Ray tasks until one is left for the driver."""
+    merge = ray.remote(lambda *group: merge_group(group, k))
+    began, level = time.perf_counter(), list(parts)
+    while len(level) > 1:
+        groups = [level[start : start + fan_in] for start in range(0, len(level), fan_in)]
+        level = [merge.remote(*group) for group in groups]
+    last = ray.get(level[0])
+    seconds = time.perf_counter() - began
+    answer = CertifiedMerge(len(last.cutoff), k)
+    answer.add(last)
+    return TreeMerge(answer.result(), seconds)
+
+
+def make_parts(shards: int, queries: int, depth: int) -> list["ray.ObjectRef[ShardTopK]"]:
+    """Have the workers make one part a shard and keep it in the object store."""
+    make = ray.remote(made_up_part)
+    parts = [make.remote(shard, queries, depth) for shard in range(shards)]
+    ray.wait(parts, num_returns=len(parts), fetch_local=False)
+    return parts

@@ -1,0 +1,38 @@
+"""`sluice bench-filters`: recall against keep rate of every cheap filter."""
+
+import click
+import pyarrow as pa
+
+from jobs.calibrate import stored_calibration
+from jobs.cli import with_config
+from jobs.config import Config
+from jobs.console import console, print_table
+from pipeline.cascade.calibration import CALLED, Neighbours
+from pipeline.core.store import Store, parquet_bytes, write_atomically
+from pipeline.lab.filter_chart import filter_page
+from pipeline.lab.filter_recall import SHARES, filter_recall
+
+BOTH: tuple[Neighbours, ...] = ("semantic", "copies")
+
+
+@click.command()
+@with_config
+def command(config: Config) -> None:
+    """Measure on the calibration sample of sign.output; write filters.parquet and a chart."""
+    store = Store.open(config.sign.output.resolve(), "signatures")
+    calibration, _ = stored_calibration(config, store)
+    share = calibration.sample.num_rows / store.images()
+    found = {who: filter_recall(calibration, who, config.search.k, share) for who in BOTH}
+    for who, table in found.items():
+        names = list(dict.fromkeys(table["filter"].to_pylist()))
+        recalls = table["recall"].to_pylist()
+        rows = [(n, *recalls[i * len(SHARES) :][: len(SHARES)]) for i, n in enumerate(names)]
+        title = f"recall of {CALLED[who]}, by share kept of {calibration.sample.num_rows} images"
+        print_table(title, ("filter", *(f"{share:.1%}" for share in SHARES)), rows)
+    whole = pa.concat_tables(
+        [t.append_column("neighbours", pa.array([w] * t.num_rows)) for w, t in found.items()]
+    )
+    output = config.cascade.output.resolve()
+    write_atomically(output / "filters.parquet", parquet_bytes(whole))
+    write_atomically(output / "filters.html", filter_page(found).encode())
+    console.print(f"{output}/filters.parquet, {output}/filters.html")

@@ -1,0 +1,202 @@
+"""What a cascade knows of a collection: filters fitted on one sample, evidence from another.
+
+Both samples are drawn from the signed images at random; the first is for fitting alone. Of the
+second every image is a query too: for semantic neighbours it asks for its nearest images in the
+sample, for copies a changed version of it asks for the image itself.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import load, save
+
+from pipeline.cascade.feature_cache import places
+from pipeline.cascade.filters import (
+    COMPONENTS,
+    EmbeddingSpace,
+    LearnedFilter,
+    fit_filter,
+    fit_space,
+    rough_levels,
+)
+from pipeline.cascade.planner import Evidence, StageCosts, neighbour_ranks, ranks_among
+from pipeline.core.embedding_column import embedding_matrix
+from pipeline.core.errors import InputError, StoreError
+from pipeline.core.store import Store, parquet_bytes
+
+Neighbours = Literal["semantic", "copies"]
+CALLED: dict[Neighbours, str] = {"semantic": "semantic neighbours", "copies": "copies"}
+FILTERS, SAMPLE, COPIES = "filters.safetensors", "calibration.parquet", "copies.parquet"
+LEAST_IMAGES = 2 * (COMPONENTS + 1)
+
+
+def draw_samples(
+    ids: np.ndarray[Any, Any], fit: int, calibration: int, seed: int
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return ids of two disjoint random samples, of at most half of the images each.
+
+    The draw depends on the set of ids alone. Raises InputError where there are too few.
+    """
+    if len(ids) < LEAST_IMAGES:
+        raise InputError(
+            f"{len(ids)} images are too few to calibrate a cascade on ({LEAST_IMAGES} are needed); "
+            "embed and search them all instead"
+        )
+    drawn = np.random.default_rng(seed).permutation(np.sort(ids))
+    half = len(ids) // 2
+    first = min(fit, half)
+    return drawn[:first], drawn[first : first + min(calibration, half)]
+
+
+@dataclass(frozen=True)
+class StageFilters:
+    """What the stages know images by: all that a worker needs of a calibration."""
+
+    space: EmbeddingSpace
+    learned: dict[str, LearnedFilter]  # "signature", "rough"
+
+    def codes(self, stage: str, features: pa.Table) -> np.ndarray[Any, Any]:
+        """Return the codes f32 (n, 64) by which ``stage`` knows images with these features."""
+        if stage == "pca":
+            return self.space.codes(embedding_matrix(features["embedding"]))
+        return self.learned[stage].codes(stage_features(stage, features))
+
+    def query_codes(
+        self, stage: str, queries: pa.Table, neighbours: Neighbours
+    ) -> np.ndarray[Any, Any]:
+        """Return the codes f32 (q, 64) by which queries ask.
+
+        For semantic neighbours a query asks by its own embedding, which is better than what the
+        filter predicts of it; a copy is found best by what the filter says of both alike.
+        """
+        if neighbours == "semantic":
+            return self.space.codes(embedding_matrix(queries["embedding"]))
+        return self.codes(stage, queries)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Fitted filters, and the calibration sample with all its features.
+
+    sample: id, embedding, signature, rough and the images' other columns; copies: a row a changed
+    version of a sample image: origin (its id), transform, signature, rough.
+    """
+
+    filters: StageFilters
+    sample: pa.Table
+    copies: pa.Table
+
+    def within(self, rows: np.ndarray[Any, Any]) -> "Calibration":
+        """Return the calibration with the sample's ``rows`` (bool) alone: a predicate's."""
+        sample = self.sample.filter(pa.array(rows))
+        kept = pa.compute.is_in(self.copies["origin"], value_set=sample["id"].combine_chunks())
+        return Calibration(self.filters, sample, self.copies.filter(kept))
+
+    def questions(
+        self, neighbours: Neighbours, k: int, share: float
+    ) -> tuple[pa.Table, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return the calibration queries' features, their own rows in the sample, their targets'.
+
+        The targets stand for the ``k`` nearest of the whole collection, of which the sample is
+        ``share``.
+        """
+        if neighbours == "copies":
+            origin = places(self.copies["origin"].to_numpy(), self.sample["id"].to_numpy())
+            return self.copies, origin, origin
+        vectors = embedding_matrix(self.sample["embedding"])
+        targets = draw_neighbours(vectors, k, share, groups(self.sample))
+        return self.sample, np.arange(self.sample.num_rows), targets
+
+    def evidence(
+        self,
+        stages: tuple[str, ...],
+        neighbours: Neighbours,
+        k: int,
+        share: float,
+        queries: dict[str, np.ndarray[Any, Any]],
+        costs: StageCosts,
+    ) -> Evidence:
+        """Return what a plan for ``queries`` (codes by stage) is chosen from.
+
+        ``k`` and ``share`` are those of ``questions``.
+        """
+        codes = {stage: self.filters.codes(stage, self.sample) for stage in stages}
+        asking, own, targets = self.questions(neighbours, k, share)
+        asked = {stage: self.filters.query_codes(stage, asking, neighbours) for stage in stages}
+        ranks = {s: neighbour_ranks(asked[s], targets, own, codes[s]) for s in stages}
+        among = {s: ranks_among(queries[s], codes[s]) for s in stages}
+        return Evidence(ranks, among, costs, self.sample.num_rows)
+
+
+def stage_features(stage: str, table: pa.Table) -> np.ndarray[Any, Any]:
+    """Return the whole numbers (n, f) that ``stage``'s filter reads: "signature" or "rough"."""
+    signatures = embedding_matrix(table["signature"])
+    if stage == "signature":
+        return signatures
+    rough = rough_levels(embedding_matrix(table["rough"]))
+    return np.concatenate([rough, signatures.astype(np.int32)], axis=1)
+
+
+def groups(table: pa.Table) -> np.ndarray[Any, Any]:
+    """Return int64 (n,): the scene where it is known, else the id: copies share their group."""
+    column = table["scene" if "scene" in table.column_names else "id"]
+    found: np.ndarray[Any, Any] = column.to_numpy()
+    return found
+
+
+def draw_neighbours(
+    vectors: np.ndarray[Any, Any], k: int, share: float, group: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Return int64 (n,): for each row of a sample a row that stands for a true neighbour of it.
+
+    A neighbour drawn from the ``k`` nearest of the collection has r - 1 nearer images, r uniform
+    from 1 to k; of these a binomial number c is in the sample, which is ``share`` of the
+    collection. The row returned is the (c + 1)-th nearest of other groups in the sample: as many
+    of the sample are nearer as for the true neighbour, and it lies at least as far.
+    """
+    scores = vectors @ vectors.T
+    scores[group[:, None] == group[None, :]] = -np.inf
+    rng = np.random.default_rng(0)
+    nearer = rng.binomial(rng.integers(k, size=len(vectors)), share)
+    best = np.argsort(-scores, axis=1, kind="stable")
+    return best[np.arange(len(best)), np.minimum(nearer, len(best) - 1)]
+
+
+def fit_calibration(fit: pa.Table, sample: pa.Table, copies: pa.Table) -> Calibration:
+    """Fit the filters on ``fit`` (embedding, signature, rough) and keep the sample's evidence."""
+    vectors = embedding_matrix(fit["embedding"])
+    space = fit_space(vectors)
+    learned = {
+        stage: fit_filter(stage_features(stage, fit), vectors, space)
+        for stage in ("signature", "rough")
+    }
+    return Calibration(StageFilters(space, learned), sample, copies)
+
+
+def keep_calibration(store: Store, calibration: Calibration) -> None:
+    """Keep ``calibration`` beside the signatures, each file with its checksum."""
+    filters = calibration.filters
+    arrays = {"mean": filters.space.mean, "basis": filters.space.basis}
+    for stage, learned in filters.learned.items():
+        arrays |= {f"{stage}.{n}": np.ascontiguousarray(v) for n, v in vars(learned).items()}
+    store.attach(SAMPLE, parquet_bytes(calibration.sample))
+    store.attach(COPIES, parquet_bytes(calibration.copies))
+    store.attach(FILTERS, save(arrays))
+
+
+def read_calibration(store: Store) -> Calibration:
+    """Return what keep_calibration kept. Raises StoreError where there is none."""
+    filters, sample, copies = (store.attached(name) for name in (FILTERS, SAMPLE, COPIES))
+    if filters is None or sample is None or copies is None:
+        raise StoreError(f"{store.root} is not calibrated; run sluice calibrate first")
+    arrays = load(filters)
+    learned = {
+        stage: LearnedFilter(*(arrays[f"{stage}.{n}"] for n in ("weights", "step", "offset")))
+        for stage in ("signature", "rough")
+    }
+    space = EmbeddingSpace(arrays["mean"], arrays["basis"])
+    tables = (pq.read_table(pa.BufferReader(data)) for data in (sample, copies))
+    return Calibration(StageFilters(space, learned), *tables)

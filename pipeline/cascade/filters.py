@@ -1,0 +1,93 @@
+"""A cheap filter fitted to the CNN: features that cost little predict where an embedding lies.
+
+Ridge regression from features to the leading principal components of the CNN's embeddings, on a
+small embedded sample. All products are of integers that float64 or float32 hold exactly, so a code
+and a score have the same bits in whatever batch they are computed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.linear_model import RidgeCV
+
+from pipeline.core.store import checksum
+
+COMPONENTS = 64
+# Products of two codes are at most LENGTH ** 2 < 2 ** 24: float32 sums them without rounding.
+LENGTH = 2047
+WEIGHT_LEVELS = 2**20
+ROUGH_LEVELS = 2**15
+PENALTIES = (10.0, 100.0, 1000.0, 10_000.0)
+
+
+@dataclass(frozen=True)
+class EmbeddingSpace:
+    """The leading principal components of embeddings."""
+
+    mean: np.ndarray[Any, Any]  # f32 (d,)
+    basis: np.ndarray[Any, Any]  # f32 (COMPONENTS, d)
+
+    @property
+    def checksum(self) -> str:
+        return checksum(self.mean.tobytes() + self.basis.tobytes())
+
+    def project(self, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the components float64 (n, COMPONENTS) of f32 (n, d), row by row alike."""
+        basis = self.basis.astype(np.float64)
+        rows = [(basis * (v.astype(np.float64) - self.mean)).sum(axis=1) for v in vectors]
+        return np.stack(rows) if rows else np.empty((0, len(basis)))
+
+    def codes(self, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return whole numbers f32 (n, COMPONENTS): the direction of each projection."""
+        return directions(self.project(vectors))
+
+
+@dataclass(frozen=True)
+class LearnedFilter:
+    """Predicts the direction of an image's projection from its integer features."""
+
+    weights: np.ndarray[Any, Any]  # float64 (f, COMPONENTS), whole numbers
+    step: np.ndarray[Any, Any]  # float64 (COMPONENTS,), what one of them stands for
+    offset: np.ndarray[Any, Any]  # float64 (COMPONENTS,)
+
+    def codes(self, features: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return whole numbers f32 (n, COMPONENTS) for integer features (n, f)."""
+        return directions(features.astype(np.float64) @ self.weights * self.step + self.offset)
+
+
+def directions(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return float64 (n, c) scaled to LENGTH and rounded, as f32; their products are cosines."""
+    lengths = np.sqrt((points**2).sum(axis=1, keepdims=True))
+    whole: np.ndarray[Any, Any] = np.trunc(points * (LENGTH / np.maximum(lengths, 1e-12)))
+    return whole.astype(np.float32)
+
+
+def rough_levels(rough: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return f32 (n, f) rough features of unit length as whole numbers int32."""
+    whole: np.ndarray[Any, Any] = np.rint(rough * ROUGH_LEVELS)
+    return whole.astype(np.int32)
+
+
+def fit_space(vectors: np.ndarray[Any, Any]) -> EmbeddingSpace:
+    """Fit the principal components of f32 (n, d), n > COMPONENTS."""
+    pca = PCA(COMPONENTS, svd_solver="full").fit(vectors)
+    return EmbeddingSpace(
+        pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_, np.float32)
+    )
+
+
+def fit_filter(
+    features: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any], space: EmbeddingSpace
+) -> LearnedFilter:
+    """Fit integer features (n, f) to the projections of f32 embeddings (n, d) of the same images.
+
+    The ridge penalty is the one of PENALTIES with the least leave-one-out error.
+    """
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    ridge = RidgeCV(alphas=PENALTIES).fit((features - mean) / spread, space.project(vectors))
+    whole = ridge.coef_.T / spread[:, None]
+    step = np.abs(whole).max(axis=0) / WEIGHT_LEVELS
+    weights = np.rint(whole / step)
+    return LearnedFilter(weights, step, ridge.intercept_ - mean @ (weights * step))

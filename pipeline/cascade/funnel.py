@@ -1,0 +1,74 @@
+"""The funnel of a cascade: how many images each stage took in and kept, and what that took."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.shard_stats import flat_column
+
+
+@dataclass
+class Funnel:
+    """Counts over all shards so far; ``names`` are "metadata", the stages, "cnn"."""
+
+    names: tuple[str, ...]
+    kept: np.ndarray[Any, Any]  # int64 (stages + 1, q): by query; the CNN's top k not among them
+    entered: np.ndarray[Any, Any]  # int64 (stages + 2,): images met for any query
+    milliseconds: np.ndarray[Any, Any]  # float64 (stages + 2,), workers' time
+    made: dict[str, int]  # "rough", "cnn": features that no earlier run had made
+
+    @classmethod
+    def empty(cls, stages: tuple[str, ...], queries: int) -> "Funnel":
+        names = ("metadata", *stages, "cnn")
+        size = len(names)
+        return cls(
+            names,
+            np.zeros((size - 1, queries), np.int64),
+            np.zeros(size, np.int64),
+            np.zeros(size),
+            {"rough": 0, "cnn": 0},
+        )
+
+    def add(self, part: pa.Table, queries: np.ndarray[Any, Any], first: bool) -> None:
+        """Take in one shard's row for the queries numbered ``queries``.
+
+        Asking a query again, deeper, takes time but passes the same images: not ``first``.
+        """
+        self.milliseconds += flat_column(part, "milliseconds")
+        for name in self.made:
+            self.made[name] += part[f"made_{name}"][0].as_py()
+        if first:
+            self.kept[:, queries] += flat_column(part, "kept").reshape(len(self.kept), -1)
+            self.entered += flat_column(part, "entered")
+
+    def overall(self, recalls: tuple[float, ...]) -> pa.Table:
+        """Return a row a stage: stage, entered, kept (mean a query), milliseconds, recall after.
+
+        recalls: the share of calibration neighbours left after each stage, from the plan.
+        """
+        after = (1.0, *recalls, recalls[-1] if recalls else 1.0)
+        kept = [*self.kept.mean(axis=1).tolist(), None]
+        an_image = self.milliseconds / np.maximum(self.entered, 1)
+        return pa.table(
+            {
+                "stage": self.names,
+                "entered": self.entered,
+                "kept_a_query": pa.array(kept, pa.float64()),
+                "ms_an_image": an_image,
+                "ms": self.milliseconds,
+                "recall_after": pa.array(after, pa.float64()),
+            }
+        )
+
+    def by_query(self, keys: list[str]) -> pa.Table:
+        """Return (query, stage, kept), a row a query and stage."""
+        stages = len(self.kept)
+        return pa.table(
+            {
+                "query": np.repeat(np.array(keys, dtype=object), stages).tolist(),
+                "stage": list(self.names[:stages]) * len(keys),
+                "kept": self.kept.T.reshape(-1),
+            }
+        )

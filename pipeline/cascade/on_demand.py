@@ -1,0 +1,86 @@
+"""Features of a few images of a shard, from the cache or made here and now from the source."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.cascade.feature_cache import FeatureCache
+from pipeline.core.errors import InputError
+from pipeline.core.store import Store
+from pipeline.embedding.encoder import Encode, Encoder
+from pipeline.embedding.shard_embedder import decode_squares
+from pipeline.images.manifest import Source
+from pipeline.images.reader import read_shard
+
+
+@dataclass(frozen=True)
+class OnDemandPlan:
+    """All a worker needs to make features of any image of a source.
+
+    ``cache`` is the store of kind "features" that keeps them; ``encoders`` holds a ready-to-start
+    encoder by feature name ("rough", "cnn").
+    """
+
+    source: Source
+    manifest: pa.Table
+    cache: Path
+    encoders: dict[str, Encoder]
+
+    def start(self) -> "OnDemandFeatures":
+        """Return the features of this source, made on one thread."""
+        import torch
+
+        torch.set_num_threads(1)
+        return OnDemandFeatures(self)
+
+
+class OnDemandFeatures:
+    """Gives features by shard and ids, and counts what was made.
+
+    A network is loaded when the first image needs it: with all features kept, none is.
+    """
+
+    def __init__(self, plan: OnDemandPlan) -> None:
+        self.plan = plan
+        self.kept = Store.open(plan.cache, "features")
+        self.encode: dict[str, Encode] = {}
+        self.made = dict.fromkeys(plan.encoders, 0)
+
+    def get(self, name: str, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return f32 (n, d) features ``name`` of ``ids``, making and keeping those not there.
+
+        Raises InputError where one of the images is no longer in the source or does not decode.
+        """
+        cache = FeatureCache(self.kept, name, self.plan.encoders[name].dimensions)
+        features, made = cache.get(
+            shard, ids, lambda missing: self.make(name, self.images(shard, missing))
+        )
+        self.made[name] += made
+        return features
+
+    def make(self, name: str, images: pa.Table) -> np.ndarray[Any, Any]:
+        """Return features ``name`` f32 (n, d) of ``images`` (id, key, bytes), kept nowhere."""
+        settings = self.plan.encoders[name].settings
+        if name not in self.encode:
+            self.encode[name] = self.plan.encoders[name].start()
+        parts = [np.empty((0, self.plan.encoders[name].dimensions), np.float32)]
+        for start in range(0, images.num_rows, settings.batch_size):
+            batch = images.slice(start, settings.batch_size)
+            squares = decode_squares(batch, settings.input_size)
+            if squares.quarantine.num_rows:
+                row = squares.quarantine.slice(0, 1).to_pylist()[0]
+                raise InputError(
+                    f"{row['key']} was signed but cannot be read now ({row['reason']}: "
+                    f"{row['detail']}); put it back, or run sluice sign again"
+                )
+            parts.append(self.encode[name](squares.pixels))
+        return np.concatenate(parts)
+
+    def images(self, shard: int, ids: np.ndarray[Any, Any]) -> pa.Table:
+        """Return the shard's images of ``ids`` (ascending) as read_shard gives them."""
+        images = read_shard(self.plan.source, self.plan.manifest, shard)
+        wanted = images.filter(pa.compute.is_in(images["id"], value_set=pa.array(ids)))
+        return wanted.sort_by("id")

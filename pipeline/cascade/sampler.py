@@ -1,0 +1,118 @@
+"""The features of a shard's sampled images, and of changed versions of them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+
+from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
+from pipeline.cascade.shard_signer import sign_images
+from pipeline.core.embedding_column import embedding_column
+from pipeline.core.shard_stats import shard_stats
+from pipeline.core.store import Store
+from pipeline.corpus.scenes import TRANSFORMS, change
+from pipeline.images.decode import decode_rgb
+
+COPY_SIDE = 256  # pixels: copies are made of the scaled decode that covers this
+QUALITY = 85
+RECOMPRESSED = (25, 55)
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """All a worker needs for the features of sampled images; ``copied`` ids get a copy each."""
+
+    on_demand: OnDemandPlan
+    signatures: Path
+    sampled: np.ndarray[Any, Any]  # int64, ascending
+    copied: np.ndarray[Any, Any]  # int64, ascending
+
+    def start(self) -> Callable[[int], pa.Table]:
+        """Load the networks; return the function that does one shard.
+
+        Its row holds two tables as Arrow IPC bytes: ``features`` (the signature's columns, rough,
+        embedding) and ``copies`` (origin, transform, signature, rough).
+        """
+        cv2.setNumThreads(1)
+        features = self.on_demand.start()
+        store = Store.open(self.signatures, "signatures")
+
+        def sample_shard(shard: int) -> pa.Table:
+            started = time.time()
+            table = store.read(shard)
+            table = table.filter(
+                pa.compute.is_in(table["id"], value_set=pa.array(self.sampled))
+            ).sort_by("id")
+            ids = table["id"].to_numpy()
+            for name, column in (("rough", "rough"), ("cnn", "embedding")):
+                table = table.append_column(
+                    column, embedding_column(features.get(name, shard, ids))
+                )
+            copies = self._copies(features, shard, np.intersect1d(ids, self.copied))
+            return shard_stats(
+                shard, len(ids), started, features=ipc_bytes(table), copies=ipc_bytes(copies)
+            )
+
+        return sample_shard
+
+    def _copies(
+        self, features: OnDemandFeatures, shard: int, ids: np.ndarray[Any, Any]
+    ) -> pa.Table:
+        images = features.images(shard, ids)
+        made = [
+            changed_copy(data, number)
+            for data, number in zip(images["bytes"].to_pylist(), ids.tolist(), strict=True)
+        ]
+        copies = pa.table(
+            {
+                "id": ids,
+                "key": images["key"],
+                "bytes": pa.array([jpeg for jpeg, _ in made], pa.binary()),
+                "transform": pa.array([transform for _, transform in made], pa.string()),
+            }
+        )
+        signed, _ = sign_images(copies)
+        rough = features.make("rough", copies)
+        return pa.table(
+            {
+                "origin": signed["id"],
+                "transform": signed["transform"],
+                "signature": signed["signature"],
+                "rough": embedding_column(rough),
+            }
+        )
+
+
+def changed_copy(data: bytes, number: int) -> tuple[bytes, str]:
+    """Return a JPEG of the image ``data`` under two of TRANSFORMS, and which; ``number`` draws.
+
+    Two, for copies in a collection are often both changed: from one to the other leads what undoes
+    the first change and then the second. One of the two may be "original", which changes nothing.
+    """
+    rng = np.random.default_rng([1, number])
+    drawn = [TRANSFORMS[i] for i in rng.choice(len(TRANSFORMS), 2, replace=False)]
+    pixels = decode_rgb(data, COPY_SIDE).pixels
+    for transform in drawn:
+        pixels = change(pixels, transform, rng)
+    quality = int(rng.integers(*RECOMPRESSED)) if "recompression" in drawn else QUALITY
+    contiguous = np.ascontiguousarray(pixels)
+    return simplejpeg.encode_jpeg(contiguous, quality, "RGB", "420"), "+".join(drawn)
+
+
+def ipc_bytes(table: pa.Table) -> bytes:
+    """Return ``table`` as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def ipc_table(data: bytes) -> pa.Table:
+    """Return the table of an Arrow IPC stream."""
+    return pa.ipc.open_stream(data).read_all()

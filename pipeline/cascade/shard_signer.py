@@ -1,0 +1,91 @@
+"""One shard from image bytes to signatures on disk, all in the worker that reads it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from pipeline.cascade.signature import LENGTH, SIDE, signature
+from pipeline.core.shard_stats import shard_stats
+from pipeline.core.store import Store
+from pipeline.embedding.shard_embedder import decode_squares
+from pipeline.images.decode import DECODER
+from pipeline.images.manifest import Source
+from pipeline.images.reader import read_shard
+from pipeline.images.resize import RESIZER
+
+IMAGES_AT_ONCE = 256
+SIGNATURE_VERSION = 1  # of pipeline.cascade.signature's definition
+
+
+def signature_identity() -> dict[str, Any]:
+    """Return what a signature's value depends on beside its image."""
+    return {
+        "signature": SIGNATURE_VERSION,
+        "length": LENGTH,
+        "decoder": DECODER,
+        "resizer": RESIZER,
+    }
+
+
+def sign_images(images: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Sign the table read_shard gives.
+
+    Returns (id, key, width, height, size, signature, the source's own columns) of the images that
+    decode, in their order, and the quarantine of the others. size is the file's, in bytes.
+    """
+    parts, refused = [], []
+    for start in range(0, max(1, images.num_rows), IMAGES_AT_ONCE):
+        batch = images.slice(start, IMAGES_AT_ONCE)
+        squares = decode_squares(batch, SIDE)
+        parts.append(_signed(batch.take(pa.array(squares.rows, pa.int64())), squares))
+        refused.append(squares.quarantine)
+    return pa.concat_tables(parts), pa.concat_tables(refused)
+
+
+def _signed(images: pa.Table, squares: Any) -> pa.Table:
+    sizes = pa.compute.binary_length(images["bytes"]).to_pylist()
+    facts = zip(squares.pixels, squares.widths, squares.heights, sizes, strict=True)
+    rows = [signature(*fact) for fact in facts]
+    flat = pa.array(np.concatenate(rows) if rows else np.empty(0, np.uint8))
+    columns = {
+        "id": images["id"],
+        "key": images["key"],
+        "width": pa.array(squares.widths, pa.int32()),
+        "height": pa.array(squares.heights, pa.int32()),
+        "size": pa.array(sizes, pa.int32()),
+        "signature": pa.FixedSizeListArray.from_arrays(flat, LENGTH),
+    }
+    taken = {*columns, "bytes"}
+    return pa.table(columns | {n: images[n] for n in images.column_names if n not in taken})
+
+
+@dataclass(frozen=True)
+class SignPlan:
+    """All a worker needs to sign any shard of a source into a store."""
+
+    source: Source
+    manifest: pa.Table
+    output: Path
+
+    def start(self) -> Callable[[int], pa.Table]:
+        """Return the function that signs one shard and tells what it cost."""
+        import torch
+
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        store = Store.open(self.output, "signatures")
+
+        def sign_shard(shard: int) -> pa.Table:
+            started = time.time()
+            images = read_shard(self.source, self.manifest, shard)
+            table, refused = sign_images(images)
+            store.write_shard(shard, table, refused)
+            return shard_stats(shard, images.num_rows, started, quarantined=refused.num_rows)
+
+        return sign_shard

@@ -1,0 +1,108 @@
+"""What a job's sittings took, kept beside its output: run.json, which no checksum covers."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.core.errors import StoreError
+from pipeline.core.shard_stats import peak_rss
+from pipeline.core.steady_state import steady_state
+from pipeline.core.store import write_atomically
+
+
+@dataclass
+class RunRecord:
+    """Seconds of wall time by stage and peak memory, of one sitting over ``images`` images."""
+
+    job: str
+    images: int
+    workers: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_rss: dict[str, int] = field(default_factory=dict)  # bytes; the most of any one process
+    worker_seconds: dict[str, float] = field(default_factory=dict)  # by part, of all workers
+    steady_rate: float = 0.0  # rows a second while all workers of the last pool worked
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as stage ``name``."""
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    @property
+    def rate(self) -> str:
+        """Images a second while the workers worked, start-up and drain left out."""
+        seconds = self.seconds.get("workers at work")
+        return f"{self.images / seconds:,.0f}" if seconds else "nothing to do"
+
+    @property
+    def steady(self) -> str:
+        """Rows a second while all workers of the last pool worked."""
+        return f"{self.steady_rate:,.0f}" if self.steady_rate else "nothing to do"
+
+    @contextmanager
+    def pool(self) -> Iterator[list[pa.Table]]:
+        """Time a pool of workers; the block puts the shards' stats in the list this gives it.
+
+        The shards done count also where the block is broken off.
+        """
+        began, stats = time.time(), list[pa.Table]()
+        try:
+            yield stats
+        finally:
+            if stats:
+                columns = ["rows", "worker", "started", "ended", "peak_rss"]
+                self._add_pool(pa.concat_tables([s.select(columns) for s in stats]), began)
+                self._add_parts(stats)
+
+    def _add_parts(self, stats: list[pa.Table]) -> None:
+        for name in stats[0].column_names:
+            part, found, _ = name.rpartition("_seconds")
+            if found:
+                spent = sum(table[name][0].as_py() for table in stats)
+                self.worker_seconds[part] = self.worker_seconds.get(part, 0.0) + spent
+
+    def _add_pool(self, stats: pa.Table, began: float) -> None:
+        """Split the time since ``began`` by the workers' own ``started`` and ``ended`` times.
+
+        Start-up ends with the first shard's begin, drain begins with the last one's end. All are
+        seconds since the epoch; the machines' clocks are taken to agree.
+        """
+        self.steady_rate = steady_state(stats).rate
+        peaks = stats.sort_by("ended")["peak_rss"].to_pylist()
+        early = peaks[: max(1, len(peaks) // 10)]
+        for name, value in (("worker, first tenth of the shards", early), ("worker", peaks)):
+            self.peak_rss[name] = max(self.peak_rss.get(name, 0), *value)
+        first, last = min(stats["started"].to_pylist()), max(stats["ended"].to_pylist())
+        spans = {
+            "start-up of workers": first - began,
+            "workers at work": last - first,
+            "drain": time.time() - last,
+        }
+        for name, value in spans.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + value
+
+    def save(self, folder: Path, further: bool = False) -> None:
+        """Write run.json in ``folder``; a ``further`` sitting is added to those before it."""
+        self.peak_rss["driver"] = peak_rss()
+        sittings = [*(read_runs(folder) if further else []), self]
+        text = json.dumps({"sittings": [asdict(run) for run in sittings]}, indent=1)
+        write_atomically(folder / "run.json", (text + "\n").encode())
+
+
+def read_runs(folder: Path) -> list[RunRecord]:
+    """Return the sittings recorded in ``folder``, in their order."""
+    path = folder / "run.json"
+    if not path.exists():
+        return []
+    try:
+        sittings: list[dict[str, Any]] = json.loads(path.read_bytes())["sittings"]
+        return [RunRecord(**record) for record in sittings]
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{path} is damaged ({error}); delete it") from error

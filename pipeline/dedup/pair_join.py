@@ -1,0 +1,133 @@
+"""All pairs of vectors above a similarity, joined bucket by bucket.
+
+Every vector lies in its few nearest buckets. Two vectors meet in each bucket they share, and the
+pair is kept in the lowest of them alone. Blocks of f32 products nominate pairs; each one kept is
+verified by the float64 score. Of vectors with the same bits one is compared and stands for all: a
+placeholder that a collection holds n times costs n rows, not n (n - 1) / 2.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.dedup.pair_groups import PAIRS, pairs_table
+from pipeline.search.exact_topk import pair_scores
+from pipeline.search.merge import MARGIN
+
+# Products held at once: BLOCK x the rows of a bucket, in f32.
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Members:
+    """Vectors to be joined, those of earlier generations first."""
+
+    ids: np.ndarray[Any, Any]  # int64 (n,)
+    buckets: np.ndarray[Any, Any]  # int32 (n, m): the buckets each lies in
+    vectors: np.ndarray[Any, Any]  # f32 (n, d), of unit length
+    old: int  # the first ``old`` rows were joined among themselves before
+
+
+def join_buckets(members: Members, buckets: range, similarity: float) -> pa.Table:
+    """Return PAIRS met in ``buckets``, a < b, by a, then b.
+
+    Pairs of two old members are left out, and so are pairs that share a lower bucket. Memory:
+    the members, one block of products, and the pairs.
+    """
+    stands = standing_for(members)
+    compared = stands == np.arange(len(stands))
+    found = [_identical(members, stands, buckets)]
+    for bucket in buckets:
+        rows = np.flatnonzero((members.buckets == bucket).any(axis=1) & compared)
+        first = int(np.searchsorted(rows, members.old))
+        vectors = members.vectors[rows]
+        for start in range(first, len(rows), BLOCK):
+            stop = min(start + BLOCK, len(rows))
+            one, other = _near(vectors, start, stop, similarity)
+            if len(one):
+                found.append(_verified(members, rows[one], rows[other], bucket, similarity))
+    pairs = np.concatenate(found)
+    return pairs_table(*(pairs[name] for name in PAIRS.names))
+
+
+def standing_for(members: Members) -> np.ndarray[Any, Any]:
+    """Return for each member the first one of the same bits and buckets, int64 (n,).
+
+    An old member is before the new ones, so a new member that is identical to an old one is not
+    compared again with what the old one was compared with.
+    """
+    vectors = np.ascontiguousarray(members.vectors)
+    # As bytes, vectors have an order in which the same bits are neighbours.
+    keys = vectors.view(np.dtype((np.void, vectors.itemsize * vectors.shape[1])))[:, 0]
+    order = np.lexsort((keys, *members.buckets.T))
+    before, after = order[:-1], order[1:]
+    other = (members.buckets[before] != members.buckets[after]).any(axis=1)
+    for start in range(0, len(other), BLOCK):
+        some = slice(start, start + BLOCK)
+        differ = vectors.view(np.uint32)[before[some]] != vectors.view(np.uint32)[after[some]]
+        other[some] |= differ.any(axis=1)
+    begins = np.flatnonzero(np.concatenate([[True], other])[: len(order)])
+    stands = np.empty(len(order), np.int64)
+    stands[order] = np.repeat(order[begins], np.diff(begins, append=len(order)))
+    return stands
+
+
+def _identical(members: Members, stands: np.ndarray[Any, Any], buckets: range) -> Any:
+    """Return new members beside those that stand for them, where their lowest bucket is ours."""
+    lowest = members.buckets.min(axis=1, initial=np.iinfo(np.int32).max)
+    ours = (lowest >= buckets.start) & (lowest < buckets.stop)
+    rows = np.arange(len(stands))
+    further = np.flatnonzero(ours & (stands != rows) & (rows >= members.old))
+    first = stands[further]
+    scores = pair_scores(members.vectors, first, members.vectors, further)
+    return _rows(members.ids[first], members.ids[further], scores, True)
+
+
+def _near(
+    vectors: np.ndarray[Any, Any], start: int, stop: int, similarity: float
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the rows [start, stop) and the earlier rows whose f32 product may be enough."""
+    products = vectors[start:stop] @ vectors[:stop].T
+    places = np.flatnonzero(products.reshape(-1) >= np.float32(similarity - MARGIN))
+    one, other = np.divmod(places, stop)
+    one += start
+    earlier = other < one
+    return one[earlier], other[earlier]
+
+
+def _verified(
+    members: Members,
+    one: np.ndarray[Any, Any],
+    other: np.ndarray[Any, Any],
+    bucket: int,
+    similarity: float,
+) -> np.ndarray[Any, Any]:
+    lowest = _lowest_shared(members.buckets, one, other) == bucket
+    one, other = one[lowest], other[lowest]
+    scores = pair_scores(members.vectors, one, members.vectors, other)
+    enough = scores >= similarity
+    left, right = members.ids[one[enough]], members.ids[other[enough]]
+    return _rows(left, right, scores[enough], False)
+
+
+def _lowest_shared(
+    buckets: np.ndarray[Any, Any], one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    lowest = np.full(len(one), np.iinfo(np.int32).max, np.int32)
+    for column in buckets.T:
+        mine = column[one]
+        shared = (buckets[other] == mine[:, None]).any(axis=1)
+        lowest = np.where(shared, np.minimum(lowest, mine), lowest)
+    return lowest
+
+
+def _rows(
+    left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], scores: Any, identical: bool
+) -> np.ndarray[Any, Any]:
+    kinds = [("a", np.int64), ("b", np.int64), ("score", np.float64), ("identical", np.bool_)]
+    pairs = np.empty(len(left), kinds)
+    pairs["a"], pairs["b"] = np.minimum(left, right), np.maximum(left, right)
+    pairs["score"], pairs["identical"] = scores, identical
+    return pairs

@@ -1,0 +1,67 @@
+"""An int8 network by post-training quantisation, made once and kept in the store it embeds for."""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.store import Store
+from pipeline.corpus.photos import find_photos, load_photos
+from pipeline.corpus.scenes import CorpusSettings, make_images
+from pipeline.embedding.encoder import Encoder, EncoderSettings, build_encoder, pack_network
+from pipeline.embedding.openvino import openvino_core
+from pipeline.images.decode import decode_rgb
+from pipeline.images.resize import resize_square
+
+CALIBRATION_IMAGES = 256
+NETWORK, CONSTANTS = "network.xml", "network.bin"
+
+
+def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
+    """Return the encoder of ``store``.
+
+    An int8 network depends on the images it was calibrated on and on the machine that did it, so
+    the first run keeps it in the store, and resumed runs and searches use that one.
+    """
+    if settings.precision != "int8":
+        return build_encoder(settings)
+    network, constants = store.attached(NETWORK), store.attached(CONSTANTS)
+    if network is None or constants is None:
+        made = quantise(settings)
+        store.attach(CONSTANTS, made.constants)
+        store.attach(NETWORK, made.network)
+        return made
+    return Encoder(settings, network, constants)
+
+
+def quantise(settings: EncoderSettings) -> Encoder:
+    """Quantise the network to int8 with NNCF, calibrated on images made from the built-in photos.
+
+    Weights and activations are 8-bit, biases are corrected (fast bias correction, the default of
+    nncf.quantize). It is done in a process of its own: NNCF makes OpenVINO cores that come and go,
+    which can leave a thread without its signal stack (see openvino_core).
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+        return own.submit(_quantise, settings).result()
+
+
+def _quantise(settings: EncoderSettings) -> Encoder:
+    import nncf
+
+    whole = build_encoder(replace(settings, precision="f32"))
+    model = openvino_core().read_model(model=whole.network, weights=whole.constants)
+    batches = _calibration_batches(settings.input_size, settings.batch_size)
+    quantised = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+    return pack_network(settings, quantised)
+
+
+def _calibration_batches(size: int, batch_size: int) -> list[np.ndarray[Any, Any]]:
+    photos, _ = load_photos(find_photos(None))
+    corpus = CorpusSettings(seed=0, copies=1, size=size, quality=90)
+    made = make_images(photos, corpus, range(CALIBRATION_IMAGES))
+    squares = np.stack([resize_square(decode_rgb(i.jpeg, size).pixels, size) for i in made])
+    count = max(1, len(squares) // batch_size)
+    rows = np.arange(count * batch_size) % len(squares)
+    return np.split(squares[rows], count)

@@ -1,0 +1,199 @@
+"""One shard from image bytes to an embedding shard on disk, all in the worker that reads it."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from pipeline.core.embedding_column import embedding_column
+from pipeline.core.shard_stats import shard_stats
+from pipeline.core.store import Store
+from pipeline.embedding.encoder import Encode, Encoder, EncoderSettings
+from pipeline.images.decode import DECODER, UndecodableImage, decode_rgb
+from pipeline.images.manifest import Source
+from pipeline.images.reader import read_shard
+from pipeline.images.resize import RESIZER, resize_square
+
+QUARANTINE = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("key", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def embedding_identity(settings: EncoderSettings) -> dict[str, Any]:
+    """Return what an embedding's value depends on beside its image: never mixed in one store."""
+    return {
+        "model": settings.model,
+        "weights_sha256": settings.weights.sha256,
+        "backend": settings.backend,
+        "precision": settings.precision,
+        "input_size": settings.input_size,
+        "batch_size": settings.batch_size,
+        "decoder": DECODER,
+        "resizer": RESIZER,
+    }
+
+
+@dataclass(frozen=True)
+class Squares:
+    """The images of a table that decode: squares of one size, and what is known of each."""
+
+    pixels: np.ndarray[Any, Any]  # uint8 (n, size, size, 3)
+    rows: list[int]  # each one's row in the table
+    widths: list[int]  # of the original, pixels
+    heights: list[int]
+    quarantine: pa.Table  # the other rows, in QUARANTINE's schema
+
+
+def decode_squares(images: pa.Table, size: int) -> Squares:
+    """Decode and resize the ``bytes`` of ``images`` (id, key, bytes); nothing is raised for one."""
+    squares, rows, widths, heights, refused = [], [], [], [], []
+    for row, data in enumerate(images["bytes"]):
+        try:
+            image = _decode(data.as_py(), size)
+        except UndecodableImage as error:
+            refused.append({"reason": error.reason, "detail": error.detail, "row": row})
+            continue
+        squares.append(resize_square(image.pixels, size))
+        rows.append(row)
+        widths.append(image.width)
+        heights.append(image.height)
+    pixels = np.stack(squares) if squares else np.empty((0, size, size, 3), np.uint8)
+    return Squares(pixels, rows, widths, heights, _quarantine(images, refused))
+
+
+def _decode(data: bytes | None, size: int) -> Any:
+    if data is None:
+        raise UndecodableImage("changed", "gone or changed since the source manifest was written")
+    return decode_rgb(data, size)
+
+
+def _quarantine(images: pa.Table, refused: list[dict[str, Any]]) -> pa.Table:
+    for entry in refused:
+        row = entry.pop("row")
+        entry |= {"id": images["id"][row].as_py(), "key": images["key"][row].as_py()}
+    return pa.Table.from_pylist(refused, schema=QUARANTINE)
+
+
+def _decoded_ahead(
+    images: pa.Table, size: int, batch_size: int, threads: int
+) -> Iterator[tuple[int, Squares]]:
+    """Yield each batch's first row and squares, in order, while the next ones are decoded."""
+    waiting: deque[tuple[int, Future[Squares]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, images.num_rows, batch_size):
+            batch = images.slice(start, batch_size)
+            waiting.append((start, pool.submit(decode_squares, batch, size)))
+            if len(waiting) > threads:
+                first, squares = waiting.popleft()
+                yield first, squares.result()
+        for first, squares in waiting:
+            yield first, squares.result()
+
+
+def embed_images(
+    images: pa.Table,
+    encode: Encode,
+    size: int,
+    batch_size: int,
+    dimensions: int,
+    decode_threads: int = 1,
+) -> tuple[pa.Table, pa.Table]:
+    """Embed the table read_shard gives.
+
+    Returns (id, key, width, height, embedding, the source's own columns) of the images that
+    decode, in their order, and the quarantine of the others. ``decode_threads`` threads decode
+    ahead of the network; pixels of one batch a thread and one more stand in memory.
+    """
+    vectors, quarantines, kept = [np.empty((0, dimensions), np.float32)], [], []
+    widths: list[int] = []
+    heights: list[int] = []
+    for start, squares in _decoded_ahead(images, size, batch_size, decode_threads):
+        if squares.rows:
+            vectors.append(encode(squares.pixels))
+        kept += [start + row for row in squares.rows]
+        widths += squares.widths
+        heights += squares.heights
+        quarantines.append(squares.quarantine)
+    found = images.drop_columns("bytes").take(pa.array(kept, pa.int64()))
+    columns = {
+        "id": found["id"],
+        "key": found["key"],
+        "width": pa.array(widths, pa.int32()),
+        "height": pa.array(heights, pa.int32()),
+        "embedding": embedding_column(np.concatenate(vectors)),
+    }
+    columns |= {name: found[name] for name in found.column_names if name not in ("id", "key")}
+    return pa.table(columns), pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
+
+
+@dataclass(frozen=True)
+class EmbedPlan:
+    """All a worker needs to embed any shard of a source into a store."""
+
+    source: Source
+    manifest: pa.Table
+    output: Path
+    encoder: Encoder
+    dimensions: int
+    decode_threads: int = 1
+
+    def start(self) -> Callable[[int], pa.Table]:
+        """Load the model; return the function that embeds one shard and tells what it cost."""
+        import torch
+
+        torch.set_num_threads(1)
+        began = time.time()
+        encode = self.encoder.start()
+        store = Store.open(self.output, "embeddings")
+        settings = self.encoder.settings
+
+        def embed_shard(shard: int) -> pa.Table:
+            started = time.time()
+            # Arrow's pool keeps what it frees: without this the peak creeps up shard by shard.
+            pa.default_memory_pool().release_unused()
+            images = read_shard(self.source, self.manifest, shard)
+            read, model = time.time() - started, 0.0
+
+            def timed(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+                nonlocal model
+                before = time.time()
+                vectors = encode(pixels)
+                model += time.time() - before
+                return vectors
+
+            table, refused = embed_images(
+                images,
+                timed,
+                settings.input_size,
+                settings.batch_size,
+                self.dimensions,
+                self.decode_threads,
+            )
+            embedded = time.time()
+            store.write_shard(shard, table, refused)
+            return shard_stats(
+                shard,
+                images.num_rows,
+                started,
+                bytes=pa.compute.sum(pa.compute.binary_length(images["bytes"])).as_py() or 0,
+                quarantined=refused.num_rows,
+                actor_started=began,
+                read_seconds=read,
+                model_seconds=model,
+                waiting_seconds=embedded - started - read - model,
+                write_seconds=time.time() - embedded,
+            )
+
+        return embed_shard

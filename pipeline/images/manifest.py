@@ -1,0 +1,223 @@
+"""The source manifest: every file of a source, and the shard it falls into, fixed once.
+
+A unit is what is read in one go: an image file, a run of Parquet row groups, or a tar. A shard is
+one or more units; it is what a worker takes, what a resumed run skips and what a merge merges.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import InputError, StoreError
+from pipeline.core.store import Store, checksum, read_parquet
+from pipeline.images.webdataset import IMAGE_SUFFIXES, tar_images
+
+Kind = Literal["folder", "parquet", "webdataset"]
+
+SUFFIXES: dict[Kind, frozenset[str]] = {
+    "parquet": frozenset({".parquet"}),
+    "webdataset": frozenset({".tar"}),
+    "folder": IMAGE_SUFFIXES,
+}
+READERS = 16
+MANIFEST = "source.parquet"  # what the store keeps it as
+
+UNITS = pa.schema(
+    [
+        ("shard", pa.int64()),
+        ("path", pa.string()),  # below the source's root
+        ("start", pa.int64()),  # first row group of a Parquet unit, else 0
+        ("stop", pa.int64()),  # one past the last
+        ("rows", pa.int64()),
+        ("bytes", pa.int64()),  # of the whole file
+        ("checksum", pa.string()),  # of the whole file
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images below ``root`` on the filesystem of ``url``, all of one kind."""
+
+    url: str
+    root: str
+    kind: Kind
+
+    def filesystem(self) -> Any:
+        return fsspec.core.url_to_fs(self.url)[0]
+
+    def path(self, relative: str) -> str:
+        return f"{self.root}/{relative}"
+
+
+def open_source(url: str, kind: Literal["auto"] | Kind = "auto") -> Source:
+    """Find what ``url`` holds. A finished store counts as the Parquet of its shards.
+
+    Raises InputError where nothing is there, where it holds no images, or several kinds.
+    """
+    try:
+        fs, root = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"source.url {url} cannot be opened: {error}") from error
+    root = root.rstrip("/")
+    if fs.exists(f"{root}/store.json"):
+        if not fs.exists(f"{root}/manifest.json"):
+            raise InputError(f"{url} is not finished; run the command that makes it again")
+        root, kind = f"{root}/shards", "parquet"
+    if not fs.isdir(root):
+        raise InputError(f"source {url} is not a folder; mend source.url")
+    found = _kinds(fs, root) if kind == "auto" else [kind]
+    if len(found) > 1:
+        raise InputError(f"{url} holds {' and '.join(found)}; say which with source.kind")
+    if not found or not any(_list(fs, root, found[0])):
+        raise InputError(f"{url} holds no images, Parquet or tar files; mend source.url")
+    return Source(url, root, found[0])
+
+
+def _kinds(fs: Any, root: str) -> list[Kind]:
+    suffixes = {PurePosixPath(path).suffix.lower() for path in fs.find(root)}
+    return [kind for kind, wanted in SUFFIXES.items() if suffixes & wanted]
+
+
+def list_files(source: Source) -> list[tuple[str, int]]:
+    """Return (path below root, bytes) of the source's files in the order of their paths."""
+    return _list(source.filesystem(), source.root, source.kind)
+
+
+def _list(fs: Any, root: str, kind: Kind) -> list[tuple[str, int]]:
+    found = fs.find(root, detail=True)
+    return sorted(
+        (path[len(root) + 1 :], info["size"])
+        for path, info in found.items()
+        if PurePosixPath(path).suffix.lower() in SUFFIXES[kind]
+        and not PurePosixPath(path).name.startswith(".")
+    )
+
+
+def plan_manifest(source: Source, shard_rows: int, known: pa.Table | None = None) -> pa.Table:
+    """List the source and cut what ``known`` does not hold into shards of about ``shard_rows``.
+
+    Returns the units in UNITS' schema: those of ``known`` unchanged, then new ones in shards
+    numbered onwards, so that a grown source never moves an image to another shard. A tar is one
+    shard; Parquet is cut between row groups. The units of files that are gone stay, for shard
+    numbers hang on them. Raises InputError for a file that is damaged or has changed since
+    ``known`` was written.
+    """
+    files = list_files(source)
+    known = UNITS.empty_table() if known is None else known
+    sizes = dict(zip(known["path"].to_pylist(), known["bytes"].to_pylist(), strict=True))
+    _refuse_changes(sizes, dict(files), source.url)
+    new = [path for path, _ in files if path not in sizes]
+    with ThreadPoolExecutor(READERS) as pool:
+        units = list(chain.from_iterable(pool.map(lambda path: _units(source, path), new)))
+    first = max(known["shard"].to_pylist(), default=-1) + 1
+    rows_a_shard = 1 if source.kind == "webdataset" else shard_rows
+    for unit, shard in zip(units, _shards(units, rows_a_shard, first), strict=True):
+        unit["shard"] = shard
+    return pa.concat_tables([known, pa.Table.from_pylist(units, schema=UNITS)])
+
+
+def _refuse_changes(known: dict[str, int], there: dict[str, int], url: str) -> None:
+    changed = sorted(path for path in known.keys() & there.keys() if known[path] != there[path])
+    if changed:
+        raise InputError(
+            f"{len(changed)} file(s) of {url} have changed since this output was begun "
+            f"(first: {changed[0]}); put them back, rename them, or choose another output folder"
+        )
+
+
+def _units(source: Source, path: str) -> list[dict[str, Any]]:
+    data = source.filesystem().cat_file(source.path(path))
+    unit = {"shard": 0, "path": path, "start": 0, "stop": 0, "rows": 1}
+    unit |= {"bytes": len(data), "checksum": checksum(data)}
+    if source.kind == "folder":
+        return [unit]
+    if source.kind == "webdataset":
+        return [unit | {"rows": sum(1 for _ in tar_images(data, path))}]
+    try:
+        metadata = pq.ParquetFile(pa.BufferReader(data)).metadata
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} is not Parquet ({error}); remove it or write it anew") from error
+    groups = range(metadata.num_row_groups)
+    return [
+        unit | {"start": g, "stop": g + 1, "rows": metadata.row_group(g).num_rows} for g in groups
+    ]
+
+
+def _shards(units: list[dict[str, Any]], shard_rows: int, first: int) -> Iterator[int]:
+    """Yield each unit's shard: a shard is closed once it holds ``shard_rows`` rows."""
+    shard, rows = first, 0
+    for unit in units:
+        if rows >= shard_rows or (rows and rows + unit["rows"] > shard_rows):
+            shard, rows = shard + 1, 0
+        yield shard
+        rows += unit["rows"]
+
+
+def pending_units(manifest: pa.Table, done: Iterable[int]) -> pa.Table:
+    """Return the units of ``manifest`` whose shard is not among ``done``."""
+    finished = pa.compute.is_in(manifest["shard"], value_set=pa.array(sorted(done), pa.int64()))
+    return manifest.filter(pa.compute.invert(finished))
+
+
+def has_manifest(store: Store) -> bool:
+    """Return whether ``store`` was made from a source: synthetic ones were not."""
+    return MANIFEST in store.attached_names() or (store.root / MANIFEST).exists()
+
+
+def kept_manifest(store: Store) -> pa.Table | None:
+    """Return the source manifest kept in ``store``, None in a store that is being begun.
+
+    Raises StoreError if damaged, or lost while shards hang on it.
+    """
+    remedy = f"delete {store.root} and make it again, for its shards hang on this file"
+    data, earlier = store.attached(MANIFEST, remedy), store.root / MANIFEST
+    if data is not None:
+        manifest = pq.read_table(pa.BufferReader(data))
+    elif earlier.exists():  # where stores of format 2 have it
+        manifest = read_parquet(earlier, remedy)
+    elif store.entries():
+        raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
+    else:
+        return None
+    if not manifest.schema.equals(UNITS):
+        raise StoreError(f"{MANIFEST} of {store.root} has columns of another kind; {remedy}")
+    return manifest
+
+
+def read_manifest(store: Store) -> pa.Table:
+    """Return the source manifest of ``store``. Raises StoreError where it is missing or damaged."""
+    manifest = kept_manifest(store)
+    if manifest is None:
+        raise StoreError(f"{store.root} is not begun; run the command that makes it")
+    return manifest
+
+
+def refuse_repeated_ids(source: Source, manifest: pa.Table) -> None:
+    """Raise InputError where the id column of a Parquet source holds a number twice."""
+    if source.kind != "parquet":
+        return
+    fs, ids = source.filesystem(), []
+    there = {path for path, _ in list_files(source)}
+    for path in dict.fromkeys(manifest["path"].to_pylist()):
+        if path not in there:
+            continue
+        with fs.open(source.path(path)) as file:
+            parquet = pq.ParquetFile(file)
+            if "id" not in parquet.schema_arrow.names:
+                return
+            ids.append(parquet.read(["id"])["id"].to_numpy())
+    values, counts = np.unique(np.concatenate([np.empty(0, np.int64), *ids]), return_counts=True)
+    if (counts > 1).any():
+        raise InputError(
+            f"{source.url} holds {int((counts > 1).sum())} ids more than once "
+            f"(first: {values[counts > 1][0]}); give every image its own id"
+        )

@@ -1,0 +1,112 @@
+"""How many buckets a search must probe for a recall, with a lower bound on it.
+
+A neighbour is found just when its bucket is among those probed, since what is in the true top k is
+in the top k of every part that holds it. So the place of its bucket in the query's own order says
+all: recall at every number of probes is known from one exact search of sample queries.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.bounds import lower_bounds
+from pipeline.core.errors import StoreError
+from pipeline.core.store import Store, parquet_bytes
+from pipeline.index.grid import Grid
+
+NOT_THERE = -1
+CALIBRATION = "calibration.parquet"
+
+
+@dataclass(frozen=True)
+class ProbeRecall:
+    """Recall at a number of probes. The bound holds for queries such as those sampled."""
+
+    probes: int
+    recall: float  # of all sampled queries' neighbours
+    low: float  # Clopper-Pearson lower bound, one neighbour drawn a query
+    confidence: float
+    queries: int
+
+
+def neighbour_places(
+    grid: Grid, queries: np.ndarray[Any, Any], buckets: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Return int32 (q, k): the place of each neighbour's bucket in its query's order of buckets.
+
+    queries f32 (q, d); buckets int (q, k) of the true neighbours, -1 where there are fewer.
+    """
+    order = grid.nearest(queries, grid.buckets)
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.arange(grid.buckets, dtype=np.int32)[None], axis=1)
+    found = np.take_along_axis(places, np.maximum(buckets, 0), axis=1)
+    return np.where(buckets < 0, NOT_THERE, found).astype(np.int32)
+
+
+def probe_recall(
+    places: np.ndarray[Any, Any], probes: np.ndarray[Any, Any], confidence: float
+) -> list[ProbeRecall]:
+    """Return the recall at each number in ``probes`` (p,), from places int32 (q, k).
+
+    Neighbours of one query are not independent, so the bound counts one of each, drawn at random.
+    """
+    there = places >= 0
+    places, there = places[there.any(axis=1)], there[there.any(axis=1)]
+    drawn = _one_a_query(places, there)
+    found = (drawn[:, None] < probes).sum(axis=0)
+    low = lower_bounds(found, len(drawn), confidence)
+    shares = [float((places[there] < count).mean()) for count in probes]
+    return [
+        ProbeRecall(int(count), share, float(bound), confidence, len(drawn))
+        for count, share, bound in zip(probes, shares, low, strict=True)
+    ]
+
+
+def choose_probes(
+    places: np.ndarray[Any, Any], buckets: int, recall: float, confidence: float
+) -> int:
+    """Return the fewest probes whose recall is at least ``recall`` with ``confidence``.
+
+    Numbers of probes are tested from all buckets downwards until one fails, so that testing many
+    costs no confidence (fixed-sequence testing). Probing all buckets is exact and always holds.
+    """
+    counts = np.arange(buckets, 0, -1)
+    chosen = buckets
+    for tested in probe_recall(places, counts, confidence)[1:]:
+        if tested.low < recall:
+            break
+        chosen = tested.probes
+    return chosen
+
+
+def attach_calibration(store: Store, places: np.ndarray[Any, Any], images: int) -> None:
+    """Keep places int32 (q, k), known among ``images`` rows, in an index store."""
+    table = pa.table({"places": list(places), "images": np.full(len(places), images)})
+    store.attach(CALIBRATION, parquet_bytes(table))
+
+
+def calibrated_images(store: Store) -> int:
+    """Return the rows among which the store's calibration was made; 0 where it has none."""
+    data = store.attached(CALIBRATION)
+    return pq.read_table(pa.BufferReader(data))["images"][0].as_py() if data else 0
+
+
+def read_calibration(store: Store) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return places int32 (q, k) twice: of the queries that choose, and of those that measure.
+
+    Raises StoreError where the index was never finished.
+    """
+    data = store.attached(CALIBRATION)
+    if data is None:
+        raise StoreError(f"{store.root} is not finished; run sluice index again: it resumes")
+    places = np.stack(pq.read_table(pa.BufferReader(data))["places"].to_numpy())
+    return places[::2], places[1::2]
+
+
+def _one_a_query(places: np.ndarray[Any, Any], there: np.ndarray[Any, Any]) -> Any:
+    rng = np.random.default_rng(0)
+    keys = np.where(there, rng.random(places.shape), -1.0)
+    return np.take_along_axis(places, keys.argmax(axis=1)[:, None], axis=1)[:, 0]

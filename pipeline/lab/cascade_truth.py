@@ -1,0 +1,61 @@
+"""The recall that a plan really gives, against neighbours found by brute force."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.cascade.calibration import Calibration, Neighbours
+from pipeline.cascade.feature_cache import places
+from pipeline.cascade.planner import CascadePlan, thresholds
+
+
+def passing_pairs(
+    calibration: Calibration,
+    plan: CascadePlan,
+    neighbours: Neighbours,
+    features: pa.Table,
+    query_ids: np.ndarray[Any, Any],
+    wanted_ids: np.ndarray[Any, Any],
+) -> np.ndarray[Any, Any]:
+    """Return bool (p,): whether image wanted_ids[i] passes all stages for query query_ids[i].
+
+    features: id, embedding, signature, rough of all of them.
+    """
+    known = features["id"].to_numpy()
+    asking, wanted = (
+        features.take(pa.array(places(ids, known))) for ids in (query_ids, wanted_ids)
+    )
+    passed = np.ones(len(query_ids), np.bool_)
+    for stage, keep in zip(plan.stages, plan.keep, strict=True):
+        codes = calibration.filters.query_codes(stage, asking, neighbours)
+        limits = thresholds(codes, calibration.filters.codes(stage, calibration.sample), keep)
+        passed &= (codes * calibration.filters.codes(stage, wanted)).sum(axis=1) >= limits
+    return passed
+
+
+def true_pairs(
+    ids: np.ndarray[Any, Any],
+    vectors: np.ndarray[Any, Any],
+    group: np.ndarray[Any, Any],
+    queries: np.ndarray[Any, Any],
+    neighbours: Neighbours,
+    k: int,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return ids (p,) and (p,) of queries and their true neighbours, by brute force.
+
+    ids, vectors, group: int64 (n,), f32 (n, d), int64 (n,) of the whole collection; queries: rows
+    that ask. Semantic neighbours are the k nearest of other groups; copies are those of a query's
+    own group among its k nearest of all.
+    """
+    pairs: list[tuple[int, int]] = []
+    for row in queries:
+        mates = group == group[row]
+        apart = mates if neighbours == "semantic" else np.arange(len(ids)) == row
+        scores = np.where(apart, -np.inf, vectors @ vectors[row])
+        found = np.argsort(-scores, kind="stable")[:k]
+        if neighbours == "copies":
+            found = found[mates[found]]
+        pairs += [(ids[row], ids[other]) for other in found]
+    asked, wanted = np.array(pairs, np.int64).reshape(-1, 2).T
+    return asked, wanted

@@ -1,0 +1,74 @@
+"""Recall against keep rate of every cheap filter, on the calibration sample."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.cascade.calibration import Calibration, Neighbours
+from pipeline.cascade.planner import neighbour_ranks
+from pipeline.cascade.signature import PARTS, part_slice
+from pipeline.core.bounds import interval
+from pipeline.core.embedding_column import embedding_matrix
+
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+def filter_recall(
+    calibration: Calibration, neighbours: Neighbours, k: int, share: float
+) -> pa.Table:
+    """Return (filter, keep, recall, low, high), a row a filter and share of SHARES.
+
+    Hand-made signatures are compared by distance, learned filters by their codes; low and high are
+    the 95 % interval. ``k`` and ``share`` are those of Calibration.questions.
+    """
+    asking, own, targets = calibration.questions(neighbours, k, share)
+    rows = []
+    for name, (queries, codes) in _filters(calibration, asking, neighbours).items():
+        ranks = neighbour_ranks(queries, targets, own, codes)
+        rows += [_row(name, ranks, share, calibration.sample.num_rows) for share in SHARES]
+    return pa.Table.from_pylist(rows)
+
+
+def _filters(
+    calibration: Calibration, asking: pa.Table, neighbours: Neighbours
+) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Return by filter the queries' and the sample's vectors, compared by inner product."""
+    mine, theirs = (embedding_matrix(t["signature"]) for t in (asking, calibration.sample))
+    found = {
+        f"hand-made: {part}": _by_distance(mine[:, part_slice(part)], theirs[:, part_slice(part)])
+        for part in PARTS
+    }
+    found["hand-made: all of them"] = _by_distance(mine, theirs)
+    for stage in ("signature", "rough"):
+        codes = calibration.filters.codes(stage, calibration.sample)
+        found[f"learned: {stage}"] = (
+            calibration.filters.query_codes(stage, asking, neighbours),
+            codes,
+        )
+    if neighbours == "semantic":
+        codes = calibration.filters.codes("pca", calibration.sample)
+        found["PCA-64 of the CNN"] = (codes, codes)
+    return found
+
+
+def _by_distance(
+    queries: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return vectors whose inner products order ``rows`` as their distances to a query do."""
+    queries, rows = queries.astype(np.float64), rows.astype(np.float64)
+    lengths = (rows**2).sum(axis=1, keepdims=True)
+    ones = np.full((len(queries), 1), -0.5)
+    return np.hstack([queries, ones]), np.hstack([rows, lengths])
+
+
+def _row(name: str, ranks: np.ndarray[Any, Any], share: float, sample: int) -> dict[str, Any]:
+    passed, drawn = int((ranks <= max(1, int(np.ceil(share * sample)))).sum()), len(ranks)
+    low, high = interval(passed, drawn)
+    return {
+        "filter": name,
+        "keep": share,
+        "recall": passed / drawn,
+        "low": low,
+        "high": high,
+    }

@@ -1,0 +1,215 @@
+"""How the time of a way of searching grows with the number of vectors, measured and fitted."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import faiss
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute
+from scipy.spatial import cKDTree
+from scipy.stats import linregress, t
+
+from pipeline.core.embedding_column import embedding_matrix
+from pipeline.core.shard_stats import flat_column
+from pipeline.dedup.join_shard import partition_edges, partition_table
+from pipeline.dedup.pair_join import Members, join_buckets
+from pipeline.index.grid import Grid
+from pipeline.index.ivf import train_ivf
+from pipeline.pages.page import INK
+
+SIMILARITY = 0.9
+LOOK_UPS = 1000
+TREE_DIMENSIONS = 3  # in 8, its look-ups grow far faster than log N
+LOG = "O(log N)"
+CACHES = (
+    "What fits a cache is looked up faster, so a look-up's time can grow faster than its steps."
+)
+COLOURS = ("#2f7dd1", "#c2571a", "#3a9d5d", "#8a5cc7", "#b03a5b", "#7a7a1a")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of searching: ``prepare`` is not timed; what it returns is, and is called again.
+
+    Look-ups are asked LOOK_UPS at once: one by one, Python's own time would hide how they grow.
+    """
+
+    name: str
+    theory: str
+    per: str  # what one timed call answers
+    prepare: Callable[[np.ndarray[Any, Any]], Callable[[], Any]]
+    largest: int  # vectors; beyond it, one call takes minutes
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """Seconds grow as vectors to the power ``value``, by least squares on logarithms."""
+
+    way: str
+    theory: str
+    value: float
+    low: float  # 95 % interval by Student's t
+    high: float
+    points: int
+
+
+def time_way(way: Way, vectors: np.ndarray[Any, Any], least: float = 0.2) -> tuple[float, int]:
+    """Return the median seconds of one call and the number of calls, at least 3 and ``least`` s.
+
+    A call longer than 20 s is timed once.
+    """
+    call = way.prepare(vectors)
+    seconds: list[float] = []
+    while len(seconds) < 3 or sum(seconds) < least:
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+        if seconds[0] > 20:
+            break
+    return float(np.median(seconds)), len(seconds)
+
+
+def fit_exponent(
+    way: str, theory: str, counts: np.ndarray[Any, Any], seconds: np.ndarray[Any, Any]
+) -> Exponent:
+    """Return the exponent of seconds (p,) over vectors (p,), p at least 3."""
+    line: Any = linregress(np.log(counts), np.log(seconds))
+    half = t.ppf(0.975, len(counts) - 2) * line.stderr
+    return Exponent(way, theory, line.slope, line.slope - half, line.slope + half, len(counts))
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What `sluice growth` measured."""
+
+    points: pa.Table  # way, theory, per, vectors, seconds, calls
+    exponents: list[Exponent]
+
+    def measured(self, exponent: Exponent) -> pa.Table:
+        """Return the points of a way."""
+        return self.points.filter(pa.compute.equal(self.points["way"], exponent.way))
+
+    def per(self, exponent: Exponent) -> str:
+        """Return what one answer of a way is for."""
+        return str(self.measured(exponent)["per"][0])
+
+    def in_theory(self, exponent: Exponent) -> str:
+        """Return the theory of a way; log N has no exponent but the one over its own sizes."""
+        if exponent.theory != LOG:
+            return exponent.theory
+        counts = self.measured(exponent)["vectors"].to_numpy()
+        like = fit_exponent(exponent.way, LOG, counts, np.log(counts)).value
+        return f"{LOG}, here N^{like:.2f}"
+
+
+def ways() -> list[Way]:
+    """Return what is measured, the slowest growth last."""
+    many = 2**24
+    return [
+        Way("all pairs", "O(N²)", "all vectors", _all_pairs, 2**17),
+        Way("bucketed join", "O(N^1.5)", "all vectors", _bucketed_join, many),
+        Way("scan", "O(N)", "1 query", _scan, many),
+        Way("probe of sqrt(N) buckets", "O(N^0.5)", "1 query", _probe, many),
+        Way("graph (HNSW)", LOG, "1 query", _graph, 2**17),
+        Way(f"k-d tree, PCA-{TREE_DIMENSIONS}", LOG, "1 query", _tree, many),
+        Way("sorted key", LOG, "1 query", _sorted_key, many),
+    ]
+
+
+def _all_pairs(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    ids = np.arange(len(vectors))
+    members = Members(ids, np.zeros((len(ids), 1), np.int32), vectors, 0)
+    return lambda: join_buckets(members, range(1), SIMILARITY)
+
+
+def _grid(vectors: np.ndarray[Any, Any]) -> Grid:
+    buckets = int(np.sqrt(len(vectors)))
+    return train_ivf(vectors[:: max(1, len(vectors) // (32 * buckets))], buckets, 0)
+
+
+def _bucketed_join(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    grid, ids = _grid(vectors), np.arange(len(vectors))
+    edges = partition_edges(grid.buckets, max(1, grid.buckets // 16))
+
+    def join() -> Any:
+        table = partition_table(ids, vectors, grid.nearest(vectors, 3), edges)
+        starts = np.searchsorted(table["partition"].to_numpy(), np.arange(len(edges)))
+        flat = flat_column(table, "buckets").reshape(-1, 3)
+        rows, numbers = embedding_matrix(table["embedding"]), table["id"].to_numpy()
+        return [
+            join_buckets(
+                Members(numbers[some], flat[some], rows[some], 0),
+                range(int(edges[part]), int(edges[part + 1])),
+                SIMILARITY,
+            )
+            for part in range(len(edges) - 1)
+            for some in [slice(starts[part], starts[part + 1])]
+        ]
+
+    return join
+
+
+def _asked(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    rows = np.random.default_rng(0).integers(len(vectors), size=LOOK_UPS)
+    return vectors[rows]
+
+
+def _scan(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    queries = _asked(vectors)[:1]
+    return lambda: faiss.knn(queries, vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)
+
+
+def _probe(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    from pipeline.index.bucket_lists import BucketLists
+
+    grid = _grid(vectors)
+    buckets = grid.nearest(vectors, 1)[:, 0]
+    order = np.argsort(buckets, kind="stable")
+    lists = BucketLists(buckets[order], vectors[order], grid.buckets)
+    queries = _asked(vectors)
+
+    return lambda: lists.probe(queries, grid.nearest(queries, 8), 10)
+
+
+def _graph(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    graph = faiss.IndexHNSWFlat(vectors.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
+    graph.add(vectors)
+    queries = _asked(vectors)
+    return lambda: graph.search(queries, 10)
+
+
+def _tree(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    _, axes = np.linalg.eigh(np.cov(vectors[:20_000].T))
+    axes = axes[:, ::-1][:, :TREE_DIMENSIONS]
+    tree, queries = cKDTree(vectors @ axes), _asked(vectors) @ axes
+    return lambda: tree.query(queries, 10)
+
+
+def _sorted_key(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    keys = np.sort(np.ascontiguousarray(vectors[:, 0]))
+    queries = _asked(vectors)[:, 0].copy()
+    return lambda: keys.searchsorted(queries)
+
+
+def growth_chart(points: pa.Table, exponents: list[Exponent]) -> go.Figure:
+    """Draw measured seconds over vectors, both logarithmic, with each way's fitted exponent."""
+    figure = go.Figure()
+    ways = np.array(points["way"].to_pylist())
+    for colour, fitted in zip(cycle((*COLOURS, INK)), exponents, strict=False):
+        mine = points.filter(pa.array(ways == fitted.way))
+        figure.add_trace(
+            go.Scatter(
+                x=mine["vectors"].to_pylist(),
+                y=mine["seconds"].to_pylist(),
+                mode="lines+markers",
+                line_color=colour,
+                name=f"{fitted.way}: N^{fitted.value:.2f}",
+            )
+        )
+    figure.update_xaxes(type="log", title="vectors N", dtick=1)
+    return figure.update_yaxes(type="log", title="measured seconds", dtick=1)

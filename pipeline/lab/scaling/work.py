@@ -1,0 +1,120 @@
+"""The work that `sluice scale` times: for a pool of workers, and as a plain program alone."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.cascade.shard_signer import SignPlan, signature_identity
+from pipeline.core.store import Store
+from pipeline.embedding.encoder import Encoder
+from pipeline.embedding.shard_embedder import EmbedPlan, embedding_identity
+from pipeline.images.manifest import Source
+from pipeline.lab.scaling.emulated import EmulatedPlan
+from pipeline.lab.scaling.single_threaded import (
+    embed_single_threaded,
+    search_single_threaded,
+    sign_single_threaded,
+)
+from pipeline.search.exact_topk import ShardTopK
+from pipeline.search.merge import SPARE, CertifiedMerge, Merged, search_certified
+from pipeline.search.shard_searcher import SearchPlan, read_part
+
+ShardFunction = Callable[[int], pa.Table]
+Pool = Callable[[Callable[[], ShardFunction], list[int]], Iterable[pa.Table]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run's work. ``start`` and ``take`` are the two ends of a pool; ``alone`` needs none.
+
+    take: called on the driver with the shards' answers as they come, and with the pool, which it
+    may ask again. alone: does the same work in this process and returns the number of images.
+    """
+
+    start: Callable[[], ShardFunction]
+    shards: list[int]
+    take: Callable[[Iterable[pa.Table], Pool], object]
+    alone: Callable[[], int]
+
+
+def emulated_work(plan: EmulatedPlan, k: int) -> Work:
+    """Return the work of sleeping; made-up answers of which the best ``k`` are merged."""
+
+    def merge(tables: Iterable[pa.Table]) -> Merged:
+        merging = CertifiedMerge(plan.queries, k)
+        for table in tables:
+            merging.add(read_part(table))
+        return merging.result()
+
+    def alone() -> int:
+        merge(map(plan.start(), plan.shards))
+        return plan.images
+
+    return Work(plan.start, plan.shards, lambda tables, pool: merge(tables), alone)
+
+
+def embed_work(
+    source: Source, manifest: pa.Table, encoder: Encoder, dimensions: int, scratch: Path
+) -> Work:
+    """Return the work of embedding the images of ``manifest`` into the folder ``scratch``."""
+    Store.create(scratch, "embeddings", embedding_identity(encoder.settings))
+    plan = EmbedPlan(source, manifest, scratch, encoder, dimensions)
+    output = scratch / "all.parquet"
+    return Work(
+        plan.start,
+        shards_of(manifest),
+        _take_all,
+        lambda: embed_single_threaded(source, manifest, encoder, output),
+    )
+
+
+def sign_work(source: Source, manifest: pa.Table, scratch: Path) -> Work:
+    """Return the work of signing the images of ``manifest`` into the folder ``scratch``."""
+    Store.create(scratch, "signatures", signature_identity())
+    plan = SignPlan(source, manifest, scratch)
+    output = scratch / "all.parquet"
+    return Work(
+        plan.start,
+        shards_of(manifest),
+        _take_all,
+        lambda: sign_single_threaded(source, manifest, output),
+    )
+
+
+def search_work(
+    embeddings: Store, shards: list[int], queries: np.ndarray[Any, Any], k: int
+) -> Work:
+    """Return the work of finding the exact ``k`` best of ``shards`` for queries f32 (q, d)."""
+
+    def ask(rows: np.ndarray[Any, Any], depth: int) -> SearchPlan:
+        return SearchPlan(embeddings.root, queries[rows], depth)
+
+    first = ask(np.arange(len(queries)), k + SPARE)
+
+    def take(tables: Iterable[pa.Table], pool: Pool) -> Merged:
+        def parts(rows: np.ndarray[Any, Any], depth: int) -> Iterator[ShardTopK]:
+            again = depth != first.depth
+            yield from map(read_part, pool(ask(rows, depth).start, shards) if again else tables)
+
+        return search_certified(parts, len(queries), k)
+
+    files = [embeddings.shard_path(shard) for shard in shards]
+    gone = embeddings.tombstones()
+    return Work(
+        first.start, shards, take, lambda: search_single_threaded(files, gone, queries, k).images
+    )
+
+
+def shards_of(manifest: pa.Table) -> list[int]:
+    """Return the shard numbers of a source manifest, in ascending order."""
+    return sorted(set(manifest["shard"].to_pylist()))
+
+
+def _take_all(tables: Iterable[pa.Table], pool: Pool) -> None:
+    """Wait for all answers: the workers have written what they made, and nothing is merged."""
+    for _ in tables:
+        pass

@@ -1,0 +1,41 @@
+"""What all pages share: templates, and charts that read on light and on dark. They load nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from plotly.io import to_html
+from plotly.offline import get_plotlyjs
+
+INK, BAR = "#7a8599", "#2f7dd1"  # both read on light and on dark
+TEMPLATES = Environment(loader=PackageLoader("pipeline.pages"), autoescape=True, trim_blocks=True)
+
+
+def render_page(template: str, charts: Sequence[go.Figure], **values: Any) -> str:
+    """Return ``template`` with ``charts`` (their ids chart-0, ...), plotly.js and ``values``."""
+    pieces = [Markup(_chart_html(chart, number)) for number, chart in enumerate(charts)]
+    page = TEMPLATES.get_template(template)
+    return page.render(charts=pieces, plotly=Markup(get_plotlyjs()), **values)
+
+
+def _chart_html(chart: go.Figure, number: int) -> str:
+    # The bar of buttons would lie over the title: dragging zooms, a double click zooms out.
+    name, options = f"chart-{number}", {"displayModeBar": False, "responsive": True}
+    return str(to_html(chart, include_plotlyjs=False, full_html=False, div_id=name, config=options))
+
+
+def chart_layout(title: str, height: int) -> dict[str, Any]:
+    """Return the look of all charts; height in pixels."""
+    axis = {"gridcolor": "rgba(122,133,153,.3)", "zerolinecolor": INK}
+    return {
+        "title": title,
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": INK, "family": "system-ui, sans-serif"},
+        "margin": {"l": 10, "r": 20, "t": 50, "b": 50},
+        "xaxis": axis,
+        "yaxis": axis,
+    }

@@ -1,0 +1,119 @@
+"""One self-contained HTML page over a search: pictures, times, recall. It loads nothing."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from pipeline.lab.growth import CACHES, Growth, growth_chart
+from pipeline.pages.page import BAR, INK, chart_layout, render_page
+from pipeline.search.copy_recall import CopyRecall
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as the page shows it; ``jpeg`` is its thumbnail's bytes."""
+
+    id: int
+    key: str
+    jpeg: bytes
+
+    @property
+    def uri(self) -> str:
+        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result of a query. ``copy`` names the transform where it is a known copy."""
+
+    picture: Picture
+    rank: int
+    score: float
+    copy: str | None
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """A query beside its results, best first."""
+
+    query: Picture
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Wall seconds of one stage of one job."""
+
+    job: str
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All the page shows; every figure in it was measured by the jobs that wrote the stores."""
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    results: Sequence[QueryResult]
+    stages: Sequence[StageTime]
+    recall: Sequence[CopyRecall]
+    quarantine: Sequence[tuple[str, int]]  # reason, images
+    growth: Growth | None = None
+
+
+def render_report(data: ReportData) -> str:
+    """Return the page; texts are escaped, scripts and pictures are inside it."""
+    charts = [stage_chart(data.stages)] if data.stages else []
+    charts += [recall_chart(data.recall)] if data.recall else []
+    charts += [measured_growth_chart(data.growth)] if data.growth else []
+    return render_page("report.html.j2", charts, data=data, caches=CACHES)
+
+
+def measured_growth_chart(growth: Growth) -> go.Figure:
+    """Draw the measured seconds of each way of searching over the number of vectors."""
+    figure = growth_chart(growth.points, growth.exponents)
+    look = chart_layout("Growth of searching, measured", 560)
+    axis = look["xaxis"] | {"automargin": True}
+    legend = {"orientation": "h", "y": -0.2}
+    return figure.update_layout(look | {"xaxis": axis, "yaxis": axis, "legend": legend})
+
+
+def stage_chart(stages: Sequence[StageTime]) -> go.Figure:
+    """Draw the seconds of each stage, the first at the top."""
+    names = [f"{stage.job}: {stage.stage}" for stage in stages]
+    seconds = [stage.seconds for stage in stages]
+    texts = [f"{value:,.2f} s" for value in seconds]
+    bars = go.Bar(x=seconds, y=names, orientation="h", text=texts, marker_color=BAR)
+    figure = go.Figure(bars, chart_layout("Time by stage", 120 + 34 * len(stages)))
+    figure.update_xaxes(title="wall time, seconds")
+    return figure.update_yaxes(autorange="reversed", automargin=True)
+
+
+def recall_chart(recall: Sequence[CopyRecall]) -> go.Figure:
+    """Draw the recall of known copies by transform, with its 95 % Clopper-Pearson interval."""
+    values = [row.recall for row in recall]
+    bounds = [row.interval() for row in recall]
+    error = {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for value, (_, high) in zip(values, bounds, strict=True)],
+        "arrayminus": [value - low for value, (low, _) in zip(values, bounds, strict=True)],
+        "color": INK,
+    }
+    names = [row.transform for row in recall]
+    texts = [f"{row.recall:.3f}" for row in recall]
+    bars = go.Bar(
+        x=names,
+        y=values,
+        error_y=error,
+        text=texts,
+        textposition="inside",
+        insidetextanchor="start",
+        marker_color=BAR,
+    )
+    figure = go.Figure(bars, chart_layout(f"Recall@{recall[0].k} of known copies", 380))
+    figure.update_xaxes(title="how the copy was made", automargin=True)
+    return figure.update_yaxes(title="found / known, with 95 % interval", range=[0, 1.05])

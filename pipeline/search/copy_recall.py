@@ -1,0 +1,53 @@
+"""Recall of known copies: of the images of a query's own scene, how many its top k holds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.bounds import interval
+
+
+@dataclass(frozen=True)
+class CopyRecall:
+    """``found`` of the ``known`` copies of one transform (or of all: "all") are in the top k."""
+
+    transform: str
+    k: int
+    found: int
+    known: int
+
+    @property
+    def recall(self) -> float:
+        return self.found / self.known
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Return the Clopper-Pearson interval, taking copies as independent draws."""
+        return interval(self.found, self.known, confidence)
+
+
+def copy_recall(
+    query_ids: np.ndarray[Any, Any], found_ids: np.ndarray[Any, Any], truth: pa.Table
+) -> list[CopyRecall]:
+    """Return the recall of all copies, then by the copies' transform.
+
+    query_ids int64 (q,) of images in the store; found_ids int64 (q, k) without the query itself;
+    truth has id, scene, transform of every image of the queries' scenes. Where a scene has more
+    than k copies only k count as known: more could not be found.
+    """
+    ids = truth["id"].to_numpy()
+    scenes = truth["scene"].to_numpy()
+    transforms = np.array(truth["transform"].to_pylist())
+    scene_of = dict(zip(ids.tolist(), scenes.tolist(), strict=True))
+    k = found_ids.shape[1]
+    tally: dict[str, list[int]] = {"all": [0, 0]}
+    for query, found in zip(query_ids.tolist(), found_ids, strict=True):
+        copies = (scenes == scene_of[query]) & (ids != query)
+        hits = copies & np.isin(ids, found)
+        for name in ("all", *np.unique(transforms[copies]).tolist()):
+            chosen = copies if name == "all" else copies & (transforms == name)
+            counts = tally.setdefault(name, [0, 0])
+            counts[0] += int((hits & chosen).sum())
+            counts[1] += min(k, int(chosen.sum()))
+    return [CopyRecall(name, k, *counts) for name, counts in tally.items() if counts[1]]

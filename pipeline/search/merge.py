@@ -1,0 +1,117 @@
+"""Merging the shards' top-k into one answer that is the same for any shards and workers.
+
+FAISS's scores carry rounding that depends on the batch, and its merges break ties by arrival. Here
+every pair is scored by one float64 kernel, ties go to the lower id, and a query is *certified*
+only when no image a shard left out can reach its top k. The others are asked again, deeper.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.search.exact_topk import ShardTopK
+
+SPARE = 16
+# Above the f32 rounding of an inner product of unit vectors of a few thousand dimensions.
+MARGIN = 2e-6
+DEEPER = 8
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The best k of all shards, by score descending, then id ascending."""
+
+    ids: np.ndarray[Any, Any]  # int64 (q, k), -1 beyond the number of images
+    scores: np.ndarray[Any, Any]  # float64 (q, k), -inf there
+    certified: np.ndarray[Any, Any]  # bool (q,)
+
+
+class CertifiedMerge:
+    """A running top-k over parts in any order; holds queries x k, however many shards there are.
+
+    Only scores that reach a query's k-th so far are kept, and sorted in once they are many.
+    """
+
+    def __init__(self, queries: int, k: int) -> None:
+        self.k = k
+        self.ids = np.full((queries, k), -1, np.int64)
+        self.scores = np.full((queries, k), -np.inf)
+        self.cutoff = np.full(queries, -np.inf)
+        self._waiting: list[tuple[np.ndarray[Any, Any], ...]] = []  # row, score, id: each (n,)
+        self._waiting_scores = 0
+
+    def add(self, part: ShardTopK) -> None:
+        """Take one shard's part in."""
+        np.maximum(self.cutoff, part.cutoff, out=self.cutoff)
+        least = self.scores[:, -1]
+        best = part.scores.max(axis=1, initial=-np.inf) if part.best is None else part.best
+        rows = np.flatnonzero(best >= least)
+        near, columns = np.nonzero(part.scores[rows] >= least[rows, None])
+        if len(near):
+            rows = rows[near]
+            self._waiting.append((rows, part.scores[rows, columns], part.ids[rows, columns]))
+            self._waiting_scores += len(rows)
+        if self._waiting_scores > self.scores.size // 2:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        """Sort what waits into the top k of its queries."""
+        rows, scores, ids = (np.concatenate(values) for values in zip(*self._waiting, strict=True))
+        counts = np.bincount(rows, minlength=len(self.scores))
+        touched = np.flatnonzero(counts)
+        first = np.argsort(rows, kind="stable")
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + self.k
+        line = np.repeat(np.arange(len(touched)), counts[touched])
+        wide = np.full((len(touched), self.k + counts.max()), -np.inf)
+        names = np.full(wide.shape, -1, np.int64)
+        wide[:, : self.k], names[:, : self.k] = self.scores[touched], self.ids[touched]
+        wide[line, place], names[line, place] = scores[first], ids[first]
+        order = _best_first(wide, names)[:, : self.k]
+        self.scores[touched] = np.take_along_axis(wide, order, axis=1)
+        self.ids[touched] = np.take_along_axis(names, order, axis=1)
+        self._waiting, self._waiting_scores = [], 0
+
+    def result(self) -> Merged:
+        """Return what the parts so far give; certified only with every shard among them."""
+        if self._waiting:
+            self._sort_in()
+        everything = np.isneginf(self.cutoff)
+        certified = everything | (self.scores[:, -1] > self.cutoff + MARGIN)
+        return Merged(self.ids, self.scores, certified)
+
+
+def _best_first(scores: np.ndarray[Any, Any], ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return each row's order by score descending, then id; only rows with ties need the ids."""
+    order = np.argsort(-scores, axis=1)
+    ranked = np.take_along_axis(scores, order, axis=1)
+    tied = np.flatnonzero(
+        ((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] > -np.inf)).any(axis=1)
+    )
+    order[tied] = np.lexsort((ids[tied], -scores[tied]), axis=1)
+    return order
+
+
+Ask = Callable[[np.ndarray[Any, Any], int], Iterable[ShardTopK]]
+
+
+def search_certified(ask: Ask, queries: int, k: int) -> Merged:
+    """Return every query's certified top-k.
+
+    ``ask(rows, depth)`` gives one part from every shard for the queries numbered ``rows``; it is
+    called with k + 16, then deeper for those that could not be certified. It ends, since a part
+    that holds its whole shard leaves nothing out.
+    """
+    ids = np.full((queries, k), -1, np.int64)
+    scores = np.full((queries, k), -np.inf)
+    rows, depth = np.arange(queries), k + SPARE
+    while len(rows):
+        merge = CertifiedMerge(len(rows), k)
+        for part in ask(rows, depth):
+            merge.add(part)
+        merged = merge.result()
+        ids[rows[merged.certified]] = merged.ids[merged.certified]
+        scores[rows[merged.certified]] = merged.scores[merged.certified]
+        rows, depth = rows[~merged.certified], depth * DEEPER
+    return Merged(ids, scores, np.ones(queries, np.bool_))

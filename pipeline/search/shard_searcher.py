@@ -1,0 +1,67 @@
+"""One shard's exact top-k for a batch of queries, in the worker that reads the shard."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.embedding_column import embedding_matrix
+from pipeline.core.shard_stats import flat_column, shard_stats
+from pipeline.core.store import Store
+from pipeline.search.exact_topk import ShardTopK, shard_topk
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """All a worker needs to search any shard of an embedding store."""
+
+    embeddings: Path
+    queries: np.ndarray[Any, Any]  # f32 (q, d)
+    depth: int
+
+    def start(self) -> Callable[[int], pa.Table]:
+        """Return the function that searches one shard; its answer is one row of flat lists."""
+        faiss.omp_set_num_threads(1)
+        store = Store.open(self.embeddings, "embeddings")
+
+        def search_shard(shard: int) -> pa.Table:
+            started = time.time()
+            table = store.read(shard, ["id", "embedding"])
+            vectors = embedding_matrix(table["embedding"])
+            ids = table["id"].to_numpy()
+            part = shard_topk(self.queries, ids, vectors, self.depth, shard)
+            return shard_stats(
+                shard,
+                table.num_rows,
+                started,
+                **part_columns(part),
+            )
+
+        return search_shard
+
+
+def part_columns(part: ShardTopK) -> dict[str, np.ndarray[Any, Any]]:
+    """Return a shard's answer as the flat columns of one row, which read_part reads."""
+    return {
+        "ids": part.ids.reshape(-1),
+        "scores": part.scores.reshape(-1),
+        "cutoff": part.cutoff,
+        "best": part.scores.max(axis=1, initial=-np.inf),
+    }
+
+
+def read_part(table: pa.Table) -> ShardTopK:
+    """Return what part_columns put into a row as arrays."""
+    cutoff = flat_column(table, "cutoff")
+    shape = (len(cutoff), -1) if len(flat_column(table, "ids")) else (len(cutoff), 0)
+    ids, scores = (
+        flat_column(table, "ids").reshape(shape),
+        flat_column(table, "scores").reshape(shape),
+    )
+    shard = table["shard"][0].as_py()
+    return ShardTopK(shard, ids, scores, cutoff, flat_column(table, "best"))

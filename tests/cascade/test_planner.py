@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.cascade.costs import RECALLS, recall_costs
+from pipeline.cascade.planner import (
+    Evidence,
+    StageCosts,
+    neighbour_ranks,
+    plan_cascade,
+    plan_within,
+    plans_by_recall,
+    ranks_among,
+    thresholds,
+)
+from pipeline.core.bounds import lower_bound
+
+COSTS = StageCosts({"signature": 0.001, "rough": 0.5, "cnn": 6.0})
+BOTH = {"signature": None, "rough": None}
+SAMPLE = 400
+
+
+def codes(rng, rows):
+    return rng.integers(-20, 20, (rows, 6)).astype(np.float32)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(2, 60), data=st.data())
+def test_an_image_passes_just_when_its_rank_is_kept(seed, rows, data):
+    rng = np.random.default_rng(seed)
+    sample, queries = codes(rng, rows), codes(rng, 5)
+    keep = data.draw(st.integers(1, rows))
+    limits = thresholds(queries, sample, keep)
+    passes = queries @ sample.T >= limits[:, None]
+    assert np.array_equal(passes, ranks_among(queries, sample) <= keep)
+    assert (passes.sum(axis=1) >= keep).all()
+
+
+def test_a_querys_own_row_does_not_count():
+    sample = np.array([[9, 0], [5, 0], [3, 0]], np.float32)
+    query = sample[:1]
+    ranks = neighbour_ranks(query, np.array([2]), np.array([0]), sample)
+    assert ranks.tolist() == [2]
+    assert neighbour_ranks(query, np.array([0]), np.array([0]), sample).tolist() == [1]
+
+
+def evidence(rng, sharpness, units=SAMPLE):
+    """Neighbours whose ranks fall off as the stages are sharp; the sample passes at random."""
+    ranks, among = {}, {}
+    for stage, sharp in sharpness.items():
+        ranks[stage] = np.ceil(SAMPLE * rng.beta(1, sharp, units)).astype(np.int64)
+        among[stage] = rng.permuted(np.arange(1, SAMPLE + 1)[None].repeat(3, 0), axis=1)
+    return Evidence(ranks, among, COSTS, SAMPLE)
+
+
+def passing(plan, ranks):
+    kept = np.ones(len(next(iter(ranks.values()))), bool)
+    for stage, keep in zip(plan.stages, plan.keep, strict=True):
+        kept &= ranks[stage] <= keep
+    return kept.mean()
+
+
+def test_the_promise_is_broken_in_at_most_one_of_twenty():
+    rng = np.random.default_rng(0)
+    sharpness = {"signature": 25, "rough": 80}
+    population = evidence(rng, sharpness, 200_000).neighbour_ranks
+    plans = [plan_cascade(evidence(rng, sharpness), BOTH, 0.9, 0.95) for _ in range(200)]
+    recalls = [passing(plan, population) for plan in plans]
+    broken = sum(recall < 0.9 for recall in recalls)
+    assert broken <= 10
+    assert np.median(recalls) < 0.99
+    assert all(plan.milliseconds < COSTS.milliseconds["cnn"] / 4 for plan in plans)
+
+
+def test_filters_that_know_nothing_are_not_used():
+    found = evidence(np.random.default_rng(0), {"signature": 1, "rough": 1})
+    found.neighbour_ranks["signature"][:] = SAMPLE
+    found.neighbour_ranks["rough"][:] = SAMPLE
+    plan = plan_cascade(found, BOTH, 0.9, 0.95)
+    assert (plan.stages, plan.bound, plan.recall) == ((), 1.0, 1.0)
+    assert plan.milliseconds == COSTS.milliseconds["cnn"]
+
+
+def test_too_small_a_sample_proves_nothing():
+    found = evidence(np.random.default_rng(0), {"signature": 25, "rough": 80}, units=40)
+    assert plan_cascade(found, BOTH, 0.9, 0.95).stages == ()
+
+
+def test_more_recall_costs_more_and_a_fixed_share_is_kept():
+    found = evidence(np.random.default_rng(1), {"signature": 25, "rough": 80}, units=2000)
+    costs = [plan_cascade(found, BOTH, recall, 0.95).milliseconds for recall in (0.5, 0.9, 0.98)]
+    assert costs == sorted(costs)
+    plan = plan_cascade(found, {"signature": 0.25, "rough": None}, 0.8, 0.95)
+    assert (plan.stages[0], plan.keep[0]) == ("signature", 100)
+
+
+def test_many_recalls_are_planned_as_each_alone_is():
+    found = evidence(np.random.default_rng(3), {"signature": 25, "rough": 80}, units=2000)
+    asked = (0.9, 0.5, 0.98, 1.0)
+    plans = plans_by_recall(found, BOTH, asked, 0.95)
+    assert plans == [plan_cascade(found, BOTH, recall, 0.95) for recall in asked]
+    assert plans[-1].stages == ()
+    assert all(plan.bound >= recall for plan, recall in zip(plans, asked, strict=True))
+    fixed = plans_by_recall(found, {"signature": 0.25}, asked, 0.95)
+    assert {plan.keep for plan in fixed} == {(100,)}
+
+
+def test_the_table_of_recalls_tells_what_each_plan_costs():
+    found = evidence(np.random.default_rng(4), {"signature": 25, "rough": 80}, units=2000)
+    plans = plans_by_recall(found, BOTH, RECALLS, 0.95)
+    table = recall_costs(found, plans, 0.5, 3).to_pandas()
+    assert sorted(set(table["recall"])) == list(RECALLS)
+    spent = (table["share"] * table["ms"]).groupby(table["recall"]).sum()
+    assert spent.tolist() == pytest.approx([plan.milliseconds / 2 for plan in plans])
+    cnn = table[table["stage"] == "cnn"].set_index("recall")
+    assert cnn["share"][1.0] == 0.5
+    assert cnn["share"][0.5] < cnn["share"][0.9] < 0.25
+    assert (cnn["bound"] >= cnn.index).all()
+    assert recall_costs(found, [], 0.5, 3).num_rows == 0
+
+
+def test_a_budget_is_kept_and_its_bound_is_told():
+    found = evidence(np.random.default_rng(2), {"signature": 25, "rough": 80}, units=2000)
+    tight, wide = (plan_within(found, BOTH, ms, 0.95) for ms in (0.1, 1.0))
+    assert tight.milliseconds <= 0.1
+    assert wide.milliseconds <= 1.0
+    assert tight.bound < tight.recall <= wide.recall
+    least = plan_within(found, BOTH, 1e-9, 0.95)
+    assert least.milliseconds <= tight.milliseconds
+
+
+@pytest.mark.parametrize(("found", "drawn"), [(0, 10), (95, 100), (100, 100)])
+def test_the_bound_is_the_binomials(found, drawn):
+    from scipy.stats import binom
+
+    low = lower_bound(found, drawn, 0.95)
+    assert low <= found / drawn
+    if found:
+        assert binom.sf(found - 1, drawn, low) == pytest.approx(0.05)

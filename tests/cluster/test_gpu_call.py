@@ -1,0 +1,69 @@
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import ray
+
+from cluster import gpu_call
+from cluster.gpu_call import call_near_gpu, call_on_worker
+from jobs import search
+from jobs.config import Config
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.store import Store
+from pipeline.embedding.encoder import EncoderSettings, build_encoder
+from pipeline.embedding.models import find_weights
+from pipeline.embedding.shard_embedder import embedding_identity
+
+
+@pytest.fixture
+def no_gpu_here(monkeypatch):
+    monkeypatch.setattr(gpu_call, "has_cuda", lambda: False)
+
+
+@pytest.mark.ray
+def test_a_worker_does_it_and_its_mistakes_are_told_as_they_are(ray_cluster):
+    def refuse():
+        raise InputError("cat.jpg is no image; name another")
+
+    assert call_on_worker(lambda: os.getpid(), 0.0) != os.getpid()
+    with pytest.raises(InputError, match=r"^cat\.jpg is no image; name another$"):
+        call_on_worker(refuse, 0.0)
+    with pytest.raises(ray.exceptions.RayTaskError, match="ZeroDivisionError"):
+        call_on_worker(lambda: 1 // 0, 0.0)
+
+
+@pytest.mark.ray
+def test_only_a_gpus_work_leaves_the_process(ray_cluster, no_gpu_here, monkeypatch):
+    assert call_near_gpu("openvino", os.getpid) == os.getpid()
+    with pytest.raises(ConfigError, match="no node of the cluster has a GPU"):
+        call_near_gpu("cuda", os.getpid)
+    monkeypatch.setattr(gpu_call, "gpu_share", lambda workers: 0.0)
+    assert call_near_gpu("cuda", os.getpid) != os.getpid()
+
+
+@pytest.mark.ray
+def test_query_images_of_a_gpus_store_are_embedded_by_a_worker(
+    ray_cluster, no_gpu_here, monkeypatch, tmp_path, jpegs
+):
+    """The worker stands in for one with a GPU: it embeds by torch on its CPU."""
+    (tmp_path / "a.jpg").write_bytes(jpegs[0])
+    weights = find_weights("efficientnet_lite0", None)
+    settings = EncoderSettings("efficientnet_lite0", weights, "cuda", "f32", 64, 4)
+    on_cpu = build_encoder(EncoderSettings("efficientnet_lite0", weights, "torch", "f32", 64, 4))
+    Store.create(tmp_path / "store", "embeddings", embedding_identity(settings))
+    driver = os.getpid()
+
+    def stand_in(store, settings):
+        def start():
+            assert os.getpid() != driver
+            return on_cpu.start()
+
+        return SimpleNamespace(settings=settings, start=start)
+
+    monkeypatch.setattr(gpu_call, "gpu_share", lambda workers: 0.0)
+    monkeypatch.setattr(search, "stored_encoder", stand_in)
+    config = Config.model_validate({"search": {"queries": [str(tmp_path / "a.jpg")]}})
+    found = search.gather_queries(config, Store.open(tmp_path / "store"))
+    assert found.vectors.shape == (1, 1280)
+    assert np.linalg.norm(found.vectors[0]) == pytest.approx(1, abs=1e-5)

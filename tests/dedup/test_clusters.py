@@ -1,0 +1,59 @@
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.dedup.clusters import cluster_pairs
+from pipeline.dedup.pair_groups import PAIRS, pair_groups
+
+
+def tables(pairs, pixels):
+    a, b = zip(*sorted(pairs), strict=True) if pairs else ((), ())
+    columns = (a, b, [0.9] * len(a), [False] * len(a))
+    images = {"id": list(pixels), "pixels": list(pixels.values())}
+    paired = pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
+    return pair_groups(paired, 0.9), pa.table(images)
+
+
+def rows(table):
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+def test_most_pixels_survive_then_the_lowest_id():
+    pairs, images = tables({(1, 5), (1, 9), (5, 9)}, {9: 40, 5: 90, 1: 90})
+    assert rows(cluster_pairs(pairs, images, "survivor")) == [
+        (1, 1, True, 90),
+        (1, 5, False, 90),
+        (1, 9, False, 40),
+    ]
+
+
+def test_the_strict_rule_ends_a_chain_and_components_follow_it():
+    pairs, images = tables({(1, 2), (2, 3), (3, 4)}, dict.fromkeys((1, 2, 3, 4), 10))
+    strict = cluster_pairs(pairs, images, "survivor")
+    assert rows(strict.select(["cluster", "id"])) == [(1, 1), (1, 2), (3, 3), (3, 4)]
+    chain = cluster_pairs(pairs, images, "components")
+    assert rows(chain.select(["cluster", "id"])) == [(1, 1), (1, 2), (1, 3), (1, 4)]
+
+
+def test_an_image_whose_partners_were_all_taken_is_in_no_cluster():
+    pairs, images = tables({(1, 2), (2, 3)}, {1: 10, 2: 10, 3: 10})
+    assert cluster_pairs(pairs, images, "survivor")["id"].to_pylist() == [1, 2]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60), st.integers(0, 99))
+def test_every_member_is_paired_with_its_survivor(drawn, seed):
+    pairs = {(min(p), max(p)) for p in drawn if p[0] != p[1]}
+    rng = np.random.default_rng(seed)
+    pixels = {n: int(rng.integers(1, 4)) for n in range(31)}
+    table, images = tables(pairs, pixels)
+    found = cluster_pairs(table, images, "survivor").to_pylist()
+    assert len({row["id"] for row in found}) == len(found)
+    for row in found:
+        cluster, number = row["cluster"], row["id"]
+        assert row["survivor"] == (cluster == number)
+        assert cluster == number or (min(cluster, number), max(cluster, number)) in pairs
+        assert (-pixels[cluster], cluster) <= (-pixels[number], number)
+    kept = {n for p in pairs for n in p} - {r["id"] for r in found if not r["survivor"]}
+    assert not {p for p in pairs if set(p) <= kept}, "two images that are kept are near-duplicates"

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.dedup.pair_join import Members, join_buckets
+
+
+def clustered(seed, rows, dimensions=12):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(max(1, rows // 5), dimensions))
+    vectors = centres[rng.integers(len(centres), size=rows)]
+    vectors = vectors + rng.normal(size=(rows, dimensions)) * 0.2
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return rng.permutation(rows * 2)[:rows].astype(np.int64), vectors.astype(np.float32)
+
+
+def brute_force(ids, vectors, similarity, together=None):
+    scores = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+    a, b = np.nonzero(np.triu(scores >= similarity, 1))
+    return {
+        (min(ids[i], ids[j]), max(ids[i], ids[j]))
+        for i, j in zip(a, b, strict=True)
+        if together is None or set(together[i]) & set(together[j])
+    }
+
+
+def pairs_of(table):
+    return list(zip(table["a"].to_pylist(), table["b"].to_pylist(), strict=True))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(0, 120),
+    buckets=st.integers(1, 9),
+    assignments=st.integers(1, 4),
+    block=st.sampled_from([3, 1024]),
+)
+def test_each_pair_that_shares_a_bucket_is_found_once(seed, rows, buckets, assignments, block):
+    ids, vectors = clustered(seed, rows)
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(buckets)[:assignments] for _ in range(rows)]
+    places = np.array(chosen, np.int32).reshape(rows, min(assignments, buckets))
+    for old in {0, rows // 3, rows}:
+        found = []
+        generations = [(slice(0, old), 0), (slice(0, rows), old)]
+        for part, first in generations:
+            members = Members(ids[part], places[part], vectors[part], first)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("pipeline.dedup.pair_join.BLOCK", block)
+                found += pairs_of(join_buckets(members, range(buckets), 0.9))
+        assert len(found) == len(set(found))
+        assert set(found) == brute_force(ids, vectors, 0.9, places)
+
+
+def test_one_bucket_is_brute_force_with_exact_scores():
+    ids, vectors = clustered(1, 300)
+    members = Members(ids, np.zeros((300, 1), np.int32), vectors, 0)
+    table = join_buckets(members, range(1), 0.8)
+    assert set(pairs_of(table)) == brute_force(ids, vectors, 0.8)
+    row = {number: place for place, number in enumerate(ids.tolist())}
+    for a, b, score in zip(*(table[n].to_pylist() for n in ("a", "b", "score")), strict=True):
+        one, other = vectors[row[a]].astype(np.float64), vectors[row[b]].astype(np.float64)
+        assert score == (one * other).sum()

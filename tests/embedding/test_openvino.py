@@ -1,0 +1,25 @@
+import subprocess
+import sys
+
+import pytest
+
+# In a process of its own, for there the core is loaded only once.
+LOADS_IT = """
+import faulthandler, os, signal
+faulthandler.enable()  # gives the thread a signal stack, as Ray and pytest do
+from pipeline.embedding.openvino import openvino_core, signal_stack
+before = signal_stack()
+assert before.size, "no stack to lose"
+assert openvino_core() is openvino_core()
+after = signal_stack()
+assert (before.start, before.size) == (after.start, after.size), "another signal stack"
+caught = []
+signal.signal(signal.SIGCHLD, lambda *_: caught.append(1))
+os.kill(os.getpid(), signal.SIGCHLD)
+assert caught
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep their signal stacks")
+def test_loading_openvino_leaves_the_signal_stack():
+    subprocess.run([sys.executable, "-c", LOADS_IT], check=True)

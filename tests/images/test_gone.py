@@ -1,0 +1,42 @@
+import pytest
+
+from jobs.embed import embed
+from jobs.search import search
+from pipeline.core.store import Store
+from pipeline.images.gone import file_of
+from tests.jobs.test_main_way import config, digests
+
+
+def test_the_file_of_a_key():
+    assert file_of("folder", "cats/a.tar/1.jpg") == "cats/a.tar/1.jpg"
+    assert file_of("parquet", "part-#1.parquet#12") == "part-#1.parquet"
+    assert file_of("webdataset", "x/000.tar/deep/1.jpg") == "x/000.tar"
+
+
+@pytest.mark.ray
+def test_an_image_that_leaves_the_source_leaves_the_results(tmp_path, jpegs, ray_cluster):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, data in enumerate(jpegs):
+        (photos / f"{number:02d}.jpg").write_bytes(data)
+    settings = config(
+        tmp_path,
+        f"source.url={photos}",
+        "source.shard_rows=5",
+        "search.sample_queries=3",
+        "search.queries=[]",
+    )
+    embed(settings)
+    store = tmp_path / "embeddings"
+    whole = digests(store)
+    (photos / "03.jpg").rename(tmp_path / "03.jpg")
+    embed(settings)
+    rest = Store.open(store)
+    assert (rest.images(), len(rest.tombstones())) == (11, 1)
+    assert "03.jpg" not in rest.read(0)["key"].to_pylist()
+    assert {name: d for name, d in digests(store).items() if name in whole} == whole
+    assert list(rest.problems()) == []
+    search(settings)
+    (tmp_path / "03.jpg").rename(photos / "03.jpg")
+    embed(settings)
+    assert Store.open(store).images() == 12

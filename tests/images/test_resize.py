@@ -1,0 +1,20 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.images.resize import resize_square
+
+
+@pytest.mark.parametrize("size", [32, 224, 512])
+def test_it_agrees_with_a_slow_antialiasing_resizer(photos, size):
+    ours = resize_square(photos[0], size)
+    slow = Image.fromarray(photos[0]).resize((size, size), Image.Resampling.BILINEAR)
+    assert ours.shape == (size, size, 3)
+    assert np.abs(ours.astype(int) - np.asarray(slow).astype(int)).max() <= 1
+
+
+def test_fine_texture_becomes_grey_not_a_pattern():
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    inner = resize_square(stripes, 64)[:, 1:-1]  # the border sees one stripe more
+    assert np.ptp(inner) <= 2

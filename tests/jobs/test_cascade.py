@@ -1,0 +1,203 @@
+"""Sign, calibrate and search through the cascade, as a user runs them."""
+
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from jobs.bench.filters import command as bench_filters
+from jobs.calibrate import calibrate
+from jobs.cascade import cascade
+from jobs.corpus import make_corpus
+from jobs.embed import embed
+from jobs.search import search
+from jobs.sign import sign
+from jobs.verify import command as verify
+from pipeline.core.errors import ConfigError, InputError, StoreError
+from pipeline.core.store import Store
+from tests.jobs.test_main_way import config as base
+from tests.jobs.test_main_way import digests
+
+pytestmark = pytest.mark.ray
+FIXED = (
+    "cascade.stages=[{stage: signature, keep: 0.5}, {stage: rough, keep: 0.3}, {stage: cnn}]",
+    "cascade.recall=0.01",
+)
+
+
+def config(root, *overrides):
+    small = (
+        "corpus.images=320",
+        "source.shard_rows=80",
+        f"sign.output={root}/signatures",
+        "cascade.fit_images=160",
+        "cascade.calibration_images=160",
+        f"cascade.features={root}/features",
+        f"cascade.output={root}/cascade",
+    )
+    return base(root, *small, *overrides)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, ray_cluster):
+    root = tmp_path_factory.mktemp("cascade")
+    for job in (make_corpus, sign, calibrate):
+        job(config(root))
+    return root
+
+
+def results(folder):
+    return pq.read_table(folder / "results.parquet")
+
+
+def test_calibrating_what_another_job_writes_is_refused(done):
+    with (
+        Store.open(done / "signatures").lock(),
+        pytest.raises(StoreError, match="another job is writing"),
+    ):
+        calibrate(config(done))
+
+
+def test_signatures_are_small_and_know_the_header(done):
+    store = Store.open(done / "signatures", "signatures")
+    assert list(store.problems()) == []
+    table = store.read(0)
+    assert table.schema.field("signature").type == pa.list_(pa.uint8(), 244)
+    assert {"width", "height", "size", "label", "scene"} <= set(table.column_names)
+    assert store.images() == 320
+
+
+def test_calibrating_again_does_nothing(done, capsys):
+    before = digests(done / "signatures")
+    calibrate(config(done))
+    assert "calibrated already" in capsys.readouterr().out
+    assert digests(done / "signatures") == before
+
+
+def test_one_worker_and_other_shards_give_the_same_answer(done, tmp_path):
+    first = cascade(config(done, *FIXED))
+    other = [
+        *FIXED,
+        "ray.workers=1",
+        "source.shard_rows=40",
+        f"sign.output={tmp_path}/signatures",
+        f"cascade.features={tmp_path}/features",
+        f"cascade.output={tmp_path}/cascade",
+    ]
+    for job in (sign, calibrate, cascade):
+        job(config(done, *other))
+    assert results(done / "cascade").equals(results(tmp_path / "cascade"))
+    assert pq.read_table(done / "cascade" / "recall_costs.parquet").num_rows == 0  # all is fixed
+    kept = first.funnel.kept
+    assert (kept[0] == 320).all()
+    assert (kept[1] < kept[0]).all()
+    assert (kept[2] <= kept[1]).all()
+
+
+def test_what_was_embedded_once_is_not_embedded_again(done, tmp_path):
+    own = (*FIXED, f"cascade.features={tmp_path}/features")
+    first, again = cascade(config(done, *own)), cascade(config(done, *own))
+    assert first.funnel.made["cnn"] > 0
+    assert again.funnel.made == {"rough": 0, "cnn": 0}
+    assert np.array_equal(first.ids, again.ids)
+
+
+def test_verify_covers_the_features_kept(done, tmp_path):
+    kept = shutil.copytree(done / "features", tmp_path / "features")
+    assert list(Store.open(kept, "features").problems()) == []
+    segment = next((kept / "attached" / "cnn").rglob("*.parquet"))
+    data = bytearray(segment.read_bytes())
+    data[-20] ^= 1
+    segment.write_bytes(data)
+    verified = CliRunner().invoke(verify, [str(kept)])
+    assert isinstance(verified.exception, StoreError)
+    assert f"{segment} does not have its recorded checksum" in str(verified.exception)
+
+
+def test_where_no_cascade_reaches_the_recall_everything_is_compared(done, tmp_path):
+    run = cascade(config(done, "cascade.recall=0.999", f"cascade.output={tmp_path}/all"))
+    assert run.plan.stages == ()
+    embed(config(done))
+    search(config(done))
+    assert results(tmp_path / "all").equals(results(done / "search"))
+    assert "every image was compared" in (tmp_path / "all" / "funnel.html").read_text()
+    costs = pq.read_table(tmp_path / "all" / "recall_costs.parquet").to_pandas()
+    exact = costs[costs["recall"] == 1.0]
+    assert exact[["bound", "stage", "share"]].values.tolist() == [[1.0, "cnn", 1.0]]
+    assert (costs["ms"] > 0).all()
+
+
+def test_with_all_embeddings_the_cascade_is_pca_then_full_vectors(done, tmp_path):
+    embed(config(done))
+    search(config(done))
+    stages = "cascade.stages=[{stage: pca, keep: 0.5}, {stage: cnn}]"
+    own = (stages, "cascade.recall=0.01", f"cascade.output={tmp_path}/pca")
+    run = cascade(config(done, *own))
+    assert run.funnel.made == {"rough": 0, "cnn": 0}
+    exact = results(done / "search").to_pandas().groupby("query_id")["id"].apply(set)
+    found = results(tmp_path / "pca").to_pandas().groupby("query_id")["id"].apply(set)
+    shared = [len(exact[query] & found[query]) for query in exact.index]
+    assert np.mean(shared) > 9
+    other = f"embed.output={tmp_path}/embeddings"
+    embed(config(done, other, "source.shard_rows=40"))
+    with pytest.raises(StoreError, match="same shards"):
+        cascade(config(done, *own, other))
+
+
+def test_a_metadata_stage_keeps_its_label_alone(done, tmp_path):
+    stages = (
+        "cascade.stages=[{stage: metadata, where: [[label, ==, cat], [width, '>=', 64]]}, "
+        "{stage: signature}, {stage: cnn}]"
+    )
+    cascade(config(done, stages, f"cascade.output={tmp_path}/cat"))
+    ids = results(tmp_path / "cat")["id"].to_pylist()
+    store = Store.open(done / "signatures")
+    table = pa.concat_tables([store.read(e.shard, ["id", "label"]) for e in store.manifest()])
+    labels = dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
+    assert ids
+    assert {labels[number] for number in ids} == {"cat"}
+    with pytest.raises(ConfigError, match="no column smell"):
+        cascade(config(done, stages.replace("label", "smell")))
+
+
+def test_copies_are_found_and_files_can_ask(done, tmp_path):
+    table = pq.read_table(sorted((done / "corpus" / "shards").glob("*.parquet")))
+    query = tmp_path / "chelsea.jpg"
+    query.write_bytes(table["bytes"][0].as_py())
+    own = [f"search.queries=['{query}']", "search.sample_queries=0", *FIXED]
+    run = cascade(config(done, *own, "cascade.neighbours=copies", f"cascade.output={tmp_path}/c"))
+    assert len(set(run.ids[0].tolist()) & set(range(8))) >= 6
+    query.write_text("no photo")
+    with pytest.raises(InputError, match="unusable query image"):
+        cascade(config(done, *own))
+
+
+def test_the_curves_of_the_filters(done):
+    bench_filters.callback.__wrapped__(config(done))
+    table = pq.read_table(done / "cascade" / "filters.parquet").to_pandas()
+    whole = table[table["keep"] == 0.5].set_index(["neighbours", "filter"])["recall"]
+    assert whole["semantic", "learned: rough"] > whole["semantic", "hand-made: shape"]
+    assert whole["copies", "learned: signature"] > 0.8
+    assert (table["low"] <= table["recall"]).all()
+    assert (table["recall"] <= table["high"]).all()
+
+
+def test_another_cnn_than_the_calibrations_is_refused(done, tmp_path):
+    with pytest.raises(StoreError, match="calibrated for another CNN"):
+        cascade(config(done, "embed.input_size=96", f"cascade.features={tmp_path}/features"))
+
+
+def test_uncalibrated_and_too_few(tmp_path, jpegs, ray_cluster):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, data in enumerate(jpegs):
+        (photos / f"{number:02d}.jpg").write_bytes(data)
+    few = config(tmp_path, f"source.url={photos}")
+    sign(few)
+    with pytest.raises(StoreError, match="run sluice calibrate first"):
+        cascade(few)
+    with pytest.raises(InputError, match="too few"):
+        calibrate(few)

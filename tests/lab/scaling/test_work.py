@@ -1,0 +1,87 @@
+"""The work of sluice scale: a pool's answer and the plain program's are the same."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core.embedding_column import embedding_column
+from pipeline.core.store import Store
+from pipeline.images.manifest import open_source, plan_manifest
+from pipeline.lab.scaling.work import search_work, sign_work
+from pipeline.search.exact_topk import exact_scores
+
+K = 3
+
+
+@pytest.fixture
+def embeddings(tmp_path):
+    """Forty vectors of one shard are equal, so that the first answer cannot be certified."""
+    rng = np.random.default_rng(0)
+    store = Store.create(tmp_path / "embeddings", "embeddings", {"model": "none"})
+    for shard in range(3):
+        vectors = rng.normal(size=(60, 16)).astype(np.float32)
+        if shard == 1:
+            vectors[:40] = vectors[0]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        ids = np.arange(60) + 60 * shard
+        store.write_shard(shard, pa.table({"id": ids, "embedding": embedding_column(vectors)}))
+    store.finish(3)
+    return store
+
+
+class Pool:
+    """A pool of this process, which counts how often it was asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __call__(self, start, shards):
+        self.asked += 1
+        return map(start(), shards)
+
+
+def truth(store, shards, queries):
+    table = pa.concat_tables([store.read(shard) for shard in shards])
+    vectors = np.array(table["embedding"].to_pylist(), np.float32)
+    scores = exact_scores(queries, np.broadcast_to(vectors, (len(queries), *vectors.shape)))
+    ids = np.broadcast_to(table["id"].to_numpy(), scores.shape)
+    order = np.lexsort((ids, -scores))[:, :K]
+    return np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
+
+
+def test_a_search_is_exact_and_asks_the_pool_again_where_it_must(embeddings):
+    queries = np.array(embeddings.read(1)["embedding"].to_pylist()[:50:49], np.float32)
+    work, pool = search_work(embeddings, [0, 1, 2], queries, K), Pool()
+    found = work.take(map(work.start(), work.shards), pool)
+    assert pool.asked == 1
+    assert np.array_equal(found.ids, truth(embeddings, [0, 1, 2], queries)[0])
+    assert work.alone() == 180
+
+
+def test_the_plain_scan_finds_the_same_and_leaves_out_what_is_gone(embeddings):
+    from pipeline.lab.scaling.single_threaded import search_single_threaded
+
+    embeddings.bury([0, 5, 119, 179])
+    queries = np.array(embeddings.read(2)["embedding"].to_pylist()[:4], np.float32)
+    files = [embeddings.shard_path(shard) for shard in (0, 2)]
+    found = search_single_threaded(files, embeddings.tombstones(), queries, K)
+    ids, scores = truth(embeddings, [0, 2], queries)
+    assert found.images == 117
+    assert np.array_equal(found.ids, ids)
+    assert found.scores == pytest.approx(scores, abs=1e-6)
+    assert search_work(embeddings, [0, 2], queries, K).alone() == 117
+
+
+def test_the_plain_program_signs_as_the_workers_do(tmp_path, jpegs):
+    (tmp_path / "photos").mkdir()
+    for number, data in enumerate([*jpegs[:5], b"no image"]):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(data)
+    source = open_source(str(tmp_path / "photos"))
+    work = sign_work(source, plan_manifest(source, 2), tmp_path / "scratch")
+    answers = list(map(work.start(), work.shards))
+    assert work.take(answers, Pool()) is None
+    assert work.alone() == sum(answer["rows"][0].as_py() for answer in answers) == 6
+    store = Store.open(tmp_path / "scratch", "signatures")
+    signed = pa.concat_tables([store.read(shard) for shard in work.shards])
+    assert pq.read_table(tmp_path / "scratch" / "all.parquet").equals(signed)

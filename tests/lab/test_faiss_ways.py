@@ -1,0 +1,56 @@
+"""The benchmarks over synthetic vectors, small and in this process: what they say, not how fast."""
+
+from contextlib import nullcontext
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from jobs.bench import search as bench_search
+from jobs.bench.search import _fewest, _ladder
+from jobs.lab import million_dedup
+
+
+@pytest.fixture(autouse=True)
+def without_ray(monkeypatch):
+    for module in ("bench.search", "dedup", "index", "search", "lab.million_dedup"):
+        monkeypatch.setattr(f"jobs.{module}.ray_session", lambda *_: nullcontext())
+    for module in ("bench.search", "dedup", "index", "search"):
+        monkeypatch.setattr(
+            f"jobs.{module}.map_shards", lambda make, shards, _: map(make(), shards)
+        )
+
+
+def test_recall_grows_with_probes_to_all(tmp_path):
+    sizes = ["--rows", "2500", "--dimensions", "16", "--queries", "100", "--repeats", "1"]
+    run = CliRunner().invoke(bench_search.command, [*sizes, "--output", str(tmp_path)])
+    assert run.exception is None, run.output
+    curve = pq.read_table(tmp_path / "curve.parquet").to_pandas()
+    assert set(curve["way"]) == {"sluice ivf", "sluice hash", "FAISS IVF"}
+    for _, rows in curve.groupby("way"):
+        assert rows.sort_values("probes")["recall"].is_monotonic_increasing
+        assert rows["recall"].between(0, 1).all()
+    assert "synthetic" in (tmp_path / "curve.html").read_text()
+    compared = pq.read_table(tmp_path / "compared.parquet").to_pandas().set_index("way")
+    assert compared.loc["FAISS flat", "recall"] == 1
+    assert compared.loc["sluice ivf", "recall"] >= 0.99
+    assert (compared["vectors"] == 2500).all()
+
+
+def test_the_fewest_probes_that_reach_the_recall():
+    rows = [{"way": "a", "probes": p, "recall": 1 - 0.1 / p} for p in (2, 8, 16, 32)]
+    assert _fewest(rows, "a") == 16
+    assert _fewest(rows, "b") == 0
+    assert _ladder(1000)[0] == 1
+    assert _ladder(1000)[-1] == 250
+
+
+def test_planted_copies_are_joined(tmp_path):
+    sizes = ["--rows", "5000", "--dimensions", "32", "--output", str(tmp_path)]
+    wanted = ["--set", "dedup.brute_force_up_to=10", "--set", "dedup.similarity=0.95"]
+    run = CliRunner().invoke(million_dedup.command, [*sizes, *wanted])
+    assert run.exception is None, run.output
+    pairs = pq.read_table(tmp_path / "dedup" / "attached" / "pairs.parquet")
+    assert pairs.num_rows > 300
+    assert "planted copy" in run.output
+    assert "5,000 synthetic vectors x 32 joined" in run.output

@@ -1,0 +1,51 @@
+import math
+
+import numpy as np
+import pytest
+
+from cluster.lab.tree_merge import make_parts, merge_by_tree
+from pipeline.lab.merge_timing import MergeTiming, merge_group, time_merges
+from pipeline.lab.scaling.emulated import made_up_part
+from pipeline.search.merge import CertifiedMerge
+
+
+def on_the_driver(shards, queries, depth, k):
+    merge = CertifiedMerge(queries, k)
+    for shard in range(shards):
+        merge.add(made_up_part(shard, queries, depth))
+    return merge.result()
+
+
+@pytest.mark.parametrize("groups", [1, 3, 20])
+def test_merging_in_groups_is_merging_at_once(groups):
+    parts = [made_up_part(shard, 5, 12) for shard in range(20)]
+    merge = CertifiedMerge(5, 4)
+    for group in np.array_split(np.arange(20), groups):
+        merge.add(merge_group([parts[number] for number in group], 4))
+    merged, wanted = merge.result(), on_the_driver(20, 5, 12, 4)
+    assert np.array_equal(merged.ids, wanted.ids)
+    assert np.array_equal(merged.scores, wanted.scores)
+    assert np.array_equal(merged.certified, wanted.certified)
+
+
+def test_merging_outweighs_where_the_workers_share_is_as_short():
+    timing = MergeTiming(10, 1, 1, certified=0.5, faiss_heap=1, faiss_merge=1, search=8)
+    assert timing.outweighs_at == 16
+
+
+def test_every_merge_is_timed(monkeypatch):
+    timing = time_merges(5, 3, 2, rows=50, dimensions=8)
+    seconds = (timing.certified, timing.faiss_heap, timing.faiss_merge, timing.search)
+    assert min(seconds) > 0
+    monkeypatch.setattr("pipeline.lab.merge_timing.AT_ONCE", 3 * 18 * 16 * 2)
+    assert math.isnan(time_merges(5, 3, 2, rows=50, dimensions=8).faiss_merge)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("fan_in", [2, 5])
+def test_the_tree_gives_the_drivers_answer(ray_cluster, fan_in):
+    merged = merge_by_tree(make_parts(11, 4, 20), 4, fan_in).merged
+    wanted = on_the_driver(11, 4, 20, 4)
+    assert np.array_equal(merged.ids, wanted.ids)
+    assert np.array_equal(merged.scores, wanted.scores)
+    assert np.array_equal(merged.certified, wanted.certified)
