@@ -19,10 +19,11 @@ help:
 demo: .venv/ready  ## make a corpus, embed it, search it, and write work/demo/report.html
 	sluice demo --config configs/demo.yaml
 
-test: .venv/ready  ## ruff, mypy --strict, pytest
+test: .venv/ready  ## ruff, mypy --strict, the contracts of the rooms, pytest
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports
 	pytest
 
 bench-corpus: .venv/ready  ## time making corpus images against encoding them alone

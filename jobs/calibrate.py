@@ -23,18 +23,20 @@ from pipeline.cascade.calibration import (
     keep_calibration,
     read_calibration,
 )
-from pipeline.cascade.feature_cache import places
+from pipeline.cascade.costs import measure_costs
 from pipeline.cascade.on_demand import OnDemandPlan
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.rough import rough_settings
-from pipeline.cascade.sampler import SamplePlan, ipc_table
-from pipeline.cascade.stage_costs import measure_costs
+from pipeline.cascade.sampler import SamplePlan
 from pipeline.core.errors import StoreError
+from pipeline.core.files import checksum
 from pipeline.core.run_record import RunRecord
-from pipeline.core.store import Store, checksum
-from pipeline.embedding.quantised import stored_encoder
+from pipeline.core.store import Store, ids_by_shard
+from pipeline.core.tables import ipc_table, places
 from pipeline.embedding.shard_embedder import embedding_identity
-from pipeline.images.manifest import open_source, read_manifest
+from pipeline.embedding.stored import stored_encoder
+from pipeline.images.manifest import read_manifest
+from pipeline.images.source import open_source
 
 RECORD = "calibration"
 SEED = 0
@@ -97,11 +99,6 @@ def _record(store: Store) -> dict[str, Any] | None:
     data = store.attached(RECORD)
     found: dict[str, Any] | None = json.loads(data) if data else None
     return found
-
-
-def ids_by_shard(store: Store) -> dict[int, np.ndarray[Any, Any]]:
-    """Return the ids int64 of each shard that readers see."""
-    return {e.shard: store.read(e.shard, ["id"])["id"].to_numpy() for e in store.manifest()}
 
 
 def on_demand_plan(config: Config, signatures: Store) -> OnDemandPlan:

@@ -12,17 +12,11 @@ import pyarrow as pa
 from cluster.gpu_call import call_near_gpu
 from cluster.session import gpu_share, ray_session
 from cluster.shard_map import map_shards
-from jobs.calibrate import ids_by_shard, on_demand_plan, sample_features, stored_calibration
+from jobs.calibrate import on_demand_plan, sample_features, stored_calibration
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table, track
-from jobs.search import (
-    known_copies,
-    recall_table,
-    refuse_no_queries,
-    result_table,
-    without_self,
-)
+from jobs.search import refuse_no_queries
 from pipeline.cascade.calibration import CALLED, Calibration
 from pipeline.cascade.costs import RECALLS, recall_costs
 from pipeline.cascade.funnel import Funnel
@@ -38,16 +32,19 @@ from pipeline.cascade.planner import (
 )
 from pipeline.cascade.shard_cascade import CascadeSearchPlan, matching
 from pipeline.cascade.shard_signer import sign_images
-from pipeline.core.embedding_column import embedding_column, embedding_matrix
 from pipeline.core.errors import InputError, StoreError
+from pipeline.core.files import write_atomically
+from pipeline.core.ids import NO_ID
 from pipeline.core.run_record import RunRecord
-from pipeline.core.store import Store, parquet_bytes, write_atomically
+from pipeline.core.store import Store, ids_by_shard
+from pipeline.core.tables import embedding_column, embedding_matrix, parquet_bytes
 from pipeline.images.manifest import read_manifest
 from pipeline.pages.cascade import render_cascade
+from pipeline.search.answers import known_copies, recall_table, result_table, without_self
 from pipeline.search.copy_recall import CopyRecall
 from pipeline.search.exact_topk import ShardTopK
 from pipeline.search.merge import Merged, search_certified
-from pipeline.search.queries import NO_ID, Queries, sample_ids, split_queries
+from pipeline.search.queries import Queries, sample_ids, split_queries
 from pipeline.search.shard_searcher import read_part
 
 LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else everything is searched

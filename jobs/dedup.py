@@ -22,23 +22,21 @@ from jobs.config import Config
 from jobs.console import console, print_table, track
 from jobs.report import read_pictures
 from pipeline.core.errors import StoreError
+from pipeline.core.files import write_atomically
 from pipeline.core.run_record import RunRecord
-from pipeline.core.store import Store, parquet_bytes, write_atomically
+from pipeline.core.store import Store
+from pipeline.core.tables import parquet_bytes
 from pipeline.dedup.clusters import cluster_pairs
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
 from pipeline.dedup.join_shard import JoinPlan, PartnersPlan, SortPlan
 from pipeline.dedup.pair_groups import PAIRS, PairGroups, gather_groups, pair_groups
 from pipeline.dedup.pair_recall import PairRecall, pair_recall, true_pairs
+from pipeline.dedup.steps import connected_groups, slider_steps
 from pipeline.images.manifest import has_manifest
 from pipeline.index.grid import Grid, whole_space
 from pipeline.index.ivf import train_ivf
 from pipeline.index.vector_sample import sample_vectors
-from pipeline.pages.clusters import (
-    ClusterPageData,
-    connected_groups,
-    render_clusters,
-    slider_steps,
-)
+from pipeline.pages.clusters import ClusterPageData, render_clusters
 from pipeline.search.queries import stored_queries
 
 GENERATIONS = "generations.npy"

@@ -9,21 +9,22 @@ from jobs.cli import with_config
 from jobs.config import Config, EmbedConfig
 from jobs.console import console, print_table, track
 from pipeline.core.run_record import RunRecord
-from pipeline.core.store import Store, parquet_bytes
-from pipeline.embedding.encoder import EncoderSettings, choose_backend
+from pipeline.core.store import Store
+from pipeline.core.tables import parquet_bytes
+from pipeline.embedding.encoder import choose_backend
 from pipeline.embedding.models import DIMENSIONS, find_weights
-from pipeline.embedding.quantised import stored_encoder
+from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import EmbedPlan, embedding_identity
+from pipeline.embedding.stored import stored_encoder
 from pipeline.images.gone import gone_ids
 from pipeline.images.manifest import (
     MANIFEST,
-    Source,
     kept_manifest,
-    open_source,
     pending_units,
     plan_manifest,
     refuse_repeated_ids,
 )
+from pipeline.images.source import Source, open_source
 
 DECODE_THREADS_A_GPU = 8
 

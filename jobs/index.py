@@ -5,31 +5,29 @@ from typing import Any
 
 import click
 import numpy as np
-import pyarrow as pa
 
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import print_table, track
-from jobs.search import search_shards, without_self
+from jobs.search import search_shards
 from pipeline.core.errors import StoreError
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.index.grid import Grid
-from pipeline.index.hashing import train_hash
-from pipeline.index.ivf import train_ivf
 from pipeline.index.probes import (
-    NOT_THERE,
     attach_calibration,
+    bucket_sizes,
+    buckets_of,
     calibrated_images,
     neighbour_places,
 )
 from pipeline.index.shard_indexer import IndexPlan
+from pipeline.index.training import TRAINERS
 from pipeline.index.vector_sample import sample_vectors
+from pipeline.search.answers import without_self
 from pipeline.search.queries import sample_ids, stored_queries
-
-TRAINERS = {"ivf": train_ivf, "hash": train_hash}
 
 
 @click.command()
@@ -135,22 +133,3 @@ def _calibrate(config: Config, source: Store, store: Store, grid: Grid, record: 
         found, _ = without_self(queries.ids, merged, k)
         places = neighbour_places(grid, queries.vectors, buckets_of(store, found))
         attach_calibration(store, places, sum(entry.rows for entry in source.manifest()))
-
-
-def buckets_of(store: Store, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the bucket of each of ``ids`` (any shape), -1 where the index lacks it."""
-    known = pa.concat_tables(
-        [store.read(entry.shard, ["id", "bucket"]) for entry in store.entries()]
-    ).sort_by("id")
-    numbers, buckets = known["id"].to_numpy(), known["bucket"].to_numpy()
-    place = np.minimum(np.searchsorted(numbers, ids), len(numbers) - 1)
-    found: np.ndarray[Any, Any] = np.where(numbers[place] == ids, buckets[place], NOT_THERE)
-    return found
-
-
-def bucket_sizes(store: Store, buckets: int) -> np.ndarray[Any, Any]:
-    """Return the rows of every bucket, int64 (buckets,)."""
-    sizes = np.zeros(buckets, np.int64)
-    for entry in store.manifest():
-        sizes += np.bincount(store.read(entry.shard, ["bucket"])["bucket"], minlength=buckets)
-    return sizes

@@ -7,14 +7,13 @@ from jobs.config import Config
 from jobs.console import print_table
 from pipeline.core.errors import SluiceError
 from pipeline.embedding.encoder import (
-    BackendName,
-    Precision,
     choose_backend,
     has_cuda,
     openvino_capabilities,
     usable_precisions,
 )
 from pipeline.embedding.models import DIMENSIONS, find_weights
+from pipeline.embedding.settings import BackendName, Precision
 
 BACKENDS: tuple[tuple[BackendName, Precision], ...] = (
     ("cuda", "f32"),

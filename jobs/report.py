@@ -12,15 +12,19 @@ import pyarrow.parquet as pq
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console
-from jobs.lab.growth import read_growth
 from pipeline.core.errors import InputError
+from pipeline.core.files import write_atomically
+from pipeline.core.ids import NO_ID
 from pipeline.core.run_record import read_runs
-from pipeline.core.store import Store, write_atomically
-from pipeline.images.manifest import open_source, read_manifest
+from pipeline.core.store import Store
+from pipeline.images.manifest import read_manifest
+from pipeline.images.pictures import Picture, thumbnail
 from pipeline.images.reader import read_shard
-from pipeline.pages.report import Hit, Picture, QueryResult, ReportData, StageTime, render_report
+from pipeline.images.source import open_source
+from pipeline.pages.growth import read_growth
+from pipeline.pages.report import Hit, QueryResult, ReportData, StageTime, render_report
 from pipeline.search.copy_recall import CopyRecall
-from pipeline.search.queries import NO_ID, find_images, thumbnail
+from pipeline.search.queries import find_images
 
 
 @click.command()

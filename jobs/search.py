@@ -1,7 +1,6 @@
 """`sluice search`: the k most similar images of each query, exactly or by an index."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,30 @@ from jobs.cli import with_config
 from jobs.config import Config, EmbedConfig
 from jobs.console import console, print_table, track
 from pipeline.core.errors import ConfigError, InputError, StoreError
+from pipeline.core.files import write_atomically
 from pipeline.core.run_record import RunRecord
-from pipeline.core.store import Store, parquet_bytes, write_atomically
-from pipeline.embedding.encoder import EncoderSettings
+from pipeline.core.store import Store
+from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.models import find_weights
-from pipeline.embedding.quantised import stored_encoder
+from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
+from pipeline.embedding.stored import stored_encoder
 from pipeline.index.grid import Grid
 from pipeline.index.probes import (
-    ProbeRecall,
+    Probing,
     choose_probes,
     probe_recall,
+    probing_loss,
     read_calibration,
 )
 from pipeline.index.shard_prober import ProbePlan
-from pipeline.search.copy_recall import CopyRecall, copy_recall
+from pipeline.search.answers import known_copies, recall_table, result_table, without_self
+from pipeline.search.copy_recall import CopyRecall
 from pipeline.search.exact_topk import ShardTopK
 from pipeline.search.merge import Merged, search_certified
 from pipeline.search.queries import (
-    NO_ID,
     Queries,
     embed_files,
-    find_images,
     sample_ids,
     split_queries,
     stored_queries,
@@ -74,13 +75,13 @@ def search(config: Config) -> None:
     with record.stage("write"):
         output = config.search.output.resolve()
         results = result_table(store, queries, ids, scores)
-        results = results.replace_schema_metadata({"loss": _loss(probing)})
+        results = results.replace_schema_metadata({"loss": probing_loss(probing)})
         recall = known_copies(store, queries.ids, ids)
         write_atomically(output / "results.parquet", parquet_bytes(results))
         write_atomically(output / "recall.parquet", parquet_bytes(recall_table(recall)))
     record.save(output)
     _print_results(results, recall, output, len(queries.ids), images)
-    console.print(_loss(probing))
+    console.print(probing_loss(probing))
     console.print(f"all results: {output}/results.parquet")
 
 
@@ -132,19 +133,6 @@ def stored_settings(embed: EmbedConfig, store: Store) -> EncoderSettings:
     return settings
 
 
-@dataclass(frozen=True)
-class Probing:
-    """An index, and how many of its buckets each query probes."""
-
-    index: Store
-    grid: Grid
-    recall: ProbeRecall  # at these probes, on queries that did not choose them
-
-    def plan(self, embeddings: Path, queries: np.ndarray[Any, Any], depth: int) -> ProbePlan:
-        probes = self.grid.nearest(queries, self.recall.probes)
-        return ProbePlan(self.index.root, embeddings, queries, probes, self.grid.buckets, depth)
-
-
 def open_probing(config: Config, store: Store) -> Probing:
     """Open the index of ``store`` and choose the probes for search.recall.
 
@@ -171,17 +159,6 @@ def open_probing(config: Config, store: Store) -> Probing:
     grid, confidence = Grid.required(index), config.search.confidence
     probes = choose_probes(choosing, grid.buckets, config.search.recall, confidence)
     return Probing(index, grid, probe_recall(measuring, np.array([probes]), confidence)[0])
-
-
-def _loss(probing: Probing | None) -> str:
-    if probing is None:
-        return "exact: every image was compared, nothing is lost against brute force"
-    seen, buckets = probing.recall, probing.grid.buckets
-    return (
-        f"probed {seen.probes} of {buckets} buckets: recall against brute force {seen.recall:.4f}, "
-        f"at least {seen.low:.4f} with {seen.confidence:.0%} confidence, measured on "
-        f"{seen.queries} sampled images that did not choose the probes"
-    )
 
 
 def search_shards(
@@ -225,61 +202,6 @@ def search_shards(
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.certified for part in parts]),
     )
-
-
-def without_self(
-    query_ids: np.ndarray[Any, Any], merged: Merged, k: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Drop each query's own id from its k + 1 best, or the last of them; return (q, k) arrays."""
-    own = merged.ids == query_ids[:, None]
-    own &= query_ids[:, None] != NO_ID
-    own[~own.any(axis=1), -1] = True
-    return merged.ids[~own].reshape(-1, k), merged.scores[~own].reshape(-1, k)
-
-
-def result_table(
-    store: Store, queries: Queries, ids: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
-) -> pa.Table:
-    """Return (query, query_id, rank, id, key, score), a row a result, best first."""
-    there = ids >= 0
-    rows, ranks = np.nonzero(there)
-    found = find_images(store, ids[there].tolist(), ["id", "key"])
-    keys = dict(zip(found["id"].to_pylist(), found["key"].to_pylist(), strict=True))
-    return pa.table(
-        {
-            "query": [queries.keys[row] for row in rows],
-            "query_id": queries.ids[rows],
-            "rank": ranks + 1,
-            "id": ids[there],
-            "key": [keys[number] for number in ids[there].tolist()],
-            "score": scores[there],
-        }
-    )
-
-
-def known_copies(
-    store: Store, query_ids: np.ndarray[Any, Any], ids: np.ndarray[Any, Any]
-) -> list[CopyRecall]:
-    """Return the recall of known copies; empty where the store does not know its scenes."""
-    inside = query_ids != NO_ID
-    manifest = store.manifest()
-    names = store.read(manifest[0].shard).column_names
-    if not inside.any() or not {"scene", "transform"} <= set(names):
-        return []
-    parts = [store.read(entry.shard, ["id", "scene", "transform"]) for entry in manifest]
-    truth = pa.concat_tables(parts)
-    mine = pa.compute.is_in(truth["id"], value_set=pa.array(query_ids[inside]))
-    scenes = pa.compute.unique(truth.filter(mine)["scene"])
-    truth = truth.filter(pa.compute.is_in(truth["scene"], value_set=scenes))
-    return copy_recall(query_ids[inside], ids[inside], truth)
-
-
-def recall_table(recall: list[CopyRecall]) -> pa.Table:
-    """Return (transform, k, found, known), a row a transform."""
-    names = ("transform", "k", "found", "known")
-    types = (pa.string(), pa.int64(), pa.int64(), pa.int64())
-    schema = pa.schema(zip(names, types, strict=True))
-    return pa.Table.from_pylist([{n: getattr(r, n) for n in names} for r in recall], schema)
 
 
 def _print_results(

@@ -12,7 +12,8 @@ from pipeline.cascade.shard_signer import SignPlan, signature_identity
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.images.gone import gone_ids
-from pipeline.images.manifest import open_source, pending_units
+from pipeline.images.manifest import pending_units
+from pipeline.images.source import open_source
 
 
 @click.command()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from pipeline.embedding.encoder import EncoderSettings
+from pipeline.embedding.settings import EncoderSettings
 from pipeline.lab.embed_rivals import EagerNetwork, RivalRun, pillow_square
 
 

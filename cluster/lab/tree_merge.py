@@ -1,12 +1,12 @@
 """Merging the shards' answers on the workers, group by group, instead of on the driver."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import ray
 
-from pipeline.lab.merge_timing import merge_group
+from pipeline.lab.merge_timing import add_all
 from pipeline.lab.scaling.emulated import made_up_part
 from pipeline.search.exact_topk import ShardTopK
 from pipeline.search.merge import CertifiedMerge, Merged
@@ -40,3 +40,15 @@ def make_parts(shards: int, queries: int, depth: int) -> list["ray.ObjectRef[Sha
     parts = [make.remote(shard, queries, depth) for shard in range(shards)]
     ray.wait(parts, num_returns=len(parts), fetch_local=False)
     return parts
+
+
+def merge_group(parts: Iterable[ShardTopK], k: int) -> ShardTopK:
+    """Merge parts into one that stands for all their shards: the step of a tree of merges.
+
+    What it leaves out is below its own k-th, so it can never be among the k best.
+    """
+    parts = list(parts)
+    merge = CertifiedMerge(len(parts[0].cutoff), k)
+    add_all(merge, parts)
+    merged = merge.result()
+    return ShardTopK(parts[0].shard, merged.ids, merged.scores, merge.cutoff, merged.scores[:, 0])

@@ -12,13 +12,7 @@ import pyarrow as pa
 
 from cluster.session import ray_session
 from jobs.bench.filters import BOTH
-from jobs.calibrate import (
-    calibrate,
-    ids_by_shard,
-    on_demand_plan,
-    sample_features,
-    stored_calibration,
-)
+from jobs.calibrate import calibrate, on_demand_plan, sample_features, stored_calibration
 from jobs.cascade import CascadeRun, cascade
 from jobs.cli import with_config
 from jobs.config import Config, Stage
@@ -29,13 +23,14 @@ from jobs.sign import sign
 from pipeline.cascade.calibration import Neighbours, groups
 from pipeline.cascade.planner import plan_cascade
 from pipeline.core.bounds import interval
-from pipeline.core.embedding_column import embedding_matrix
+from pipeline.core.files import write_atomically
 from pipeline.core.run_record import RunRecord, read_runs
-from pipeline.core.store import Store, parquet_bytes, write_atomically
+from pipeline.core.store import Store, ids_by_shard
+from pipeline.core.tables import embedding_matrix, parquet_bytes
 from pipeline.lab.break_even import BreakEven
-from pipeline.lab.cascade_chart import break_even_chart, frontier_chart
 from pipeline.lab.cascade_truth import passing_pairs, true_pairs
-from pipeline.pages.chart_page import render_charts
+from pipeline.lab.charts import break_even_chart, frontier_chart
+from pipeline.pages.page import render_charts
 
 TARGETS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
 MILLION = 1_000_000

@@ -21,8 +21,9 @@ from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.dedup.copy_quality import copy_quality, known_pairs
 from pipeline.dedup.pair_groups import PairGroups, pair_groups
-from pipeline.images.manifest import open_source, plan_manifest
+from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
+from pipeline.images.source import open_source
 from pipeline.lab.embed_rivals import write_files
 from pipeline.lab.process_tree import TreeUse, run_watched
 

@@ -19,15 +19,17 @@ from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import errors, print_table
 from jobs.embed import embed, encoder_settings
-from pipeline.core.embedding_column import embedding_matrix
 from pipeline.core.errors import InputError
 from pipeline.core.run_record import read_runs
 from pipeline.core.store import Store
-from pipeline.embedding.encoder import EncoderSettings, build_encoder
+from pipeline.core.tables import embedding_matrix
+from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.settings import EncoderSettings
 from pipeline.images.decode import decode_rgb
-from pipeline.images.manifest import open_source, plan_manifest
+from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
 from pipeline.images.resize import resize_square
+from pipeline.images.source import open_source
 from pipeline.lab.embed_rivals import RivalRun, embed_by_data_loader, embed_by_imagededup
 
 OURS_WHOLE = "sluice embed, whole job"

@@ -8,8 +8,10 @@ from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table
 from pipeline.cascade.calibration import CALLED, Neighbours
-from pipeline.core.store import Store, parquet_bytes, write_atomically
-from pipeline.lab.filter_chart import filter_page
+from pipeline.core.files import write_atomically
+from pipeline.core.store import Store
+from pipeline.core.tables import parquet_bytes
+from pipeline.lab.charts import filter_page
 from pipeline.lab.filter_recall import SHARES, filter_recall
 
 BOTH: tuple[Neighbours, ...] = ("semantic", "copies")

@@ -10,8 +10,9 @@ from cluster.session import ray_session
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table
+from pipeline.core.files import write_atomically
 from pipeline.core.run_record import RunRecord
-from pipeline.core.store import parquet_bytes, write_atomically
+from pipeline.core.tables import parquet_bytes
 from pipeline.lab.merge_timing import MergeTiming, time_merges
 from pipeline.search.merge import SPARE
 

@@ -12,19 +12,13 @@ from jobs.config import Config
 from jobs.console import print_table
 from jobs.embed import encoder_settings
 from pipeline.core.errors import InputError
-from pipeline.embedding.encoder import (
-    BackendName,
-    Encode,
-    EncoderSettings,
-    Precision,
-    build_encoder,
-    has_cuda,
-    usable_precisions,
-)
+from pipeline.embedding.encoder import build_encoder, has_cuda, usable_precisions
 from pipeline.embedding.quantised import quantise
-from pipeline.embedding.shard_embedder import decode_squares
-from pipeline.images.manifest import open_source, plan_manifest
+from pipeline.embedding.settings import BackendName, Encode, EncoderSettings, Precision
+from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
+from pipeline.images.source import open_source
+from pipeline.images.squares import decode_squares
 from pipeline.lab.precision_drift import drift
 
 K = 10

@@ -20,10 +20,11 @@ from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table, track
 from jobs.index import index
-from pipeline.core.embedding_column import embedding_matrix
-from pipeline.core.store import Store, parquet_bytes, write_atomically
+from pipeline.core.files import write_atomically
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix, parquet_bytes
+from pipeline.lab.charts import recall_time_page
 from pipeline.lab.resident_index import ResidentIndex
-from pipeline.lab.search_chart import recall_time_page
 from pipeline.lab.synthetic_vectors import (
     SyntheticPlan,
     SyntheticSettings,

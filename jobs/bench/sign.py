@@ -12,9 +12,10 @@ from jobs.console import print_table
 from pipeline.cascade.signature import LENGTH, SIDE, signature
 from pipeline.core.errors import InputError
 from pipeline.images.decode import UndecodableImage, decode_rgb
-from pipeline.images.manifest import open_source, plan_manifest
+from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
 from pipeline.images.resize import resize_square
+from pipeline.images.source import open_source
 
 ROUNDS = 5
 

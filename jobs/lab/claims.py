@@ -11,7 +11,7 @@ from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import print_table
 from jobs.lab.plan import calibrated
-from pipeline.core.store import read_parquet
+from pipeline.core.tables import read_parquet
 from pipeline.lab.claims import Fact, bisection_checks, check_claims, read_claims
 from pipeline.lab.scaling.simulator import simulate
 from pipeline.lab.scaling.summary import part

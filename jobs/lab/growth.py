@@ -13,21 +13,12 @@ from threadpoolctl import threadpool_limits
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, errors, print_table
-from pipeline.core.embedding_column import embedding_matrix
-from pipeline.core.store import parquet_bytes, read_parquet, write_atomically
-from pipeline.lab.growth import (
-    CACHES,
-    LOOK_UPS,
-    Exponent,
-    Growth,
-    Way,
-    fit_exponent,
-    growth_chart,
-    time_way,
-    ways,
-)
+from pipeline.core.files import write_atomically
+from pipeline.core.tables import embedding_matrix, parquet_bytes
+from pipeline.lab.growth import LOOK_UPS, Way, time_way, ways
 from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_table
-from pipeline.pages.chart_page import render_charts
+from pipeline.pages.growth import CACHES, Exponent, Growth, fit_exponent, growth_chart
+from pipeline.pages.page import render_charts
 
 SMALLEST = 1024
 
@@ -97,15 +88,3 @@ def _print(found: Growth) -> None:
     lines = [(e.way, found.in_theory(e), e.value, e.low, e.high, e.points) for e in found.exponents]
     header = ("way", "in theory", "exponent", "95 % low", "high", "points")
     print_table("seconds = constant x N^exponent", header, lines)
-
-
-def read_growth(folder: Path) -> Growth | None:
-    """Return what the job has left in ``folder``, None where it was not run.
-
-    Raises StoreError where a file is damaged.
-    """
-    paths = [folder / f"{name}.parquet" for name in ("points", "exponents")]
-    if not all(path.exists() for path in paths):
-        return None
-    points, exponents = (read_parquet(path, "run sluice growth again") for path in paths)
-    return Growth(points, [Exponent(**row) for row in exponents.to_pylist()])

@@ -9,10 +9,11 @@ import pyarrow.compute
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console
-from jobs.lab.growth import read_growth
 from jobs.lab.plan import calibrated
-from pipeline.core.store import read_parquet, write_atomically
+from pipeline.core.files import write_atomically
+from pipeline.core.tables import read_parquet
 from pipeline.lab.page import LabData, in_and_out, render_lab
+from pipeline.pages.growth import read_growth
 
 
 @click.command()

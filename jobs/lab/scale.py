@@ -23,12 +23,15 @@ from jobs.console import console, print_table
 from jobs.embed import encoder_settings
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.core.errors import ConfigError
+from pipeline.core.files import checksum, write_atomically
 from pipeline.core.run_record import RunRecord
-from pipeline.core.store import Store, checksum, parquet_bytes, write_atomically
+from pipeline.core.store import Store
+from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.models import DIMENSIONS
 from pipeline.embedding.shard_embedder import embedding_identity
-from pipeline.images.manifest import Source, open_source, plan_manifest
+from pipeline.images.manifest import plan_manifest
+from pipeline.images.source import Source, open_source
 from pipeline.lab.scaling.emulated import EmulatedPlan
 from pipeline.lab.scaling.own_core import on_own_core
 from pipeline.lab.scaling.run import RunSettings, run_row

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load, save
 
-from pipeline.cascade.feature_cache import places
 from pipeline.cascade.filters import (
     COMPONENTS,
     EmbeddingSpace,
@@ -23,9 +22,9 @@ from pipeline.cascade.filters import (
     rough_levels,
 )
 from pipeline.cascade.planner import Evidence, StageCosts, neighbour_ranks, ranks_among
-from pipeline.core.embedding_column import embedding_matrix
 from pipeline.core.errors import InputError, StoreError
-from pipeline.core.store import Store, parquet_bytes
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix, parquet_bytes, places
 
 Neighbours = Literal["semantic", "copies"]
 CALLED: dict[Neighbours, str] = {"semantic": "semantic neighbours", "copies": "copies"}

@@ -1,11 +1,20 @@
 """What each recall asked for would cost: the planner's answers from the calibration's evidence."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade.planner import CascadePlan, Evidence, expected_shares
+from pipeline.cascade.calibration import Calibration
+from pipeline.cascade.on_demand import OnDemandPlan
+from pipeline.cascade.planner import CascadePlan, Evidence, StageCosts, expected_shares
+from pipeline.core.store import Store
+from pipeline.images.reader import read_shard
+
+TIMED_IMAGES = 128
+ROUNDS = 3
 
 RECALLS: tuple[float, ...] = tuple(np.linspace(0.5, 1.0, 51).round(2).tolist())
 RECALL_COSTS = pa.schema(
@@ -35,3 +44,43 @@ def recall_costs(
             facts = (recall, plan.bound, stage, left * share, cost, queries)
             rows.append(dict(zip(RECALL_COSTS.names, facts, strict=True)))
     return pa.Table.from_pylist(rows, RECALL_COSTS)
+
+
+def measure_costs(plan: OnDemandPlan, signatures: Store, calibration: Calibration) -> StageCosts:
+    """Time every stage on images of the first shard, ROUNDS times; the medians."""
+    features = plan.start()
+    shard = signatures.manifest()[0].shard
+    whole = read_shard(plan.source, plan.manifest, shard)
+    signed = signatures.read(shard)
+    ids = signed["id"].to_numpy()[:TIMED_IMAGES]
+    images = features.images(shard, np.sort(ids))
+    read = _milliseconds(lambda: read_shard(plan.source, plan.manifest, shard), whole.num_rows)
+    sample = calibration.sample
+
+    costs = {name: read + _make(features.make, name, images) for name in ("rough", "cnn")}
+    costs["signature"] = _milliseconds(
+        lambda: _compare(calibration.filters.codes("signature", sample)), sample.num_rows
+    )
+    # Its codes are made once and kept; what a query pays is the comparison.
+    kept = calibration.filters.codes("pca", sample)
+    costs["pca"] = _milliseconds(lambda: _compare(kept), sample.num_rows)
+    return StageCosts(costs)
+
+
+def _compare(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    scores: np.ndarray[Any, Any] = codes[:1] @ codes.T
+    return scores
+
+
+def _make(make: Callable[[str, pa.Table], object], name: str, images: pa.Table) -> float:
+    make(name, images.slice(0, 1))
+    return _milliseconds(lambda: make(name, images), images.num_rows)
+
+
+def _milliseconds(work: Callable[[], object], images: int) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - began) / images)
+    return float(np.median(times))

@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.embedding_column import embedding_column, embedding_matrix
-from pipeline.core.errors import StoreError
-from pipeline.core.store import Store, parquet_bytes
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column, embedding_matrix, parquet_bytes, rows_of
 
 Make = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
@@ -59,30 +58,3 @@ class FeatureCache:
 
     def _segments(self, shard: int) -> list[str]:
         return self.store.attached_names(f"{self.name}/{shard:06d}/*")
-
-
-def rows_of(
-    ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
-    """Return the rows of ``values`` (n, d), known by ``known`` (n,), in the order of ``ids``.
-
-    Raises StoreError as ``places`` does.
-    """
-    found: np.ndarray[Any, Any] = values[places(ids, known)]
-    return found
-
-
-def places(ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return int64 (m,): where each of ``ids`` (m,) stands in ``known`` (n,).
-
-    Raises StoreError where one does not: what is read beside each other is of different times.
-    """
-    missing = np.setdiff1d(ids, known)
-    if len(missing):
-        raise StoreError(
-            f"image {missing[0]} and {len(missing) - 1} more are in one store, not in the other; "
-            "run sluice sign and sluice embed again"
-        )
-    order = np.argsort(known)
-    found: np.ndarray[Any, Any] = order[np.searchsorted(known, ids, sorter=order)]
-    return found

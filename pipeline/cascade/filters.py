@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 
-from pipeline.core.store import checksum
+from pipeline.core.files import checksum
 
 COMPONENTS = 64
 # Products of two codes are at most LENGTH ** 2 < 2 ** 24: float32 sums them without rounding.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.shard_stats import flat_column
+from pipeline.core.tables import flat_column
 
 
 @dataclass

@@ -10,10 +10,11 @@ import pyarrow as pa
 from pipeline.cascade.feature_cache import FeatureCache
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
-from pipeline.embedding.encoder import Encode, Encoder
-from pipeline.embedding.shard_embedder import decode_squares
-from pipeline.images.manifest import Source
+from pipeline.embedding.encoder import Encoder
+from pipeline.embedding.settings import Encode
 from pipeline.images.reader import read_shard
+from pipeline.images.source import Source
+from pipeline.images.squares import decode_squares
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The settings of the rough CNN: EfficientNet-Lite0 cut half-way, at a low resolution."""
 
 from pipeline.cascade.signature import SIDE
-from pipeline.embedding.encoder import EncoderSettings, Precision, usable_precisions
+from pipeline.embedding.encoder import usable_precisions
 from pipeline.embedding.models import find_weights
+from pipeline.embedding.settings import EncoderSettings, Precision
 
 BATCH = 64
 

@@ -13,9 +13,9 @@ import simplejpeg
 
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.cascade.shard_signer import sign_images
-from pipeline.core.embedding_column import embedding_column
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column, ipc_bytes
 from pipeline.corpus.scenes import TRANSFORMS, change
 from pipeline.images.decode import decode_rgb
 
@@ -103,16 +103,3 @@ def changed_copy(data: bytes, number: int) -> tuple[bytes, str]:
     quality = int(rng.integers(*RECOMPRESSED)) if "recompression" in drawn else QUALITY
     contiguous = np.ascontiguousarray(pixels)
     return simplejpeg.encode_jpeg(contiguous, quality, "RGB", "420"), "+".join(drawn)
-
-
-def ipc_bytes(table: pa.Table) -> bytes:
-    """Return ``table`` as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def ipc_table(data: bytes) -> pa.Table:
-    """Return the table of an Arrow IPC stream."""
-    return pa.ipc.open_stream(data).read_all()

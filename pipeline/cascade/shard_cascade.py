@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cascade.calibration import StageFilters
-from pipeline.cascade.feature_cache import FeatureCache, rows_of
+from pipeline.cascade.feature_cache import FeatureCache
 from pipeline.cascade.filters import COMPONENTS
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
-from pipeline.core.embedding_column import embedding_column, embedding_matrix
 from pipeline.core.errors import ConfigError
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.store import Store
-from pipeline.search.candidate_topk import candidate_topk
+from pipeline.core.tables import embedding_column, embedding_matrix, rows_of
+from pipeline.search.exact_topk import candidate_topk
 from pipeline.search.shard_searcher import part_columns
 
 Where = Sequence[tuple[str, str, Any]]

@@ -13,11 +13,11 @@ import pyarrow as pa
 from pipeline.cascade.signature import LENGTH, SIDE, signature
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.store import Store
-from pipeline.embedding.shard_embedder import decode_squares
 from pipeline.images.decode import DECODER
-from pipeline.images.manifest import Source
 from pipeline.images.reader import read_shard
 from pipeline.images.resize import RESIZER
+from pipeline.images.source import Source
+from pipeline.images.squares import decode_squares
 
 IMAGES_AT_ONCE = 256
 SIGNATURE_VERSION = 1  # of pipeline.cascade.signature's definition

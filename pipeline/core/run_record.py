@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.errors import StoreError
+from pipeline.core.files import write_atomically
 from pipeline.core.shard_stats import peak_rss
 from pipeline.core.steady_state import steady_state
-from pipeline.core.store import write_atomically
 
 
 @dataclass

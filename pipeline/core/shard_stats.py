@@ -6,7 +6,6 @@ import socket
 import time
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 
@@ -25,12 +24,6 @@ def shard_stats(shard: int, rows: int, started: float, **more: Any) -> pa.Table:
         "peak_rss": peak_rss(),
     }
     return pa.table({name: [value] for name, value in (facts | more).items()})
-
-
-def flat_column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
-    """Return the values of all rows' lists in column ``name``, one after the other."""
-    values: np.ndarray[Any, Any] = table[name].combine_chunks().flatten().to_numpy()
-    return values
 
 
 def peak_rss() -> int:

@@ -4,16 +4,14 @@ A shard counts once its entry exists: the shard file is written under a temporar
 and only then the entry is. What a crash leaves behind has no entry, so the next run writes it anew.
 """
 
-import hashlib
 import io
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +19,18 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from pipeline.core.errors import StoreError
+from pipeline.core.files import (
+    FORMAT_VERSION,
+    checksum,
+    opened,
+    read_recorded,
+    sealed,
+    write_atomically,
+)
+from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet
 
-# Since 2 an entry holds its shard's footer_checksum; since 3 every JSON file holds its own, and the
-# source manifest is attached.
-FORMAT_VERSION = 3
 TOMBSTONES = "tombstones.parquet"
 PENDING = ".pending"
-SEAL = "checksum_of_the_rest"
 _REMAKE_ATTACHED = "delete it and its .json, then run the command that makes the store again"
 
 
@@ -44,83 +47,6 @@ class ShardEntry:
     footer_checksum: str = ""  # of the shard file's end, which no page's CRC covers
 
 
-def checksum(data: bytes) -> str:
-    """Return the 32 hexadecimal digits of the 128-bit BLAKE2b digest of ``data``."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` under a temporary name beside ``path``, flush it to disk, rename it.
-
-    Raises StoreError where the disk is full or the folder cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        remedy = "free some space or choose another folder, then run the same command again"
-        raise StoreError(f"cannot write {path}: {error.strerror}; {remedy}") from error
-
-
-def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
-    """Serialise ``table`` to Parquet; the same table gives the same bytes.
-
-    Every page carries its CRC: embeddings do not compress, so nothing else would tell of a changed
-    byte among them. row_group: the rows of a row group, which can be read alone.
-    """
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table.combine_chunks(),
-        sink,
-        row_group_size=row_group,
-        compression="zstd",
-        use_dictionary=False,
-        write_page_checksum=True,
-    )
-    return bytes(sink.getvalue())
-
-
-def read_parquet(
-    path: Path,
-    remedy: str,
-    columns: list[str] | None = None,
-    filters: list[tuple[str, str, Any]] | None = None,
-) -> pa.Table:
-    """Read a file that parquet_bytes made, checking the CRC of every page it reads.
-
-    ``filters`` are pyarrow's: row groups that cannot hold such a row stay on disk. Raises
-    StoreError, ending with ``remedy``, where the file is missing or damaged.
-    """
-    try:
-        return pq.read_table(
-            path,
-            columns=columns,
-            filters=filters,
-            partitioning=None,
-            page_checksum_verification=True,
-        )
-    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: text that is not UTF-8
-        first = str(error).splitlines()[0]
-        raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
-
-
-def _read_recorded(path: Path, recorded: str, remedy: str) -> bytes:
-    """Return the bytes of ``path``; StoreError unless ``recorded`` is their checksum."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
-    if checksum(data) != recorded:
-        raise StoreError(f"{path} does not have its recorded checksum; {remedy}")
-    return data
-
-
 def _record(attached: Path) -> Path:
     return attached.with_name(f"{attached.name}.json")
 
@@ -131,17 +57,9 @@ def _pending(attached: Path) -> Path:
 
 def _recorded_checksum(record: Path, remedy: str = _REMAKE_ATTACHED) -> str:
     try:
-        return str(_opened(record)["checksum"])
+        return str(opened(record)["checksum"])
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{record} cannot be read ({error}); {remedy}") from error
-
-
-def _footer(file: BinaryIO) -> bytes:
-    """Return a Parquet file's footer: its schema and where its pages are."""
-    file.seek(-8, os.SEEK_END)
-    length = int.from_bytes(file.read(4), "little")
-    file.seek(-8 - length, os.SEEK_END)
-    return file.read()
 
 
 class Store:
@@ -162,7 +80,7 @@ class Store:
         header = {"format": FORMAT_VERSION, "kind": kind, "identity": dict(identity)}
         header = json.loads(json.dumps(header))
         if not (root / "store.json").exists():
-            write_atomically(root / "store.json", _sealed(header))
+            write_atomically(root / "store.json", sealed(header))
         store = cls.open(root, kind)
         if store.identity != header["identity"]:
             changed = _differences(store.identity, header["identity"])
@@ -180,7 +98,7 @@ class Store:
         """
         path = root / "store.json"
         try:
-            header = _opened(path)
+            header = opened(path)
             _, found, identity = header["format"], header["kind"], header["identity"]
         except FileNotFoundError as error:
             raise StoreError(
@@ -225,9 +143,9 @@ class Store:
             checksum(data),
             quarantined,
             quarantine_checksum,
-            checksum(_footer(io.BytesIO(data))),
+            checksum(parquet_footer(io.BytesIO(data))),
         )
-        write_atomically(self.entry_path(shard), _sealed(asdict(entry)))
+        write_atomically(self.entry_path(shard), sealed(asdict(entry)))
         return entry
 
     def attach(self, name: str, data: bytes) -> None:
@@ -239,7 +157,7 @@ class Store:
         path = self.root / "attached" / name
         write_atomically(_pending(path), data)
         record = {"bytes": len(data), "checksum": checksum(data)}
-        write_atomically(_record(path), _sealed(record))
+        write_atomically(_record(path), sealed(record))
         os.replace(_pending(path), path)
 
     def attached_names(self, pattern: str = "**/*") -> list[str]:
@@ -262,7 +180,7 @@ class Store:
             data = _pending(path).read_bytes()
             if checksum(data) == recorded:
                 return data
-        return _read_recorded(path, recorded, remedy)
+        return read_recorded(path, recorded, remedy)
 
     def tombstones(self) -> np.ndarray[Any, Any]:
         """Return the ids int64 (n,) whose images have left the source, in ascending order."""
@@ -312,14 +230,14 @@ class Store:
             "quarantined": sum(entry.quarantined for entry in entries),
             "shards": [asdict(entry) for entry in entries],
         }
-        write_atomically(self.root / "manifest.json", _sealed(manifest))
+        write_atomically(self.root / "manifest.json", sealed(manifest))
         return entries
 
     def manifest(self) -> list[ShardEntry]:
         """Return the entries of a finished store. Raises StoreError where it is not finished."""
         path = self.root / "manifest.json"
         try:
-            manifest = _opened(path)
+            manifest = opened(path)
             _, shards = manifest["format"], manifest["shards"]
             return [ShardEntry(**entry) for entry in shards]
         except FileNotFoundError as error:
@@ -359,7 +277,7 @@ class Store:
         remedy = f"delete {self.entry_path(shard)} and run the command that makes the store again"
         try:
             with open(path, "rb") as file:
-                footer = _footer(file)
+                footer = parquet_footer(file)
         except OSError as error:
             raise StoreError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
         if entry.footer_checksum not in ("", checksum(footer)):  # a store of format 1 has none
@@ -376,7 +294,7 @@ class Store:
             if entry.quarantined:
                 path = self.quarantine_path(entry.shard)
                 remedy = f"delete {self.entry_path(entry.shard)} and run the same command again"
-                data = _read_recorded(path, entry.quarantine_checksum, remedy)
+                data = read_recorded(path, entry.quarantine_checksum, remedy)
                 tables.append(pq.read_table(pa.BufferReader(data)))
         return pa.concat_tables(tables) if tables else None
 
@@ -435,37 +353,9 @@ class Store:
             leftover.unlink(missing_ok=True)
 
 
-def _refuse_newer(path: Path, version: int) -> None:
-    if version > FORMAT_VERSION:
-        raise StoreError(
-            f"{path} has format {version}, made by a newer Sluice; "
-            f"this one reads up to {FORMAT_VERSION}: upgrade Sluice"
-        )
-
-
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _sealed(value: Mapping[str, Any]) -> bytes:
-    return _json_bytes({**value, SEAL: checksum(_json_bytes(value))})
-
-
-def _opened(path: Path) -> dict[str, Any]:
-    """Return what was sealed; StoreError where it is newer, ValueError where it has changed."""
-    value = json.loads(path.read_bytes())
-    if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
-    _refuse_newer(path, value.get("format", 0))
-    seal = value.pop(SEAL, None)
-    if seal not in (None, checksum(_json_bytes(value))):
-        raise ValueError("it does not have its own checksum")
-    return value
-
-
 def _read_entry(path: Path) -> ShardEntry:
     try:
-        return ShardEntry(**_opened(path))
+        return ShardEntry(**opened(path))
     except FileNotFoundError as error:
         raise StoreError(
             f"{path} is missing, so its shard does not count; run the command that makes the "
@@ -480,3 +370,8 @@ def _read_entry(path: Path) -> ShardEntry:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     return "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} asked for" for key in keys)
+
+
+def ids_by_shard(store: Store) -> dict[int, np.ndarray[Any, Any]]:
+    """Return the ids int64 of each shard that readers see."""
+    return {e.shard: store.read(e.shard, ["id"])["id"].to_numpy() for e in store.manifest()}

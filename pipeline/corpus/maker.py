@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import pyarrow as pa
 
+from pipeline.core.files import checksum
 from pipeline.core.shard_stats import shard_stats
-from pipeline.core.store import Store, checksum
+from pipeline.core.store import Store
 from pipeline.corpus.photos import Photo, load_photos
 from pipeline.corpus.scenes import CorpusSettings, make_images
 

@@ -9,7 +9,7 @@ import numpy as np
 import skimage
 
 from pipeline.core.errors import InputError
-from pipeline.core.store import checksum
+from pipeline.core.files import checksum
 from pipeline.images.decode import UndecodableImage, decode_rgb
 from pipeline.images.webdataset import IMAGE_SUFFIXES
 

@@ -15,9 +15,9 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.embedding_column import embedding_column, embedding_matrix
-from pipeline.core.shard_stats import flat_column, shard_stats
+from pipeline.core.shard_stats import shard_stats
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column, embedding_matrix, flat_column
 from pipeline.dedup.pair_join import Members, join_buckets
 from pipeline.index.grid import Grid
 from pipeline.search.exact_topk import pair_scores

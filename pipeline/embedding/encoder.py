@@ -5,7 +5,6 @@ import importlib.util
 import platform
 import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,24 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import ConfigError
-from pipeline.embedding.models import DIMENSIONS, NORMALISATION, ModelName, Weights, find_weights
+from pipeline.embedding.models import DIMENSIONS, NORMALISATION, find_weights
 from pipeline.embedding.openvino import openvino_core
-
-Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
-BackendName = Literal["cuda", "openvino", "torch"]  # torch: on the CPU, the reference
-Precision = Literal["f32", "bf16", "int8"]
-
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """What decides an embedding's value, beside its pixels."""
-
-    model: ModelName
-    weights: Weights
-    backend: BackendName
-    precision: Precision
-    input_size: int  # side of the square the model sees, pixels
-    batch_size: int
+from pipeline.embedding.settings import BackendName, Encode, EncoderSettings, Precision
 
 
 @dataclass(frozen=True)

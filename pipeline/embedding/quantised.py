@@ -7,33 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.store import Store
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings, make_images
-from pipeline.embedding.encoder import Encoder, EncoderSettings, build_encoder, pack_network
+from pipeline.embedding.encoder import Encoder, build_encoder, pack_network
 from pipeline.embedding.openvino import openvino_core
+from pipeline.embedding.settings import EncoderSettings
 from pipeline.images.decode import decode_rgb
 from pipeline.images.resize import resize_square
 
 CALIBRATION_IMAGES = 256
-NETWORK, CONSTANTS = "network.xml", "network.bin"
-
-
-def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
-    """Return the encoder of ``store``.
-
-    An int8 network depends on the images it was calibrated on and on the machine that did it, so
-    the first run keeps it in the store, and resumed runs and searches use that one.
-    """
-    if settings.precision != "int8":
-        return build_encoder(settings)
-    network, constants = store.attached(NETWORK), store.attached(CONSTANTS)
-    if network is None or constants is None:
-        made = quantise(settings)
-        store.attach(CONSTANTS, made.constants)
-        store.attach(NETWORK, made.network)
-        return made
-    return Encoder(settings, network, constants)
 
 
 def quantise(settings: EncoderSettings) -> Encoder:

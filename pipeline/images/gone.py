@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from pipeline.core.store import Store
-from pipeline.images.manifest import Kind, Source, list_files
+from pipeline.images.source import Kind, Source, list_files
 
 _TAR = re.compile(r"^(.*?\.tar)/", re.IGNORECASE)
 

@@ -6,27 +6,20 @@ one or more units; it is what a worker takes, what a resumed run skips and what 
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import InputError, StoreError
-from pipeline.core.store import Store, checksum, read_parquet
-from pipeline.images.webdataset import IMAGE_SUFFIXES, tar_images
+from pipeline.core.files import checksum
+from pipeline.core.store import Store
+from pipeline.core.tables import read_parquet
+from pipeline.images.source import Source, list_files
+from pipeline.images.webdataset import tar_images
 
-Kind = Literal["folder", "parquet", "webdataset"]
-
-SUFFIXES: dict[Kind, frozenset[str]] = {
-    "parquet": frozenset({".parquet"}),
-    "webdataset": frozenset({".tar"}),
-    "folder": IMAGE_SUFFIXES,
-}
 READERS = 16
 MANIFEST = "source.parquet"  # what the store keeps it as
 
@@ -41,65 +34,6 @@ UNITS = pa.schema(
         ("checksum", pa.string()),  # of the whole file
     ]
 )
-
-
-@dataclass(frozen=True)
-class Source:
-    """Images below ``root`` on the filesystem of ``url``, all of one kind."""
-
-    url: str
-    root: str
-    kind: Kind
-
-    def filesystem(self) -> Any:
-        return fsspec.core.url_to_fs(self.url)[0]
-
-    def path(self, relative: str) -> str:
-        return f"{self.root}/{relative}"
-
-
-def open_source(url: str, kind: Literal["auto"] | Kind = "auto") -> Source:
-    """Find what ``url`` holds. A finished store counts as the Parquet of its shards.
-
-    Raises InputError where nothing is there, where it holds no images, or several kinds.
-    """
-    try:
-        fs, root = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"source.url {url} cannot be opened: {error}") from error
-    root = root.rstrip("/")
-    if fs.exists(f"{root}/store.json"):
-        if not fs.exists(f"{root}/manifest.json"):
-            raise InputError(f"{url} is not finished; run the command that makes it again")
-        root, kind = f"{root}/shards", "parquet"
-    if not fs.isdir(root):
-        raise InputError(f"source {url} is not a folder; mend source.url")
-    found = _kinds(fs, root) if kind == "auto" else [kind]
-    if len(found) > 1:
-        raise InputError(f"{url} holds {' and '.join(found)}; say which with source.kind")
-    if not found or not any(_list(fs, root, found[0])):
-        raise InputError(f"{url} holds no images, Parquet or tar files; mend source.url")
-    return Source(url, root, found[0])
-
-
-def _kinds(fs: Any, root: str) -> list[Kind]:
-    suffixes = {PurePosixPath(path).suffix.lower() for path in fs.find(root)}
-    return [kind for kind, wanted in SUFFIXES.items() if suffixes & wanted]
-
-
-def list_files(source: Source) -> list[tuple[str, int]]:
-    """Return (path below root, bytes) of the source's files in the order of their paths."""
-    return _list(source.filesystem(), source.root, source.kind)
-
-
-def _list(fs: Any, root: str, kind: Kind) -> list[tuple[str, int]]:
-    found = fs.find(root, detail=True)
-    return sorted(
-        (path[len(root) + 1 :], info["size"])
-        for path, info in found.items()
-        if PurePosixPath(path).suffix.lower() in SUFFIXES[kind]
-        and not PurePosixPath(path).name.startswith(".")
-    )
 
 
 def plan_manifest(source: Source, shard_rows: int, known: pa.Table | None = None) -> pa.Table:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import InputError
-from pipeline.core.store import checksum
-from pipeline.images.manifest import Source
+from pipeline.core.files import checksum
+from pipeline.images.source import Source
 from pipeline.images.webdataset import tar_images
 
 

@@ -6,6 +6,7 @@ all: recall at every number of probes is known from one exact search of sample q
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import pyarrow.parquet as pq
 
 from pipeline.core.bounds import lower_bounds
 from pipeline.core.errors import StoreError
-from pipeline.core.store import Store, parquet_bytes
+from pipeline.core.store import Store
+from pipeline.core.tables import parquet_bytes
 from pipeline.index.grid import Grid
+from pipeline.index.shard_prober import ProbePlan
 
 NOT_THERE = -1
 CALIBRATION = "calibration.parquet"
@@ -110,3 +113,46 @@ def _one_a_query(places: np.ndarray[Any, Any], there: np.ndarray[Any, Any]) -> A
     rng = np.random.default_rng(0)
     keys = np.where(there, rng.random(places.shape), -1.0)
     return np.take_along_axis(places, keys.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+@dataclass(frozen=True)
+class Probing:
+    """An index, and how many of its buckets each query probes."""
+
+    index: Store
+    grid: Grid
+    recall: ProbeRecall  # at these probes, on queries that did not choose them
+
+    def plan(self, embeddings: Path, queries: np.ndarray[Any, Any], depth: int) -> ProbePlan:
+        probes = self.grid.nearest(queries, self.recall.probes)
+        return ProbePlan(self.index.root, embeddings, queries, probes, self.grid.buckets, depth)
+
+
+def probing_loss(probing: Probing | None) -> str:
+    if probing is None:
+        return "exact: every image was compared, nothing is lost against brute force"
+    seen, buckets = probing.recall, probing.grid.buckets
+    return (
+        f"probed {seen.probes} of {buckets} buckets: recall against brute force {seen.recall:.4f}, "
+        f"at least {seen.low:.4f} with {seen.confidence:.0%} confidence, measured on "
+        f"{seen.queries} sampled images that did not choose the probes"
+    )
+
+
+def buckets_of(store: Store, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the bucket of each of ``ids`` (any shape), -1 where the index lacks it."""
+    known = pa.concat_tables(
+        [store.read(entry.shard, ["id", "bucket"]) for entry in store.entries()]
+    ).sort_by("id")
+    numbers, buckets = known["id"].to_numpy(), known["bucket"].to_numpy()
+    place = np.minimum(np.searchsorted(numbers, ids), len(numbers) - 1)
+    found: np.ndarray[Any, Any] = np.where(numbers[place] == ids, buckets[place], NOT_THERE)
+    return found
+
+
+def bucket_sizes(store: Store, buckets: int) -> np.ndarray[Any, Any]:
+    """Return the rows of every bucket, int64 (buckets,)."""
+    sizes = np.zeros(buckets, np.int64)
+    for entry in store.manifest():
+        sizes += np.bincount(store.read(entry.shard, ["bucket"])["bucket"], minlength=buckets)
+    return sizes

@@ -10,9 +10,9 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.embedding_column import embedding_matrix
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
 from pipeline.index.bucket_lists import BucketLists, probed_topk
 from pipeline.index.shard_indexer import read_buckets
 from pipeline.index.vector_codes import decode_vectors

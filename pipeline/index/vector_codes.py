@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.embedding_column import embedding_column, embedding_matrix
+from pipeline.core.tables import embedding_column, embedding_matrix
 
 Precision = Literal["f32", "f16", "int8"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.embedding_column import embedding_matrix
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
 
 
 def sample_vectors(source: Store, count: int) -> np.ndarray[Any, Any]:

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.calibration import Calibration, Neighbours
-from pipeline.cascade.feature_cache import places
 from pipeline.cascade.planner import CascadePlan, thresholds
+from pipeline.core.tables import places
 
 
 def passing_pairs(

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dedup.pair_groups import PAIRS
-from pipeline.embedding.encoder import EncoderSettings
 from pipeline.embedding.models import find_weights
+from pipeline.embedding.settings import EncoderSettings
 from pipeline.lab.embed_rivals import imagededup_encoder
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.embedding.cnn import load_cnn
-from pipeline.embedding.encoder import EncoderSettings
 from pipeline.embedding.models import NORMALISATION
+from pipeline.embedding.settings import EncoderSettings
 
 
 @dataclass(frozen=True)

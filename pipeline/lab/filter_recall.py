@@ -9,7 +9,7 @@ from pipeline.cascade.calibration import Calibration, Neighbours
 from pipeline.cascade.planner import neighbour_ranks
 from pipeline.cascade.signature import PARTS, part_slice
 from pipeline.core.bounds import interval
-from pipeline.core.embedding_column import embedding_matrix
+from pipeline.core.tables import embedding_matrix
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 

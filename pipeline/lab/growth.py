@@ -3,33 +3,22 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import faiss
 import numpy as np
-import plotly.graph_objects as go
-import pyarrow as pa
-import pyarrow.compute
 from scipy.spatial import cKDTree
-from scipy.stats import linregress, t
 
-from pipeline.core.embedding_column import embedding_matrix
-from pipeline.core.shard_stats import flat_column
+from pipeline.core.tables import embedding_matrix, flat_column
 from pipeline.dedup.join_shard import partition_edges, partition_table
 from pipeline.dedup.pair_join import Members, join_buckets
 from pipeline.index.grid import Grid
 from pipeline.index.ivf import train_ivf
-from pipeline.pages.page import INK
+from pipeline.pages.growth import LOG
 
 SIMILARITY = 0.9
 LOOK_UPS = 1000
 TREE_DIMENSIONS = 3  # in 8, its look-ups grow far faster than log N
-LOG = "O(log N)"
-CACHES = (
-    "What fits a cache is looked up faster, so a look-up's time can grow faster than its steps."
-)
-COLOURS = ("#2f7dd1", "#c2571a", "#3a9d5d", "#8a5cc7", "#b03a5b", "#7a7a1a")
 
 
 @dataclass(frozen=True)
@@ -46,18 +35,6 @@ class Way:
     largest: int  # vectors; beyond it, one call takes minutes
 
 
-@dataclass(frozen=True)
-class Exponent:
-    """Seconds grow as vectors to the power ``value``, by least squares on logarithms."""
-
-    way: str
-    theory: str
-    value: float
-    low: float  # 95 % interval by Student's t
-    high: float
-    points: int
-
-
 def time_way(way: Way, vectors: np.ndarray[Any, Any], least: float = 0.2) -> tuple[float, int]:
     """Return the median seconds of one call and the number of calls, at least 3 and ``least`` s.
 
@@ -72,39 +49,6 @@ def time_way(way: Way, vectors: np.ndarray[Any, Any], least: float = 0.2) -> tup
         if seconds[0] > 20:
             break
     return float(np.median(seconds)), len(seconds)
-
-
-def fit_exponent(
-    way: str, theory: str, counts: np.ndarray[Any, Any], seconds: np.ndarray[Any, Any]
-) -> Exponent:
-    """Return the exponent of seconds (p,) over vectors (p,), p at least 3."""
-    line: Any = linregress(np.log(counts), np.log(seconds))
-    half = t.ppf(0.975, len(counts) - 2) * line.stderr
-    return Exponent(way, theory, line.slope, line.slope - half, line.slope + half, len(counts))
-
-
-@dataclass(frozen=True)
-class Growth:
-    """What `sluice growth` measured."""
-
-    points: pa.Table  # way, theory, per, vectors, seconds, calls
-    exponents: list[Exponent]
-
-    def measured(self, exponent: Exponent) -> pa.Table:
-        """Return the points of a way."""
-        return self.points.filter(pa.compute.equal(self.points["way"], exponent.way))
-
-    def per(self, exponent: Exponent) -> str:
-        """Return what one answer of a way is for."""
-        return str(self.measured(exponent)["per"][0])
-
-    def in_theory(self, exponent: Exponent) -> str:
-        """Return the theory of a way; log N has no exponent but the one over its own sizes."""
-        if exponent.theory != LOG:
-            return exponent.theory
-        counts = self.measured(exponent)["vectors"].to_numpy()
-        like = fit_exponent(exponent.way, LOG, counts, np.log(counts)).value
-        return f"{LOG}, here N^{like:.2f}"
 
 
 def ways() -> list[Way]:
@@ -194,22 +138,3 @@ def _sorted_key(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
     keys = np.sort(np.ascontiguousarray(vectors[:, 0]))
     queries = _asked(vectors)[:, 0].copy()
     return lambda: keys.searchsorted(queries)
-
-
-def growth_chart(points: pa.Table, exponents: list[Exponent]) -> go.Figure:
-    """Draw measured seconds over vectors, both logarithmic, with each way's fitted exponent."""
-    figure = go.Figure()
-    ways = np.array(points["way"].to_pylist())
-    for colour, fitted in zip(cycle((*COLOURS, INK)), exponents, strict=False):
-        mine = points.filter(pa.array(ways == fitted.way))
-        figure.add_trace(
-            go.Scatter(
-                x=mine["vectors"].to_pylist(),
-                y=mine["seconds"].to_pylist(),
-                mode="lines+markers",
-                line_color=colour,
-                name=f"{fitted.way}: N^{fitted.value:.2f}",
-            )
-        )
-    figure.update_xaxes(type="log", title="vectors N", dtick=1)
-    return figure.update_yaxes(type="log", title="measured seconds", dtick=1)

@@ -1,7 +1,7 @@
 """What merging the shards' answers costs on one thread: ours beside FAISS's two merges."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,7 +54,7 @@ def time_merges(shards: int, queries: int, k: int, rows: int, dimensions: int) -
             made_up_part(shard, queries, depth)
             for shard in range(first, min(first + group, shards))
         ]
-        certified += _seconds(partial(_add_all, merge, parts))
+        certified += _seconds(partial(add_all, merge, parts))
         scores = [part.scores.astype(np.float32) for part in parts]
         by_heap += _seconds(partial(_heap_all, heap, scores, parts))
         if len(parts) == shards:
@@ -75,25 +75,13 @@ def search_seconds(queries: int, k: int, rows: int, dimensions: int) -> float:
     return _seconds(lambda: shard_topk(asked, ids, vectors, k + SPARE, 0))
 
 
-def merge_group(parts: Iterable[ShardTopK], k: int) -> ShardTopK:
-    """Merge parts into one that stands for all their shards: the step of a tree of merges.
-
-    What it leaves out is below its own k-th, so it can never be among the k best.
-    """
-    parts = list(parts)
-    merge = CertifiedMerge(len(parts[0].cutoff), k)
-    _add_all(merge, parts)
-    merged = merge.result()
-    return ShardTopK(parts[0].shard, merged.ids, merged.scores, merge.cutoff, merged.scores[:, 0])
-
-
 def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def _add_all(merge: CertifiedMerge, parts: list[ShardTopK]) -> None:
+def add_all(merge: CertifiedMerge, parts: list[ShardTopK]) -> None:
     for part in parts:
         merge.add(part)
 

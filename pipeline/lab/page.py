@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute
 from markupsafe import Markup
 
-from pipeline.lab.growth import Growth
-from pipeline.lab.growth import growth_chart as measured_chart
 from pipeline.lab.scaling.laws import LAWS, fit_law
 from pipeline.lab.scaling.simulator import Calibration
 from pipeline.lab.scaling.summary import part
+from pipeline.pages.growth import Growth
+from pipeline.pages.growth import growth_chart as measured_chart
 from pipeline.pages.page import BAR, INK, chart_layout, render_page
 
 COLOURS = ("#2f7dd1", "#d1742f", "#2fa36b", "#a05fd1")

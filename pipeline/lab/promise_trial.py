@@ -15,7 +15,7 @@ from pipeline.cascade.planner import (
     ranks_among,
     thresholds,
 )
-from pipeline.core.embedding_column import embedding_matrix
+from pipeline.core.tables import embedding_matrix
 
 ROWS_AT_ONCE = 512
 

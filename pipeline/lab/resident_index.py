@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.embedding_column import embedding_matrix
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
 from pipeline.index.bucket_lists import BucketLists, probed_topk
 from pipeline.index.grid import Grid
 from pipeline.search.exact_topk import ShardTopK

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.embedding_column import embedding_column
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column
 
 
 @dataclass(frozen=True)

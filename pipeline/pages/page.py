@@ -9,6 +9,8 @@ from markupsafe import Markup
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
+HEIGHT = 460
+
 INK, BAR = "#7a8599", "#2f7dd1"  # both read on light and on dark
 TEMPLATES = Environment(loader=PackageLoader("pipeline.pages"), autoescape=True, trim_blocks=True)
 
@@ -39,3 +41,21 @@ def chart_layout(title: str, height: int) -> dict[str, Any]:
         "xaxis": axis,
         "yaxis": axis,
     }
+
+
+def render_charts(title: str, charts: Sequence[go.Figure], notes: Sequence[str]) -> str:
+    """Return the page: ``title``, ``charts`` and lines of text; it loads nothing."""
+    for chart in charts:
+        _lay_out(chart)
+    return render_page("charts.html.j2", charts, title=title, notes=notes)
+
+
+def _lay_out(chart: go.Figure) -> None:
+    look = chart_layout("", HEIGHT)
+    # A chart has a title of its own or none, and several axes or one.
+    axis = {"gridcolor": look.pop("xaxis")["gridcolor"], "automargin": True}
+    del look["title"], look["yaxis"]
+    look |= {"margin": look["margin"] | {"t": 40}, "legend": {"orientation": "h", "y": -0.2}}
+    chart.update_layout(**look)
+    chart.update_xaxes(**axis)
+    chart.update_yaxes(**axis)

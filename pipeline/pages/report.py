@@ -1,27 +1,14 @@
 """One self-contained HTML page over a search: pictures, times, recall. It loads nothing."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from pipeline.lab.growth import CACHES, Growth, growth_chart
+from pipeline.images.pictures import Picture
+from pipeline.pages.growth import CACHES, Growth, growth_chart
 from pipeline.pages.page import BAR, INK, chart_layout, render_page
 from pipeline.search.copy_recall import CopyRecall
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image as the page shows it; ``jpeg`` is its thumbnail's bytes."""
-
-    id: int
-    key: str
-    jpeg: bytes
-
-    @property
-    def uri(self) -> str:
-        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
 
 
 @dataclass(frozen=True)

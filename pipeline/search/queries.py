@@ -1,22 +1,19 @@
 """The queries of a search: image files embedded here, or images the store holds already."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
-from pipeline.core.embedding_column import embedding_matrix
 from pipeline.core.errors import InputError
+from pipeline.core.ids import NO_ID
 from pipeline.core.store import Store
-from pipeline.embedding.encoder import Encode
-from pipeline.embedding.shard_embedder import decode_squares
+from pipeline.core.tables import embedding_matrix
+from pipeline.embedding.settings import Encode
+from pipeline.images.squares import decode_squares
 from pipeline.images.webdataset import IMAGE_SUFFIXES
-
-NO_ID = -1
 
 
 @dataclass(frozen=True)
@@ -102,14 +99,3 @@ def embed_files(paths: list[Path], encode: Encode, size: int) -> Queries:
         ]
         raise InputError(f"unusable query image: {'; '.join(lines)}")
     return Queries(keys, np.array(ids, np.int64), encode(squares.pixels))
-
-
-def thumbnail(data: bytes, size: int = 200) -> bytes:
-    """Return ``data`` as a small JPEG for a page. Raises UndecodableImage."""
-    from pipeline.images.decode import decode_rgb
-
-    image = Image.fromarray(decode_rgb(data, size).pixels)
-    image.thumbnail((size, size))
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=80)
-    return out.getvalue()

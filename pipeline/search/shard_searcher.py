@@ -10,9 +10,9 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.embedding_column import embedding_matrix
-from pipeline.core.shard_stats import flat_column, shard_stats
+from pipeline.core.shard_stats import shard_stats
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix, flat_column
 from pipeline.search.exact_topk import ShardTopK, shard_topk
 
 

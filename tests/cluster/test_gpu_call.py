@@ -11,8 +11,9 @@ from jobs import search
 from jobs.config import Config
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
-from pipeline.embedding.encoder import EncoderSettings, build_encoder
+from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.models import find_weights
+from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
 
 

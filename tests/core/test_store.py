@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.core.embedding_column import embedding_column
 from pipeline.core.errors import StoreError
-from pipeline.core.store import SEAL, Store, write_atomically
+from pipeline.core.files import SEAL, write_atomically
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column
 
 
 @pytest.fixture

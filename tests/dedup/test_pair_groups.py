@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from jobs.config import load_config
 from jobs.dedup import dedup
-from pipeline.core.embedding_column import embedding_column
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column
 from pipeline.dedup.clusters import cluster_pairs
 from pipeline.dedup.pair_groups import PAIRS, every_pair, gather_groups, pair_groups
 from pipeline.dedup.pair_join import Members, join_buckets

@@ -9,7 +9,6 @@ from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.cnn import load_cnn
 from pipeline.embedding.encoder import (
-    EncoderSettings,
     build_encoder,
     choose_backend,
     has_cuda,
@@ -17,7 +16,8 @@ from pipeline.embedding.encoder import (
     torch_runner_on,
 )
 from pipeline.embedding.models import DIMENSIONS, Weights, find_weights
-from pipeline.embedding.quantised import stored_encoder
+from pipeline.embedding.settings import EncoderSettings
+from pipeline.embedding.stored import stored_encoder
 
 SIZE = 96
 

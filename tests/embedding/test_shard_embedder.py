@@ -1,8 +1,9 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.embedding_column import embedding_matrix
-from pipeline.embedding.shard_embedder import decode_squares, embed_images
+from pipeline.core.tables import embedding_matrix
+from pipeline.embedding.shard_embedder import embed_images
+from pipeline.images.squares import decode_squares
 
 
 def table(data):

@@ -6,17 +6,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import InputError, StoreError
-from pipeline.core.store import Store, parquet_bytes
+from pipeline.core.store import Store
+from pipeline.core.tables import parquet_bytes
 from pipeline.images.manifest import (
     MANIFEST,
     UNITS,
     kept_manifest,
-    open_source,
     plan_manifest,
     read_manifest,
     refuse_repeated_ids,
 )
 from pipeline.images.reader import read_shard, stable_id
+from pipeline.images.source import open_source
 
 
 @pytest.fixture

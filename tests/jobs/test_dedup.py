@@ -6,9 +6,9 @@ import pytest
 
 from jobs.config import load_config
 from jobs.dedup import dedup, read_results
-from pipeline.core.embedding_column import embedding_column
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column
 
 pytestmark = pytest.mark.usefixtures("dedup_without_ray")
 

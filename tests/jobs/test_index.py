@@ -12,9 +12,9 @@ import pytest
 from jobs.config import load_config
 from jobs.index import index
 from jobs.search import search
-from pipeline.core.embedding_column import embedding_column
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column
 
 ROWS, SHARDS, DIMENSIONS = 250, 4, 24
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade.sampler import changed_copy, ipc_bytes, ipc_table
+from pipeline.cascade.sampler import changed_copy
+from pipeline.core.tables import ipc_bytes, ipc_table
 from pipeline.images.decode import decode_rgb
 from pipeline.lab.cascade_truth import true_pairs
 

@@ -8,7 +8,8 @@ from jobs.config import Config
 from jobs.lab.claims import CLAIMS, TOLD_BY, cascade_facts, command, counted_checks, search_facts
 from pipeline.cascade.costs import RECALL_COSTS
 from pipeline.core.errors import ConfigError
-from pipeline.core.store import parquet_bytes, write_atomically
+from pipeline.core.files import write_atomically
+from pipeline.core.tables import parquet_bytes
 from pipeline.lab.claims import (
     Claim,
     Fact,

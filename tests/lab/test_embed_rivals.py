@@ -3,9 +3,10 @@ import pyarrow as pa
 import pytest
 
 from cluster.lab.ray_data_recipe import embed_by_recipe
-from pipeline.embedding.encoder import EncoderSettings, build_encoder
+from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.models import find_weights
-from pipeline.embedding.shard_embedder import decode_squares
+from pipeline.embedding.settings import EncoderSettings
+from pipeline.images.squares import decode_squares
 from pipeline.lab.embed_rivals import embed_by_data_loader
 
 

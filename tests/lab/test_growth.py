@@ -2,9 +2,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.lab.growth import growth, read_growth
+from jobs.lab.growth import growth
 from pipeline.core.errors import StoreError
-from pipeline.lab.growth import fit_exponent, ways
+from pipeline.lab.growth import ways
+from pipeline.pages.growth import fit_exponent, read_growth
 
 
 def test_an_exponent_is_found_within_its_interval():

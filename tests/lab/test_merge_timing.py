@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from cluster.lab.tree_merge import make_parts, merge_by_tree
-from pipeline.lab.merge_timing import MergeTiming, merge_group, time_merges
+from cluster.lab.tree_merge import make_parts, merge_by_tree, merge_group
+from pipeline.lab.merge_timing import MergeTiming, time_merges
 from pipeline.lab.scaling.emulated import made_up_part
 from pipeline.search.merge import CertifiedMerge
 

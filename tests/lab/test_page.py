@@ -8,11 +8,11 @@ from click.testing import CliRunner
 from jobs.lab.page import command
 from pipeline.cascade.costs import RECALL_COSTS, RECALLS
 from pipeline.core.errors import StoreError
-from pipeline.lab.growth import Exponent, Growth
 from pipeline.lab.page import LabData, in_and_out, render_lab
 from pipeline.lab.scaling.run import RunSettings, run_row
 from pipeline.lab.scaling.simulator import Calibration
 from pipeline.lab.scaling.summary import fitted_laws
+from pipeline.pages.growth import Exponent, Growth
 from tests.helpers.browser import in_a_browser, opened
 from tests.lab.scaling.test_run import tasks
 

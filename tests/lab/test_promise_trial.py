@@ -5,7 +5,7 @@ import pytest
 from pipeline.cascade.calibration import fit_calibration
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.signature import LENGTH
-from pipeline.core.embedding_column import embedding_column
+from pipeline.core.tables import embedding_column
 from pipeline.lab.promise_trial import PromiseTrials
 
 COSTS = StageCosts({"signature": 0.001, "rough": 0.5, "cnn": 6.0})

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.core.embedding_column import embedding_matrix
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
 from pipeline.index.ivf import train_ivf
 from pipeline.index.shard_indexer import IndexPlan
 from pipeline.lab.resident_index import ResidentIndex

@@ -4,9 +4,9 @@ import pytest
 from pipeline.cascade.funnel import Funnel
 from pipeline.cascade.planner import CascadePlan
 from pipeline.lab.break_even import BreakEven
-from pipeline.lab.cascade_chart import break_even_chart
+from pipeline.lab.charts import break_even_chart
 from pipeline.pages.cascade import render_cascade
-from pipeline.pages.chart_page import render_charts
+from pipeline.pages.page import render_charts
 from pipeline.search.queries import Queries
 from tests.helpers.browser import in_a_browser, opened
 

@@ -3,13 +3,9 @@ import pytest
 
 from pipeline.dedup.clusters import cluster_pairs
 from pipeline.dedup.pair_groups import PAIRS, pair_groups
-from pipeline.pages.clusters import (
-    ClusterPageData,
-    connected_groups,
-    render_clusters,
-    slider_steps,
-)
-from pipeline.pages.report import Picture
+from pipeline.dedup.steps import connected_groups, slider_steps
+from pipeline.images.pictures import Picture
+from pipeline.pages.clusters import ClusterPageData, render_clusters
 from tests.helpers.browser import in_a_browser, opened
 
 # 0-1-2 is a chain, 3 and 4 are close, 5 to 9 all near each other; 10 and 11 are identical to 4,

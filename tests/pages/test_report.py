@@ -2,8 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.lab.growth import Growth, fit_exponent
-from pipeline.pages.report import Hit, Picture, QueryResult, ReportData, StageTime, render_report
+from pipeline.images.pictures import Picture
+from pipeline.pages.growth import Growth, fit_exponent
+from pipeline.pages.report import Hit, QueryResult, ReportData, StageTime, render_report
 from pipeline.search.copy_recall import CopyRecall
 from tests.helpers.browser import in_a_browser, opened
 

@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.search.candidate_topk import candidate_topk
-from pipeline.search.exact_topk import exact_scores
+from pipeline.search.exact_topk import candidate_topk, exact_scores
 from pipeline.search.merge import search_certified
 
 

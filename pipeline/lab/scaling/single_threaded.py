@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cascade.shard_signer import sign_images
-from pipeline.core.embedding_column import embedding_column, embedding_matrix
-from pipeline.core.store import parquet_bytes, write_atomically
+from pipeline.core.files import write_atomically
+from pipeline.core.tables import embedding_column, embedding_matrix, parquet_bytes
 from pipeline.embedding.encoder import Encoder
-from pipeline.embedding.shard_embedder import decode_squares
-from pipeline.images.manifest import Source
 from pipeline.images.reader import read_shard
+from pipeline.images.source import Source
+from pipeline.images.squares import decode_squares
 
 
 def embed_single_threaded(

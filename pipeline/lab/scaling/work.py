@@ -12,7 +12,7 @@ from pipeline.cascade.shard_signer import SignPlan, signature_identity
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.shard_embedder import EmbedPlan, embedding_identity
-from pipeline.images.manifest import Source
+from pipeline.images.source import Source
 from pipeline.lab.scaling.emulated import EmulatedPlan
 from pipeline.lab.scaling.single_threaded import (
     embed_single_threaded,

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.core.embedding_column import embedding_column
 from pipeline.core.store import Store
-from pipeline.images.manifest import open_source, plan_manifest
+from pipeline.core.tables import embedding_column
+from pipeline.images.manifest import plan_manifest
+from pipeline.images.source import open_source
 from pipeline.lab.scaling.work import search_work, sign_work
 from pipeline.search.exact_topk import exact_scores
 

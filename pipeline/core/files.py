@@ -1,0 +1,79 @@
+"""Files that are there whole or not at all, with checksums that tell of a changed byte."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import StoreError
+
+# Since 2 an entry holds its shard's footer_checksum; since 3 every JSON file holds its own, and the
+# source manifest is attached.
+FORMAT_VERSION = 3
+SEAL = "checksum_of_the_rest"
+
+
+def checksum(data: bytes) -> str:
+    """Return the 32 hexadecimal digits of the 128-bit BLAKE2b digest of ``data``."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` under a temporary name beside ``path``, flush it to disk, rename it.
+
+    Raises StoreError where the disk is full or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        remedy = "free some space or choose another folder, then run the same command again"
+        raise StoreError(f"cannot write {path}: {error.strerror}; {remedy}") from error
+
+
+def read_recorded(path: Path, recorded: str, remedy: str) -> bytes:
+    """Return the bytes of ``path``; StoreError unless ``recorded`` is their checksum."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+    if checksum(data) != recorded:
+        raise StoreError(f"{path} does not have its recorded checksum; {remedy}")
+    return data
+
+
+def _refuse_newer(path: Path, version: int) -> None:
+    if version > FORMAT_VERSION:
+        raise StoreError(
+            f"{path} has format {version}, made by a newer Sluice; "
+            f"this one reads up to {FORMAT_VERSION}: upgrade Sluice"
+        )
+
+
+def _json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def sealed(value: Mapping[str, Any]) -> bytes:
+    return _json_bytes({**value, SEAL: checksum(_json_bytes(value))})
+
+
+def opened(path: Path) -> dict[str, Any]:
+    """Return what was sealed; StoreError where it is newer, ValueError where it has changed."""
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    _refuse_newer(path, value.get("format", 0))
+    seal = value.pop(SEAL, None)
+    if seal not in (None, checksum(_json_bytes(value))):
+        raise ValueError("it does not have its own checksum")
+    return value

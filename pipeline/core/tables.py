@@ -1,0 +1,120 @@
+"""Arrow tables as bytes, and columns of vectors as arrays."""
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import StoreError
+
+
+def flat_column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
+    """Return the values of all rows' lists in column ``name``, one after the other."""
+    values: np.ndarray[Any, Any] = table[name].combine_chunks().flatten().to_numpy()
+    return values
+
+
+def rows_of(
+    ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Return the rows of ``values`` (n, d), known by ``known`` (n,), in the order of ``ids``.
+
+    Raises StoreError as ``places`` does.
+    """
+    found: np.ndarray[Any, Any] = values[places(ids, known)]
+    return found
+
+
+def places(ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return int64 (m,): where each of ``ids`` (m,) stands in ``known`` (n,).
+
+    Raises StoreError where one does not: what is read beside each other is of different times.
+    """
+    missing = np.setdiff1d(ids, known)
+    if len(missing):
+        raise StoreError(
+            f"image {missing[0]} and {len(missing) - 1} more are in one store, not in the other; "
+            "run sluice sign and sluice embed again"
+        )
+    order = np.argsort(known)
+    found: np.ndarray[Any, Any] = order[np.searchsorted(known, ids, sorter=order)]
+    return found
+
+
+def embedding_column(vectors: np.ndarray[Any, Any]) -> pa.FixedSizeListArray:
+    """Return f32 (n, d) as an Arrow column of d floats a row."""
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def embedding_matrix(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Return an embedding column as f32 (n, d)."""
+    array = column.combine_chunks()
+    flat: np.ndarray[Any, Any] = array.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(array), column.type.list_size)
+
+
+def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
+    """Serialise ``table`` to Parquet; the same table gives the same bytes.
+
+    Every page carries its CRC: embeddings do not compress, so nothing else would tell of a changed
+    byte among them. row_group: the rows of a row group, which can be read alone.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table.combine_chunks(),
+        sink,
+        row_group_size=row_group,
+        compression="zstd",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+    return bytes(sink.getvalue())
+
+
+def read_parquet(
+    path: Path,
+    remedy: str,
+    columns: list[str] | None = None,
+    filters: list[tuple[str, str, Any]] | None = None,
+) -> pa.Table:
+    """Read a file that parquet_bytes made, checking the CRC of every page it reads.
+
+    ``filters`` are pyarrow's: row groups that cannot hold such a row stay on disk. Raises
+    StoreError, ending with ``remedy``, where the file is missing or damaged.
+    """
+    try:
+        return pq.read_table(
+            path,
+            columns=columns,
+            filters=filters,
+            partitioning=None,
+            page_checksum_verification=True,
+        )
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: text that is not UTF-8
+        first = str(error).splitlines()[0]
+        raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
+
+
+def parquet_footer(file: BinaryIO) -> bytes:
+    """Return a Parquet file's footer: its schema and where its pages are."""
+    file.seek(-8, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(-8 - length, os.SEEK_END)
+    return file.read()
+
+
+def ipc_bytes(table: pa.Table) -> bytes:
+    """Return ``table`` as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def ipc_table(data: bytes) -> pa.Table:
+    """Return the table of an Arrow IPC stream."""
+    return pa.ipc.open_stream(data).read_all()

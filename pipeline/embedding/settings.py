@@ -1,0 +1,25 @@
+"""What decides an embedding's value: names and settings, without any network's library."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.embedding.models import ModelName, Weights
+
+Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+BackendName = Literal["cuda", "openvino", "torch"]  # torch: on the CPU, the reference
+Precision = Literal["f32", "bf16", "int8"]
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What decides an embedding's value, beside its pixels."""
+
+    model: ModelName
+    weights: Weights
+    backend: BackendName
+    precision: Precision
+    input_size: int  # side of the square the model sees, pixels
+    batch_size: int
