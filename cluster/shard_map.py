@@ -1,8 +1,8 @@
-"""One function over many shards, on a fixed pool of Ray actors."""
+"""A plan over many shards, on a fixed pool of Ray actors."""
 
 import logging
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,46 @@ import ray
 
 from cluster.metrics import ShardMetrics
 from pipeline.core.errors import SluiceError
+from pipeline.core.spread import ShardFunction, ShardPlan
 
-ShardFunction = Callable[[int], pa.Table]
 FAILURE = "sluice failure"
 SHARDS_AHEAD = 4  # a worker
 
 
+class ShardActor:
+    """Starts the plan once an actor: the model loads once, not once a shard.
+
+    The plan comes as a reference inside a list. As an argument of its own, or carried by the class,
+    a large plan would make Ray warn in every run that a restart may not find its arguments.
+    """
+
+    def __init__(self, plan: list["ray.ObjectRef[ShardPlan]"]) -> None:
+        self.process: ShardFunction | None = None
+        try:
+            started: ShardPlan = ray.get(plan[0])
+            self.metrics = ShardMetrics(started.name)
+            self.process = started.start()
+        except SluiceError as error:
+            self.failed = _failure(error)
+
+    def __call__(self, batch: dict[str, Any]) -> pa.Table:
+        if self.process is None:
+            return self.failed
+        try:
+            result = self.process(int(batch["shard"][0]))
+        except SluiceError as error:
+            return _failure(error)
+        self.metrics.count(result)
+        return result
+
+
 def map_shards(
-    make: Callable[[], ShardFunction],
-    shards: Sequence[int],
-    workers: int,
-    cpus_per_worker: float = 1.0,
-    gpus_per_worker: float = 0.0,
+    plan: ShardPlan, shards: Sequence[int], workers: int, gpus_per_worker: float = 0.0
 ) -> Iterator[pa.Table]:
-    """Yield ``make()(shard)`` for each shard, in the order of finishing.
+    """Yield what ``plan`` makes of each shard, in the order of finishing.
 
     Only shard numbers go out and only what the shard function returns comes back, so pixels stay
-    in the worker that reads them. ``make`` is pickled and called once in each of ``workers``
+    in the worker that reads them. ``plan`` is pickled and started once in each of ``workers``
     actors; a killed one is replaced and its shard done again. Raises the SluiceError a worker
     raised as it was, anything else as ray.exceptions.RayTaskError.
     """
@@ -36,52 +59,36 @@ def map_shards(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-
-    # The plan's class names the stage: EmbedPlan.start is "EmbedPlan".
-    stage = type(getattr(make, "__self__", make)).__name__
-
-    class ShardActor:
-        """Builds the shard function once an actor: the model loads once, not once a shard."""
-
-        def __init__(self) -> None:
-            self.process: ShardFunction | None = None
-            self.metrics = ShardMetrics(stage)
-            try:
-                self.process = make()
-            except SluiceError as error:
-                self.failed = _failure(error)
-
-        def __call__(self, batch: dict[str, Any]) -> pa.Table:
-            if self.process is None:
-                return self.failed
-            try:
-                result = self.process(int(batch["shard"][0]))
-            except SluiceError as error:
-                return _failure(error)
-            self.metrics.count(result)
-            return result
-
-    # A second shard in flight, since Ray Data takes 0.1 s and more to give a worker its next one;
-    # of few shards it could stand behind the first while another worker has none.
-    ahead = 2 if len(shards) >= SHARDS_AHEAD * workers else 1
-    pool = ray.data.ActorPoolStrategy(
-        size=min(workers, len(shards)), max_tasks_in_flight_per_actor=ahead
-    )
+    reference = ray.put(plan)  # held to the end: it must not be freed while an actor may restart
     numbers = ray.data.from_blocks([pa.table({"shard": np.array([s])}) for s in shards])
     results = numbers.map_batches(
         ShardActor,
+        fn_constructor_args=([reference],),
         batch_size=None,
-        compute=pool,
-        num_cpus=cpus_per_worker,
+        compute=_pool(len(shards), workers),
+        num_cpus=1.0,
         num_gpus=gpus_per_worker or None,
     )
-    # Only now: Ray Data sets its loggers up itself when a data set is first made.
-    for name in ("ray.data", "ray.data._internal.progress"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    _quiet()
     for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         if FAILURE in table.column_names:
             raise pickle.loads(table[FAILURE][0].as_py())
         yield table
+
+
+def _pool(shards: int, workers: int) -> ray.data.ActorPoolStrategy:
+    # A second shard in flight, since Ray Data takes 0.1 s and more to give a worker its next one;
+    # of few shards it could stand behind the first while another worker has none.
+    ahead = 2 if shards >= SHARDS_AHEAD * workers else 1
+    return ray.data.ActorPoolStrategy(
+        size=min(workers, shards), max_tasks_in_flight_per_actor=ahead
+    )
+
+
+def _quiet() -> None:
+    # Ray Data sets its loggers up itself when a data set is first made, so not before.
+    for name in ("ray.data", "ray.data._internal.progress"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _failure(error: SluiceError) -> pa.Table:

@@ -15,7 +15,6 @@ from cluster.shard_map import map_shards
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, errors, print_table, track
-from jobs.embed import encoder_settings
 from pipeline.cascade.calibration import (
     Calibration,
     draw_samples,
@@ -34,7 +33,7 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.core.tables import ipc_table, places
 from pipeline.embedding.shard_embedder import embedding_identity
-from pipeline.embedding.stored import stored_encoder
+from pipeline.embedding.stored import encoder_settings, stored_encoder
 from pipeline.images.manifest import read_manifest
 from pipeline.images.source import open_source
 
@@ -91,7 +90,7 @@ def _wanted(config: Config, ids: np.ndarray[Any, Any]) -> dict[str, Any]:
         "images": checksum(np.sort(ids).tobytes()),
         "fit_images": config.cascade.fit_images,
         "calibration_images": config.cascade.calibration_images,
-        "cnn": embedding_identity(encoder_settings(config.embed)),
+        "cnn": embedding_identity(encoder_settings(**config.embed.encoder())),
     }
 
 
@@ -105,7 +104,7 @@ def on_demand_plan(config: Config, signatures: Store) -> OnDemandPlan:
     """Return what workers need to make features; opens the cache, refusing another model's."""
     source = open_source(config.source.url, config.source.kind)
     manifest = read_manifest(signatures)
-    settings = encoder_settings(config.embed)
+    settings = encoder_settings(**config.embed.encoder())
     made = {"cnn": settings, "rough": rough_settings(settings)}
     identity = {name: embedding_identity(s) for name, s in made.items()}
     cache = Store.create(config.cascade.features.resolve(), "features", identity)
@@ -136,7 +135,7 @@ def sample_features(
             results: Iterable[pa.Table] = map(sampled.start(), shards)
         else:
             gpus = gpu_share(config.ray.workers) if on_gpu else 0.0
-            results = map_shards(sampled.start, shards, config.ray.workers, gpus_per_worker=gpus)
+            results = map_shards(sampled, shards, config.ray.workers, gpus)
         stats.extend(track(results, "features of a sample", len(ids), "img"))
     features, copies = (
         pa.concat_tables([ipc_table(table[name][0].as_py()) for table in stats])

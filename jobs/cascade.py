@@ -254,7 +254,7 @@ def search_stages(
         )
         first = not asked
         asked.add(depth)
-        results = map_shards(searched.start, shards, config.ray.workers, gpus_per_worker=gpus)
+        results = map_shards(searched, shards, config.ray.workers, gpus)
         with record.pool() as stats:
             for table in track(results, f"cascade, {len(rows)} queries", record.images, "img"):
                 stats.append(table)

@@ -62,6 +62,10 @@ class EmbedConfig(Section):
     )
     batch_size: Count = 32
 
+    def encoder(self) -> dict[str, Any]:
+        """Return what encoder_settings takes."""
+        return self.model_dump(exclude={"output"})
+
 
 class IndexConfig(Section):
     """`sluice index`: a grid over the embeddings, so that a search reads only some buckets."""
@@ -79,6 +83,12 @@ class IndexConfig(Section):
         2000, description="half choose the buckets to probe, half measure the recall"
     )
     calibration_k: Count = Field(10, description="the largest search.k that recall is known for")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides an index's bytes, beside the embeddings."""
+        names = {"grid", "buckets", "sample", "seed", "vectors"}
+        calibration = [self.calibration_queries, self.calibration_k]
+        return self.model_dump(include=names) | {"calibration": calibration}
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -250,7 +260,9 @@ class LabConfig(Section):
 class RayConfig(Section):
     """How the work is spread."""
 
-    workers: Count = Field(2, description="actors in the pool, one CPU each")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        2, description="actors in the pool, one CPU each; 0: this process, without Ray"
+    )
     address: str | None = Field(None, description="a cluster to join; none: this machine")
 
 

@@ -4,12 +4,10 @@ from math import ceil
 
 import click
 
-from cluster.session import ray_session
-from cluster.shard_map import map_shards
 from jobs.cli import with_config
 from jobs.config import Config
-from jobs.console import errors, print_table, track
-from pipeline.core.run_record import RunRecord
+from jobs.console import errors, print_table
+from jobs.sitting import Sitting
 from pipeline.core.store import Store
 from pipeline.corpus.maker import CorpusPlan, corpus_identity
 from pipeline.corpus.photos import find_photos, load_photos
@@ -35,15 +33,11 @@ def make_corpus(config: Config) -> None:
     plan = CorpusPlan(found, output, wanted.images, wanted.shard_rows, settings)
     store = Store.create(output, "corpus", corpus_identity(photos, plan))
     count = ceil(wanted.images / wanted.shard_rows)
-    record = RunRecord("corpus", 0, config.ray.workers)
-    with store.lock():
+    with store.lock(), Sitting("corpus", 0, config.ray, output, further=True) as sitting:
         done = {entry.shard for entry in store.entries()}
         shards = [shard for shard in range(count) if shard not in done]
-        if shards:
-            try:
-                _make_shards(config, plan, shards, record)
-            finally:
-                record.save(output, further=True)
+        sitting.record.images = sum(len(plan.numbers(shard)) for shard in shards)
+        sitting.fill(plan, shards)
         entries = store.finish(count)
     rows = [
         ("images", sum(entry.rows for entry in entries)),
@@ -52,14 +46,6 @@ def make_corpus(config: Config) -> None:
         ("shards", len(entries)),
         ("shards finished by earlier runs", len(done)),
         ("bytes", sum(entry.bytes for entry in entries)),
-        ("images/s, workers at work", record.rate),
+        ("images/s, workers at work", sitting.record.rate),
     ]
     print_table(f"corpus: {output}", ("what", "value"), rows)
-
-
-def _make_shards(config: Config, plan: CorpusPlan, shards: list[int], record: RunRecord) -> None:
-    last = plan.images - shards[-1] * plan.shard_rows
-    record.images = (len(shards) - 1) * plan.shard_rows + min(last, plan.shard_rows)
-    with record.pool() as stats, ray_session(config.ray.workers, config.ray.address):
-        results = map_shards(plan.start, shards, config.ray.workers)
-        stats.extend(track(results, "corpus", record.images, "img"))

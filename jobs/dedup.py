@@ -168,7 +168,7 @@ def _sort(
     entries = [entry for entry in source.manifest() if entry.shard not in done]
     plan = SortPlan(source.root, parts.root, grid, config.dedup.assignments, partitions)
     with record.stage("sort by partition"):
-        results = map_shards(plan.start, [entry.shard for entry in entries], config.ray.workers)
+        results = map_shards(plan, [entry.shard for entry in entries], config.ray.workers)
         for _ in track(results, "sort", sum(entry.rows for entry in entries), "img"):
             pass
     parts.finish(len(source.manifest()))
@@ -189,7 +189,7 @@ def _join(
     similarity = config.dedup.similarity
     plan = JoinPlan(parts.root, store.root, grid.buckets, partitions, ends, similarity)
     with record.pool() as stats:
-        results = map_shards(plan.start, pending, config.ray.workers)
+        results = map_shards(plan, pending, config.ray.workers)
         stats.extend(track(results, "join", len(pending), "partitions"))
     store.finish(count)
 
@@ -230,7 +230,7 @@ def _sampled_recall(
     plan = PartnersPlan(source.root, queries.ids, queries.vectors, further, wanted.similarity)
     shards = [entry.shard for entry in source.manifest()]
     with record.stage("measure the recall"):
-        results = map_shards(plan.start, shards, config.ray.workers)
+        results = map_shards(plan, shards, config.ray.workers)
         tables = list(track(results, "compare a sample with all", images.num_rows, "img"))
     columns = {
         name: np.concatenate([table[name].combine_chunks().flatten() for table in tables])

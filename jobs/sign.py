@@ -2,17 +2,13 @@
 
 import click
 
-from cluster.session import ray_session
-from cluster.shard_map import map_shards
 from jobs.cli import with_config
 from jobs.config import Config
-from jobs.console import print_table, track
-from jobs.embed import source_manifest
-from pipeline.cascade.shard_signer import SignPlan, signature_identity
-from pipeline.core.run_record import RunRecord
+from jobs.console import print_table
+from jobs.sitting import Sitting
+from pipeline.cascade.shard_signer import signature_identity
+from pipeline.cascade.sign_source import sign_source
 from pipeline.core.store import Store
-from pipeline.images.gone import gone_ids
-from pipeline.images.manifest import pending_units
 from pipeline.images.source import open_source
 
 
@@ -26,34 +22,15 @@ def command(config: Config) -> None:
 def sign(config: Config) -> None:
     """Run the job: plan the shards, sign those not yet there, write the manifest."""
     source = open_source(config.source.url, config.source.kind)
-    output = config.sign.output.resolve()
-    store = Store.create(output, "signatures", signature_identity())
-    record = RunRecord("sign", 0, config.ray.workers)
-    with store.lock():
-        with record.stage("source manifest"):
-            manifest = source_manifest(source, config.source.shard_rows, store)
-        done = {entry.shard for entry in store.entries()}
-        pending = pending_units(manifest, done)
-        shards = sorted(set(pending["shard"].to_pylist()))
-        if shards:
-            try:
-                _sign_shards(config, SignPlan(source, pending, output), shards, record)
-            finally:
-                record.save(output, further=True)
-        store.bury(gone_ids(source, manifest, store))
-        entries = store.finish(len(set(manifest["shard"].to_pylist())))
+    store = Store.create(config.sign.output.resolve(), "signatures", signature_identity())
+    with Sitting("sign", 0, config.ray, store.root, further=True) as sitting:
+        rows_a_shard = config.source.shard_rows
+        filled = sign_source(store, source, rows_a_shard, sitting.spread, sitting.record)
     rows = [
-        ("images signed", sum(entry.rows for entry in entries)),
-        ("images quarantined", sum(entry.quarantined for entry in entries)),
-        ("shards finished by earlier runs", len(done)),
-        ("bytes", sum(entry.bytes for entry in entries)),
-        ("images/s, workers at work", record.rate),
+        ("images signed", sum(entry.rows for entry in filled.entries)),
+        ("images quarantined", sum(entry.quarantined for entry in filled.entries)),
+        ("shards finished by earlier runs", filled.earlier),
+        ("bytes", sum(entry.bytes for entry in filled.entries)),
+        ("images/s, workers at work", sitting.record.rate),
     ]
-    print_table(f"signatures: {output}", ("what", "value"), rows)
-
-
-def _sign_shards(config: Config, plan: SignPlan, shards: list[int], record: RunRecord) -> None:
-    record.images = sum(plan.manifest["rows"].to_pylist())
-    with record.pool() as stats, ray_session(config.ray.workers, config.ray.address):
-        results = map_shards(plan.start, shards, config.ray.workers)
-        stats.extend(track(results, "sign", record.images, "img"))
+    print_table(f"signatures: {store.root}", ("what", "value"), rows)

@@ -67,5 +67,5 @@ def dedup_without_ray():
     """`sluice dedup` in this process, shard by shard."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jobs.dedup.ray_session", lambda *_: nullcontext())
-        patch.setattr("jobs.dedup.map_shards", lambda make, shards, _: map(make(), shards))
+        patch.setattr("jobs.dedup.map_shards", lambda plan, shards, _: map(plan.start(), shards))
         yield

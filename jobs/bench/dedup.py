@@ -16,11 +16,11 @@ from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, errors, print_table
 from jobs.dedup import read_images, read_results
-from jobs.embed import encoder_settings
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.dedup.copy_quality import copy_quality, known_pairs
 from pipeline.dedup.pair_groups import PairGroups, pair_groups
+from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
 from pipeline.images.source import open_source
@@ -39,7 +39,7 @@ def command(config: Config) -> None:
     takes our network and dedup.similarity, since its own weights come from the network alone; its
     hash takes its own default distance.
     """
-    settings = encoder_settings(config.embed)
+    settings = encoder_settings(**config.embed.encoder())
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
         root = Path(folder)
         mine = _config(config, root)

@@ -18,13 +18,14 @@ from cluster.shard_map import map_shards
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import errors, print_table
-from jobs.embed import embed, encoder_settings
+from jobs.embed import embed
 from pipeline.core.errors import InputError
 from pipeline.core.run_record import read_runs
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.settings import EncoderSettings
+from pipeline.embedding.stored import encoder_settings
 from pipeline.images.decode import decode_rgb
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
@@ -47,7 +48,7 @@ def command(config: Config, repeats: int, rival_images: int) -> None:
     Rates are images a second on ray.workers cores; only steady rates are compared, but where the
     row says whole.
     """
-    settings = encoder_settings(config.embed)
+    settings = encoder_settings(**config.embed.encoder())
     images = _images(config)
     sample = images.slice(0, rival_images)
     rates: dict[str, list[float]] = defaultdict(list)

@@ -10,11 +10,11 @@ import torch
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import print_table
-from jobs.embed import encoder_settings
 from pipeline.core.errors import InputError
 from pipeline.embedding.encoder import build_encoder, has_cuda, usable_precisions
 from pipeline.embedding.quantised import quantise
 from pipeline.embedding.settings import BackendName, Encode, EncoderSettings, Precision
+from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
 from pipeline.images.source import open_source
@@ -32,7 +32,7 @@ def command(config: Config) -> None:
     torch.set_num_threads(1)
     source = open_source(config.source.url, config.source.kind)
     images = read_shard(source, plan_manifest(source, config.source.shard_rows), 0)
-    made = encoder_settings(config.embed)
+    made = encoder_settings(**config.embed.encoder())
     squares = decode_squares(images, made.input_size).pixels
     if len(squares) <= K:
         raise InputError(f"fewer than {K + 1} images of {source.url}'s first shard decode")

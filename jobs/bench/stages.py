@@ -46,7 +46,7 @@ def command(config: Config, images: int) -> None:
             plan = EmulatedStages(images // shards, case.milliseconds, case.keep)
             record = RunRecord("stages", images, workers)
             with record.pool() as stats:
-                stats.extend(map_shards(plan.start, range(shards), workers))
+                stats.extend(map_shards(plan, range(shards), workers))
             done = pa.concat_tables(stats)
             spent = done["ended"].to_numpy() - done["started"].to_numpy()
             whole[case.name] = record.seconds["workers at work"]

@@ -20,7 +20,6 @@ from cluster.shard_map import map_shards
 from jobs.cli import with_config
 from jobs.config import Config, ScaleConfig
 from jobs.console import console, print_table
-from jobs.embed import encoder_settings
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import checksum, write_atomically
@@ -30,6 +29,7 @@ from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.models import DIMENSIONS
 from pipeline.embedding.shard_embedder import embedding_identity
+from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.source import Source, open_source
 from pipeline.lab.scaling.emulated import EmulatedPlan
@@ -187,7 +187,7 @@ def _images(config: Config) -> Images:
 
 
 def _embed(config: Config, images: Images) -> Workload:
-    settings = encoder_settings(config.embed)
+    settings = encoder_settings(**config.embed.encoder())
     encoder = cache(lambda: build_encoder(settings))
 
     def work(run: RunSettings, scratch: Path) -> Work:

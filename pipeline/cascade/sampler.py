@@ -1,10 +1,9 @@
 """The features of a shard's sampled images, and of changed versions of them."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ import simplejpeg
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.cascade.shard_signer import sign_images
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, ipc_bytes
 from pipeline.corpus.scenes import TRANSFORMS, change
@@ -28,12 +28,13 @@ RECOMPRESSED = (25, 55)
 class SamplePlan:
     """All a worker needs for the features of sampled images; ``copied`` ids get a copy each."""
 
+    name: ClassVar[str] = "features of a sample"
     on_demand: OnDemandPlan
     signatures: Path
     sampled: np.ndarray[Any, Any]  # int64, ascending
     copied: np.ndarray[Any, Any]  # int64, ascending
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Load the networks; return the function that does one shard.
 
         Its row holds two tables as Arrow IPC bytes: ``features`` (the signature's columns, rough,

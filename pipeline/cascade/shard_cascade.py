@@ -1,10 +1,10 @@
 """One shard through the cascade: metadata, then stage by stage what passed, the CNN last."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from pipeline.cascade.filters import COMPONENTS
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.core.errors import ConfigError
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix, rows_of
 from pipeline.search.exact_topk import candidate_topk
@@ -28,6 +29,7 @@ Where = Sequence[tuple[str, str, Any]]
 class CascadeSearchPlan:
     """All a worker needs to search any shard for a batch of queries."""
 
+    name: ClassVar[str] = "cascade"
     signatures: Path
     embeddings: Path | None  # a finished store over the same shards: no CNN runs
     on_demand: OnDemandPlan
@@ -39,7 +41,7 @@ class CascadeSearchPlan:
     vectors: np.ndarray[Any, Any]  # f32 (q, d)
     depth: int
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Load the networks; return the function that searches one shard."""
         return _ShardCascade(self).search
 

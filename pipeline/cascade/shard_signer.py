@@ -1,10 +1,9 @@
 """One shard from image bytes to signatures on disk, all in the worker that reads it."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.cascade.signature import LENGTH, SIDE, signature
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.images.decode import DECODER
 from pipeline.images.reader import read_shard
@@ -69,11 +69,12 @@ def _signed(images: pa.Table, squares: Any) -> pa.Table:
 class SignPlan:
     """All a worker needs to sign any shard of a source into a store."""
 
+    name: ClassVar[str] = "sign"
     source: Source
     manifest: pa.Table
     output: Path
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that signs one shard and tells what it cost."""
         import torch
 

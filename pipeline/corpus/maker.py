@@ -1,16 +1,16 @@
 """A shard of a made corpus, written to its store by the worker that makes it."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import pyarrow as pa
 
 from pipeline.core.files import checksum
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.corpus.photos import Photo, load_photos
 from pipeline.corpus.scenes import CorpusSettings, make_images
@@ -33,13 +33,19 @@ CORPUS = pa.schema(
 class CorpusPlan:
     """All a worker needs to make any shard of a corpus."""
 
+    name: ClassVar[str] = "corpus"
     found: list[tuple[Path, str]]
     output: Path
     images: int
     shard_rows: int
     settings: CorpusSettings
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def numbers(self, shard: int) -> range:
+        """Return the images of a shard."""
+        first = shard * self.shard_rows
+        return range(first, min(first + self.shard_rows, self.images))
+
+    def start(self) -> ShardFunction:
         """Load the photos; return the function that makes one shard and tells what it cost."""
         cv2.setNumThreads(1)
         photos, _ = load_photos(self.found)
@@ -47,8 +53,7 @@ class CorpusPlan:
 
         def make_shard(shard: int) -> pa.Table:
             started = time.time()
-            first = shard * self.shard_rows
-            numbers = range(first, min(first + self.shard_rows, self.images))
+            numbers = self.numbers(shard)
             store.write_shard(shard, corpus_table(photos, self.settings, numbers))
             return shard_stats(shard, len(numbers), started)
 

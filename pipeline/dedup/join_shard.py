@@ -6,16 +6,16 @@ partition's row groups out of all those files. No more than a partition is in me
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import faiss
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix, flat_column
 from pipeline.dedup.pair_join import Members, join_buckets
@@ -36,13 +36,14 @@ def partition_edges(buckets: int, partitions: int) -> np.ndarray[Any, Any]:
 class SortPlan:
     """All a worker needs to sort any embedding shard by partition."""
 
+    name: ClassVar[str] = "sort"
     embeddings: Path
     output: Path
     grid: Grid
     assignments: int  # buckets a vector
     partitions: int
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that sorts one shard and tells what it cost."""
         faiss.omp_set_num_threads(1)
         source = Store.open(self.embeddings, "embeddings")
@@ -97,6 +98,7 @@ class JoinPlan:
     those of earlier generations.
     """
 
+    name: ClassVar[str] = "join"
     sorted: Path
     output: Path
     buckets: int
@@ -104,7 +106,7 @@ class JoinPlan:
     generations: tuple[int, ...]  # where each generation's shards end
     similarity: float
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that joins one partition and tells what it cost."""
         source = Store.open(self.sorted, "partitions")
         store = Store.open(self.output, "pairs")
@@ -144,13 +146,14 @@ class PartnersPlan:
     asked about is its own partner where its score with itself is enough.
     """
 
+    name: ClassVar[str] = "compare a sample with all"
     embeddings: Path
     ids: np.ndarray[Any, Any]  # int64 (q,)
     vectors: np.ndarray[Any, Any]  # f32 (q, d)
     further: np.ndarray[Any, Any]  # int64 (r,): images for which another one stands
     similarity: float
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that compares one shard with all sampled images, by brute force."""
         source = Store.open(self.embeddings, "embeddings")
 

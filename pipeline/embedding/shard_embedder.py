@@ -2,17 +2,18 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 from pipeline.embedding.encoder import Encoder
@@ -94,6 +95,7 @@ def embed_images(
 class EmbedPlan:
     """All a worker needs to embed any shard of a source into a store."""
 
+    name: ClassVar[str] = "embed"
     source: Source
     manifest: pa.Table
     output: Path
@@ -101,7 +103,7 @@ class EmbedPlan:
     dimensions: int
     decode_threads: int = 1
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Load the model; return the function that embeds one shard and tells what it cost."""
         import torch
 

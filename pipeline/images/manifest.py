@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.files import checksum
 from pipeline.core.store import Store
-from pipeline.core.tables import read_parquet
+from pipeline.core.tables import parquet_bytes, read_parquet
 from pipeline.images.source import Source, list_files
 from pipeline.images.webdataset import tar_images
 
@@ -155,3 +155,13 @@ def refuse_repeated_ids(source: Source, manifest: pa.Table) -> None:
             f"{source.url} holds {int((counts > 1).sum())} ids more than once "
             f"(first: {values[counts > 1][0]}); give every image its own id"
         )
+
+
+def extend_manifest(store: Store, source: Source, shard_rows: int) -> pa.Table:
+    """Return the store's source manifest, written once and extended when the source has grown."""
+    known = kept_manifest(store)
+    manifest = plan_manifest(source, shard_rows, known)
+    refuse_repeated_ids(source, manifest)
+    if known is None or manifest.num_rows > known.num_rows:
+        store.attach(MANIFEST, parquet_bytes(manifest))
+    return manifest

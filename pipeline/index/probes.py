@@ -7,18 +7,24 @@ all: recall at every number of probes is known from one exact search of sample q
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Vectors
 from pipeline.core.bounds import lower_bounds
-from pipeline.core.errors import StoreError
+from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.run_record import RunRecord
+from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.index.grid import Grid
 from pipeline.index.shard_prober import ProbePlan
+from pipeline.search.answers import without_self
+from pipeline.search.batches import search_everything, search_in_batches
+from pipeline.search.merge import Merged
+from pipeline.search.queries import Queries, sample_ids, stored_queries
 
 NOT_THERE = -1
 CALIBRATION = "calibration.parquet"
@@ -35,9 +41,7 @@ class ProbeRecall:
     queries: int
 
 
-def neighbour_places(
-    grid: Grid, queries: np.ndarray[Any, Any], buckets: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
+def neighbour_places(grid: Grid, queries: Vectors, buckets: AnyArray) -> Numbers:
     """Return int32 (q, k): the place of each neighbour's bucket in its query's order of buckets.
 
     queries f32 (q, d); buckets int (q, k) of the true neighbours, -1 where there are fewer.
@@ -49,9 +53,7 @@ def neighbour_places(
     return np.where(buckets < 0, NOT_THERE, found).astype(np.int32)
 
 
-def probe_recall(
-    places: np.ndarray[Any, Any], probes: np.ndarray[Any, Any], confidence: float
-) -> list[ProbeRecall]:
+def probe_recall(places: Numbers, probes: Ids, confidence: float) -> list[ProbeRecall]:
     """Return the recall at each number in ``probes`` (p,), from places int32 (q, k).
 
     Neighbours of one query are not independent, so the bound counts one of each, drawn at random.
@@ -68,9 +70,7 @@ def probe_recall(
     ]
 
 
-def choose_probes(
-    places: np.ndarray[Any, Any], buckets: int, recall: float, confidence: float
-) -> int:
+def choose_probes(places: Numbers, buckets: int, recall: float, confidence: float) -> int:
     """Return the fewest probes whose recall is at least ``recall`` with ``confidence``.
 
     Numbers of probes are tested from all buckets downwards until one fails, so that testing many
@@ -85,7 +85,7 @@ def choose_probes(
     return chosen
 
 
-def attach_calibration(store: Store, places: np.ndarray[Any, Any], images: int) -> None:
+def attach_calibration(store: Store, places: Numbers, images: int) -> None:
     """Keep places int32 (q, k), known among ``images`` rows, in an index store."""
     table = pa.table({"places": list(places), "images": np.full(len(places), images)})
     store.attach(CALIBRATION, parquet_bytes(table))
@@ -97,7 +97,7 @@ def calibrated_images(store: Store) -> int:
     return pq.read_table(pa.BufferReader(data))["images"][0].as_py() if data else 0
 
 
-def read_calibration(store: Store) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def read_calibration(store: Store) -> tuple[Numbers, Numbers]:
     """Return places int32 (q, k) twice: of the queries that choose, and of those that measure.
 
     Raises StoreError where the index was never finished.
@@ -109,7 +109,7 @@ def read_calibration(store: Store) -> tuple[np.ndarray[Any, Any], np.ndarray[Any
     return places[::2], places[1::2]
 
 
-def _one_a_query(places: np.ndarray[Any, Any], there: np.ndarray[Any, Any]) -> Any:
+def _one_a_query(places: Numbers, there: Mask) -> AnyArray:
     rng = np.random.default_rng(0)
     keys = np.where(there, rng.random(places.shape), -1.0)
     return np.take_along_axis(places, keys.argmax(axis=1)[:, None], axis=1)[:, 0]
@@ -123,12 +123,43 @@ class Probing:
     grid: Grid
     recall: ProbeRecall  # at these probes, on queries that did not choose them
 
-    def plan(self, embeddings: Path, queries: np.ndarray[Any, Any], depth: int) -> ProbePlan:
+    def plan(self, embeddings: Path, queries: Vectors, depth: int) -> ProbePlan:
+        """Return the plan of the ``depth`` best in the buckets that each of ``queries`` probes."""
         probes = self.grid.nearest(queries, self.recall.probes)
         return ProbePlan(self.index.root, embeddings, queries, probes, self.grid.buckets, depth)
 
 
+def open_probing(
+    root: Path, embeddings: Store, k: int, recall: float, confidence: float
+) -> Probing:
+    """Open the index of ``embeddings`` at ``root``, and choose the probes for ``recall`` at ``k``.
+
+    Raises StoreError where the index is of other embeddings or lacks some, ConfigError where its
+    recall at ``k`` is not known.
+    """
+    index = Store.open(root, "index")
+    made, there = index.manifest(), embeddings.manifest()
+    if (index.identity["embeddings"], index.identity["first_shard"]) != (
+        embeddings.identity,
+        there[0].checksum,
+    ):
+        raise StoreError(f"{root} is the index of other embeddings; mend index.output")
+    if [entry.rows for entry in made] != [entry.rows for entry in there]:
+        raise StoreError(f"{root} does not cover all of {embeddings.root}; run sluice index --add")
+    known = index.identity["calibration"][1]
+    if k > known:
+        raise ConfigError(
+            f"search.k is {k}, but the index knows its recall up to {known}; "
+            "make another index with a larger index.calibration_k"
+        )
+    choosing, measuring = (places[:, :k] for places in read_calibration(index))
+    grid = Grid.required(index)
+    probes = choose_probes(choosing, grid.buckets, recall, confidence)
+    return Probing(index, grid, probe_recall(measuring, np.array([probes]), confidence)[0])
+
+
 def probing_loss(probing: Probing | None) -> str:
+    """Return what a search lost against brute force, in a sentence."""
     if probing is None:
         return "exact: every image was compared, nothing is lost against brute force"
     seen, buckets = probing.recall, probing.grid.buckets
@@ -139,20 +170,47 @@ def probing_loss(probing: Probing | None) -> str:
     )
 
 
-def buckets_of(store: Store, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def buckets_of(store: Store, ids: Ids) -> AnyArray:
     """Return the bucket of each of ``ids`` (any shape), -1 where the index lacks it."""
     known = pa.concat_tables(
         [store.read(entry.shard, ["id", "bucket"]) for entry in store.entries()]
     ).sort_by("id")
     numbers, buckets = known["id"].to_numpy(), known["bucket"].to_numpy()
     place = np.minimum(np.searchsorted(numbers, ids), len(numbers) - 1)
-    found: np.ndarray[Any, Any] = np.where(numbers[place] == ids, buckets[place], NOT_THERE)
+    found: AnyArray = np.where(numbers[place] == ids, buckets[place], NOT_THERE)
     return found
 
 
-def bucket_sizes(store: Store, buckets: int) -> np.ndarray[Any, Any]:
+def bucket_sizes(store: Store, buckets: int) -> Ids:
     """Return the rows of every bucket, int64 (buckets,)."""
     sizes = np.zeros(buckets, np.int64)
     for entry in store.manifest():
         sizes += np.bincount(store.read(entry.shard, ["bucket"])["bucket"], minlength=buckets)
     return sizes
+
+
+def calibrate_probes(
+    store: Store, embeddings: Store, grid: Grid, queries: int, k: int, spread: Spread
+) -> None:
+    """Attach the places of the true neighbours' buckets, for images sampled as ``queries``.
+
+    Their ``k`` true neighbours come from an exact search of all of ``embeddings``.
+    """
+    asked = stored_queries(embeddings, sample_ids(embeddings, queries))
+    record = RunRecord("calibrate", embeddings.images(), 1)
+    merged = search_everything(spread, embeddings, asked, k + 1, record)
+    neighbours, _ = without_self(asked.ids, merged, k)
+    places = neighbour_places(grid, asked.vectors, buckets_of(store, neighbours))
+    attach_calibration(store, places, sum(entry.rows for entry in embeddings.manifest()))
+
+
+def probe_buckets(
+    spread: Spread, probing: Probing, embeddings: Store, queries: Queries, k: int, record: RunRecord
+) -> Merged:
+    """Return the certified top ``k`` of every query among the images of its probed buckets."""
+
+    def plan_for(rows: Ids, depth: int) -> ProbePlan:
+        return probing.plan(embeddings.root, queries.vectors[rows], depth)
+
+    shards = [entry.shard for entry in embeddings.manifest()]
+    return search_in_batches(spread, plan_for, shards, len(queries.ids), k, record)

@@ -1,15 +1,16 @@
 """One shard of an index: the embeddings of one embedding shard, in the order of their buckets."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import faiss
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.index.grid import Grid
@@ -23,12 +24,13 @@ ROW_GROUP = 256
 class IndexPlan:
     """All a worker needs to index any shard of an embedding store."""
 
+    name: ClassVar[str] = "index"
     embeddings: Path
     output: Path
     grid: Grid
     precision: Precision
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that indexes one shard and tells what it cost.
 
         Rows that are tombstoned are indexed too: an image that comes back is there again.

@@ -1,16 +1,16 @@
 """One index shard's top-k within the buckets that each query probes, in the worker."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import faiss
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.index.bucket_lists import BucketLists, probed_topk
@@ -23,6 +23,7 @@ from pipeline.search.shard_searcher import part_columns
 class ProbePlan:
     """All a worker needs to probe any shard of an index."""
 
+    name: ClassVar[str] = "probe"
     index: Path
     embeddings: Path
     queries: np.ndarray[Any, Any]  # f32 (q, d)
@@ -30,7 +31,7 @@ class ProbePlan:
     buckets: int
     depth: int
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that probes one shard; its answer is as shard_searcher's."""
         faiss.omp_set_num_threads(1)
         index = Store.open(self.index, "index")

@@ -1,6 +1,46 @@
 """Training the grid of an index, once."""
 
+from math import isqrt
+from typing import Any, Literal
+
+from pipeline.core.store import Store
+from pipeline.index.grid import Grid
 from pipeline.index.hashing import train_hash
 from pipeline.index.ivf import train_ivf
+from pipeline.index.vector_sample import sample_vectors
 
+GridName = Literal["ivf", "hash"]
 TRAINERS = {"ivf": train_ivf, "hash": train_hash}
+
+
+def index_identity(embeddings: Store, **made: Any) -> dict[str, Any]:
+    """Return what decides an index's bytes, beside the embeddings added to it."""
+    first = embeddings.manifest()[0].checksum
+    return {"embeddings": embeddings.identity, "first_shard": first, **made}
+
+
+def trained_grid(
+    store: Store,
+    embeddings: Store,
+    kind: GridName,
+    buckets: int | None,
+    sample: int,
+    seed: int,
+    grid_from: Store | None = None,
+) -> Grid:
+    """Return the store's grid, trained and attached the first time.
+
+    It depends on the embeddings that were there then, and never changes when others are added: a
+    rebuild of the grown collection gives the same index if it takes this grid over (``grid_from``).
+    buckets: none for the square root of the images; sample: vectors a bucket to train on.
+    """
+    known = Grid.attached(store)
+    if known is not None:
+        return known
+    if grid_from is not None:
+        grid = Grid.required(grid_from)
+    else:
+        count = buckets or max(1, isqrt(embeddings.images()))
+        grid = TRAINERS[kind](sample_vectors(embeddings, count * sample), count, seed)
+    grid.attach(store)
+    return grid

@@ -8,15 +8,15 @@ made from it says so.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 
@@ -45,10 +45,11 @@ class SyntheticSettings:
 class SyntheticPlan:
     """All a worker needs to make any shard."""
 
+    name: ClassVar[str] = "make vectors"
     output: Path
     settings: SyntheticSettings
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that makes one shard and tells what it cost."""
         store = Store.create(self.output, "embeddings", synthetic_identity(self.settings))
 

@@ -1,19 +1,24 @@
 """The queries of a search: image files embedded here, or images the store holds already."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import Ids, Pixels, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.ids import NO_ID
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import Encode
+from pipeline.embedding.stored import stored_encoder, stored_settings
 from pipeline.images.squares import decode_squares
 from pipeline.images.webdataset import IMAGE_SUFFIXES
+
+# Calls the function where a GPU is, if the backend named needs one.
+NearGpu = Callable[[str, Callable[[], Vectors]], Vectors]
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,8 @@ class Queries:
     """One row a query: where it came from, its id in the store (-1: not in it), its vector."""
 
     keys: list[str]
-    ids: np.ndarray[Any, Any]  # int64 (q,)
-    vectors: np.ndarray[Any, Any]  # f32 (q, d)
+    ids: Ids  # (q,)
+    vectors: Vectors  # (q, d)
 
 
 def split_queries(texts: tuple[str, ...]) -> tuple[list[int], list[Path]]:
@@ -99,3 +104,35 @@ def embed_files(paths: list[Path], encode: Encode, size: int) -> Queries:
         ]
         raise InputError(f"unusable query image: {'; '.join(lines)}")
     return Queries(keys, np.array(ids, np.int64), encode(squares.pixels))
+
+
+def gather_queries(
+    store: Store,
+    texts: tuple[str, ...],
+    sampled: int,
+    weights: Path | None,
+    near_gpu: NearGpu,
+) -> Queries:
+    """Return the queries ``texts`` name, files before ids, then ``sampled`` of the store's own.
+
+    ``weights``: those of the store's network where no installed package has them. Raises InputError
+    where there are none, or one is unusable.
+    """
+    ids, paths = split_queries(texts)
+    ids = list(dict.fromkeys(ids + sample_ids(store, sampled)))
+    parts = [stored_queries(store, ids)] if ids else []
+    if paths:
+        encoder = stored_encoder(store, stored_settings(store, weights))
+        settings = encoder.settings
+
+        def encode(squares: Pixels) -> Vectors:
+            return near_gpu(settings.backend, lambda: encoder.start()(squares))
+
+        parts.insert(0, embed_files(paths, encode, settings.input_size))
+    if not parts:
+        raise InputError("the query folders hold no images; name others")
+    return Queries(
+        [key for part in parts for key in part.keys],
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.vectors for part in parts]),
+    )

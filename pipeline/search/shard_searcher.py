@@ -1,16 +1,16 @@
 """One shard's exact top-k for a batch of queries, in the worker that reads the shard."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import faiss
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix, flat_column
 from pipeline.search.exact_topk import ShardTopK, shard_topk
@@ -20,11 +20,12 @@ from pipeline.search.exact_topk import ShardTopK, shard_topk
 class SearchPlan:
     """All a worker needs to search any shard of an embedding store."""
 
+    name: ClassVar[str] = "search"
     embeddings: Path
     queries: np.ndarray[Any, Any]  # f32 (q, d)
     depth: int
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that searches one shard; its answer is one row of flat lists."""
         faiss.omp_set_num_threads(1)
         store = Store.open(self.embeddings, "embeddings")

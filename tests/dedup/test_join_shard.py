@@ -33,6 +33,6 @@ def test_a_join(tmp_path, ray_cluster, monkeypatch):
     dedup(dedup_config(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr("jobs.dedup.ray_session", lambda *_: nullcontext())
-        patch.setattr("jobs.dedup.map_shards", lambda make, shards, _: map(make(), shards))
+        patch.setattr("jobs.dedup.map_shards", lambda plan, shards, _: map(plan.start(), shards))
         dedup(dedup_config(tmp_path, f"dedup.output={tmp_path}/alone"))
     assert digests(tmp_path / "dedup") == digests(tmp_path / "alone")

@@ -78,7 +78,7 @@ def in_one_process():
     with pytest.MonkeyPatch.context() as patch:
         for module in ("jobs.index", "jobs.search"):
             patch.setattr(f"{module}.ray_session", lambda *_: nullcontext())
-            patch.setattr(f"{module}.map_shards", lambda make, shards, _: map(make(), shards))
+            patch.setattr(f"{module}.map_shards", lambda plan, shards, _: map(plan.start(), shards))
         yield
 
 

@@ -17,7 +17,7 @@ def without_ray(monkeypatch):
         monkeypatch.setattr(f"jobs.{module}.ray_session", lambda *_: nullcontext())
     for module in ("bench.search", "dedup", "index", "search"):
         monkeypatch.setattr(
-            f"jobs.{module}.map_shards", lambda make, shards, _: map(make(), shards)
+            f"jobs.{module}.map_shards", lambda plan, shards, _: map(plan.start(), shards)
         )
 
 

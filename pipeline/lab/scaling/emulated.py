@@ -4,13 +4,14 @@ It shows what the framework costs with any number of workers; it says nothing of
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 from pipeline.search.exact_topk import ShardTopK
 from pipeline.search.shard_searcher import part_columns
 
@@ -31,6 +32,7 @@ def made_up_part(shard: int, queries: int, depth: int, seed: int = 0) -> ShardTo
 class EmulatedPlan:
     """All a worker needs to pretend to embed and search any shard of ``images`` images."""
 
+    name: ClassVar[str] = "emulated"
     images: int
     shard_images: int
     seconds_an_image: float
@@ -45,7 +47,7 @@ class EmulatedPlan:
         """Return the images of ``shard``; the last one may be smaller."""
         return min(self.shard_images, self.images - shard * self.shard_images)
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that sleeps through one shard and makes up its answer."""
         began = time.time()
 

@@ -1,23 +1,26 @@
 """Stages that sleep in place of computing, to try an arithmetic of stages on real workers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
 
 
 @dataclass(frozen=True)
 class EmulatedStages:
     """Every shard has ``rows`` images; stage i sleeps for those that the one before passed on."""
 
+    name: ClassVar[str] = "emulated stages"
     rows: int
     milliseconds: tuple[float, ...]  # an image, by stage
     keep: tuple[float, ...]  # share passed on, by stage but the last
 
-    def start(self) -> Callable[[int], pa.Table]:
+    def start(self) -> ShardFunction:
         """Return the function that sleeps through one shard."""
 
         def sleep_shard(shard: int) -> pa.Table:

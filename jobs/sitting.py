@@ -1,0 +1,125 @@
+"""One sitting of a job: where its shards are done, its bar, its times, and what it leaves."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import pyarrow as pa
+
+from jobs.config import RayConfig
+from jobs.console import track
+from pipeline.core.run_record import RunRecord
+from pipeline.core.spread import ShardPlan, Spread, in_process
+
+T = TypeVar("T")
+
+
+class Sitting:
+    """Spreads plans over ``ray.workers`` workers; with 0 of them all is done in this process.
+
+    Ray starts with the first plan that has shards to do. Where ``output`` is given and there were
+    images to do, run.json is kept there on the way out: a ``further`` sitting is added to those
+    before it, also where it was broken off; any other replaces them once it has ended well.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        images: int,
+        ray: RayConfig,
+        output: Path | None = None,
+        further: bool = False,
+        on_gpu: bool = False,
+    ) -> None:
+        self.record = RunRecord(job, images, ray.workers)
+        self.ray = ray
+        self.output = output
+        self.further = further
+        self.on_gpu = on_gpu  # whether a worker needs its share of a GPU
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Sitting":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+        if self.output and self.record.images and (self.further or kind is None):
+            self.record.save(self.output, self.further)
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Time the block as stage ``name``."""
+        return self.record.stage(name)
+
+    def spread(self, plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
+        """Yield what ``plan`` makes of each shard, in the order of finishing, under a bar."""
+        return self.spreading(self.record.images)(plan, shards)
+
+    def spreading(self, total: int, unit: str = "img") -> Spread:
+        """Return a spreader whose bar counts ``total`` of ``unit``, by each answer's ``rows``."""
+
+        def spread(plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
+            if not shards:
+                return
+            with self.record.pool() as stats:
+                for table in track(self._results(plan, shards), plan.name, total, unit):
+                    stats.append(table)
+                    yield table
+
+        return spread
+
+    def fill(self, plan: ShardPlan, shards: Sequence[int]) -> None:
+        """Have ``plan`` write ``shards`` into its store."""
+        for _ in self.spread(plan, shards):
+            pass
+
+    def near_gpu(self, backend: str, work: Callable[[], T]) -> T:
+        """Return ``work()``, by a worker with a GPU where ``backend`` is "cuda" and none is here.
+
+        The job's own node is often one without. Raises what ``work`` raises, and ConfigError where
+        no node has a GPU.
+        """
+        if backend != "cuda" or not self.ray.workers or _has_cuda():
+            return work()
+        from cluster.gpu_call import call_on_worker
+        from cluster.session import gpu_share
+
+        self._connect()
+        return call_on_worker(work, gpu_share(1))
+
+    def _results(self, plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
+        if not self.ray.workers:
+            return in_process(plan, shards)
+        from cluster.session import gpu_share
+        from cluster.shard_map import map_shards
+
+        self._connect()
+        gpus = gpu_share(self.ray.workers) if self.on_gpu else 0.0
+        return map_shards(plan, shards, self.ray.workers, gpus)
+
+    def _connect(self) -> None:
+        self._open.enter_context(one_session(self.ray))
+
+
+@contextmanager
+def one_session(ray: RayConfig) -> Iterator[None]:
+    """Keep one Ray for all sittings of the block: starting it takes seconds."""
+    if not ray.workers:
+        yield
+        return
+    from cluster.session import ray_session
+
+    with ray_session(ray.workers, ray.address):
+        yield
+
+
+def _has_cuda() -> bool:
+    from pipeline.embedding.encoder import has_cuda
+
+    return has_cuda()

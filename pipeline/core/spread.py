@@ -1,0 +1,33 @@
+"""The seam between what is done to a shard and where shards are done: a plan, and its spreader."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+ShardFunction = Callable[[int], pa.Table]
+
+
+class ShardPlan(Protocol):
+    """All a worker needs to do any shard: pickled, sent once to each, and started there.
+
+    What a shard function returns has the columns of ``shard_stats``, at least ``rows``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return what is done, in a word: the stage in the metrics, the text of a bar."""
+        ...
+
+    def start(self) -> ShardFunction:
+        """Load what all shards need; return the function that does one."""
+        ...
+
+
+Spread = Callable[[ShardPlan, Sequence[int]], Iterator[pa.Table]]
+
+
+def in_process(plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
+    """Yield what ``plan`` makes of each shard, one after the other in this process."""
+    if shards:
+        yield from map(plan.start(), shards)

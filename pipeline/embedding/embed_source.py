@@ -1,0 +1,38 @@
+"""Embedding a whole source into a store."""
+
+import pyarrow as pa
+
+from pipeline.core.run_record import RunRecord
+from pipeline.core.spread import Spread
+from pipeline.core.store import Store
+from pipeline.embedding.models import DIMENSIONS
+from pipeline.embedding.settings import EncoderSettings
+from pipeline.embedding.shard_embedder import EmbedPlan
+from pipeline.embedding.stored import stored_encoder
+from pipeline.images.fill import Filled, fill_from_source
+from pipeline.images.source import Source
+
+DECODE_THREADS_A_GPU = 8
+
+
+def embed_source(
+    store: Store,
+    source: Source,
+    shard_rows: int,
+    settings: EncoderSettings,
+    spread: Spread,
+    record: RunRecord,
+) -> Filled:
+    """Embed every image of ``source`` that ``store`` lacks; finished shards are skipped.
+
+    Raises as ``fill_from_source`` does.
+    """
+
+    def plan_of(pending: pa.Table) -> EmbedPlan:
+        with record.stage("convert the model"):
+            encoder = stored_encoder(store, settings)
+        threads = DECODE_THREADS_A_GPU if settings.backend == "cuda" else 1
+        dimensions = DIMENSIONS[settings.model]
+        return EmbedPlan(source, pending, store.root, encoder, dimensions, threads)
+
+    return fill_from_source(store, source, shard_rows, plan_of, spread, record)

@@ -1,0 +1,69 @@
+"""An exact search of many queries over all shards, a batch of queries at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.arrays import Ids
+from pipeline.core.run_record import RunRecord
+from pipeline.core.spread import ShardPlan, Spread
+from pipeline.core.store import Store
+from pipeline.search.exact_topk import ShardTopK
+from pipeline.search.merge import Merged, search_certified
+from pipeline.search.queries import Queries
+from pipeline.search.shard_searcher import SearchPlan, read_part
+
+QUERIES_AT_ONCE = 1024
+
+PlanFor = Callable[[Ids, int], ShardPlan]
+
+
+def search_in_batches(
+    spread: Spread,
+    plan_for: PlanFor,
+    shards: Sequence[int],
+    queries: int,
+    k: int,
+    record: RunRecord,
+    told: Callable[[pa.Table, Ids, int], None] | None = None,
+) -> Merged:
+    """Return the certified top ``k`` of each of ``queries``, asked QUERIES_AT_ONCE at a time.
+
+    ``plan_for(rows, depth)`` is the plan that gives each shard's ``depth`` best for the queries
+    numbered ``rows``. ``told(answer, rows, depth)`` hears every shard's answer. Merging, which more
+    workers do not speed up, is timed in ``record``.
+    """
+
+    def ask(rows: Ids, depth: int) -> Iterator[ShardTopK]:
+        for answer in spread(plan_for(rows, depth), shards):
+            if told is not None:
+                told(answer, rows, depth)
+            with record.stage("merge on the driver, meanwhile"):
+                yield read_part(answer)
+
+    parts = []
+    for start in range(0, queries, QUERIES_AT_ONCE):
+        chosen = np.arange(start, min(start + QUERIES_AT_ONCE, queries))
+
+        def ask_chosen(rows: Ids, depth: int, chosen: Ids = chosen) -> Iterator[ShardTopK]:
+            return ask(chosen[rows], depth)
+
+        parts.append(search_certified(ask_chosen, len(chosen), k))
+    return Merged(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.certified for part in parts]),
+    )
+
+
+def search_everything(
+    spread: Spread, store: Store, queries: Queries, k: int, record: RunRecord
+) -> Merged:
+    """Return the certified top ``k`` of every query among all images of ``store``."""
+
+    def plan_for(rows: Ids, depth: int) -> SearchPlan:
+        return SearchPlan(store.root, queries.vectors[rows], depth)
+
+    shards = [entry.shard for entry in store.manifest()]
+    return search_in_batches(spread, plan_for, shards, len(queries.ids), k, record)
