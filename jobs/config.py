@@ -1,7 +1,7 @@
 """The settings of every job: YAML files, ``--set`` overrides, all errors told at once."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -198,63 +198,9 @@ class ReportConfig(Section):
 
     output: Path = Path("work/report.html")
     max_queries: Count = Field(24, description="queries shown with pictures")
-
-
-class ScaleConfig(Section):
-    """`sluice scale`: the same work over a list of worker counts."""
-
-    output: Path = Path("work/scale")
-    workloads: tuple[Literal["emulated", "embed", "sign", "search"], ...] = Field(
-        ("emulated",),
-        description="emulated sleeps; the others are real, up to this machine's cores: embed and "
-        "sign source.url, search embed.output",
+    growth: Path = Field(
+        Path("work/growth"), description="what `sluice lab growth` has left; no chart where nothing"
     )
-    workers: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64)
-    repeats: Count = 3
-    ms: Annotated[float, Field(gt=0)] = Field(50.0, description="emulated ms an image")
-    shard_images: Count = Field(20, description="emulated images a shard")
-    images: Count = Field(1280, description="of every strong-scaling run; of real work, at most")
-    images_a_worker: Count = Field(320, description="of a weak-scaling run, emulated")
-    queries: Count = Field(
-        100, description="whose answers the driver merges: made up, or of search, sampled images'"
-    )
-    k: Count = 10
-    seed: int = Field(0, description="of the order of the runs")
-
-
-class BenchMergeConfig(Section):
-    """`sluice bench-merge`: what merging costs against shards, queries and k."""
-
-    output: Path = Path("work/bench-merge")
-    shards: tuple[Count, ...] = (1, 10, 100, 1000, 10_000)
-    queries: tuple[Count, ...] = (1, 100, 1000)
-    k: tuple[Count, ...] = (10, 100)
-    repeats: Count = 3
-    fan_in: Annotated[int, Field(ge=2)] = Field(32, description="parts a task of the tree merges")
-    shard_rows: Count = Field(1000, description="vectors of a shard, for the search beside it")
-    dimensions: Count = 1280
-
-
-class GrowthConfig(Section):
-    """`sluice growth`: how the time of each way of searching grows."""
-
-    output: Path = Path("work/growth")
-
-
-class BenchNearestConfig(Section):
-    """`sluice bench-nearest`: one closest point, where more workers give almost nothing."""
-
-    output: Path = Path("work/bench-nearest")
-    points: Count = 100_000
-    dimensions: Count = 256
-    queries: Count = 50
-    workers: tuple[Count, ...] = (1, 2, 4, 8)
-
-
-class LabConfig(Section):
-    """`sluice lab`: one page over what scale, bench-merge, growth and cascade have left."""
-
-    output: Path = Path("work/lab.html")
 
 
 class RayConfig(Section):
@@ -278,23 +224,26 @@ class Config(Section):
     cascade: CascadeConfig = CascadeConfig()
     dedup: DedupConfig = DedupConfig()
     report: ReportConfig = ReportConfig()
-    scale: ScaleConfig = ScaleConfig()
-    bench_nearest: BenchNearestConfig = BenchNearestConfig()
-    lab: LabConfig = LabConfig()
-    bench_merge: BenchMergeConfig = BenchMergeConfig()
-    growth: GrowthConfig = GrowthConfig()
     ray: RayConfig = RayConfig()
 
 
-def load_config(path: Path | None, overrides: list[str]) -> Config:
+C = TypeVar("C", bound=Config)
+
+
+@overload
+def load_config(path: Path | None, overrides: list[str]) -> Config: ...
+@overload
+def load_config(path: Path | None, overrides: list[str], kind: type[C]) -> C: ...
+def load_config(path: Path | None, overrides: list[str], kind: type[Config] = Config) -> Config:
     """Read the YAML at ``path`` (none: all defaults), apply ``key.sub=value`` overrides, check.
 
-    Raises ConfigError naming every wrong setting at once.
+    ``kind`` is Config, or one with further sections. Raises ConfigError naming every wrong
+    setting at once.
     """
     settings = _read_yaml(path) if path else {}
     problems = [problem for text in overrides if (problem := _override(settings, text))]
     try:
-        config = Config.model_validate(settings)
+        config = kind.model_validate(settings)
     except ValidationError as error:
         problems += [
             f"{'.'.join(str(part) for part in e['loc']) or 'the file'}: {e['msg']}"

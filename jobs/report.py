@@ -52,7 +52,7 @@ def report(config: Config) -> None:
             for row in pq.read_table(config.search.output / "recall.parquet").to_pylist()
         ],
         quarantine=_quarantine(store),
-        growth=read_growth(config.growth.output),
+        growth=read_growth(config.report.growth),
     )
     page = render_report(data).encode()
     write_atomically(config.report.output.resolve(), page)

@@ -46,7 +46,7 @@ def ray_cluster():
 @pytest.fixture
 def measured(tmp_path):
     """Runs of a store as `sluice scale` leaves it, with a start-up that grows by the worker."""
-    from jobs.config import ScaleConfig
+    from jobs.lab.config import ScaleConfig
     from jobs.lab.scale import planned_runs
     from pipeline.core.store import Store
     from tests.lab.scaling.test_run import tasks

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from cluster.lab.tree_merge import make_parts, merge_by_tree
 from cluster.session import ray_session
-from jobs.cli import with_config
-from jobs.config import Config
+from jobs.cli import with_config_of
 from jobs.console import console, print_table
+from jobs.lab.config import LabConfig
 from pipeline.core.files import write_atomically
 from pipeline.core.run_record import RunRecord
 from pipeline.core.tables import parquet_bytes
@@ -22,15 +22,15 @@ SHOWN = ("shards", "queries", "k", "certified", "faiss_heap", "tree", "times_hea
 
 
 @click.command()
-@with_config
-def command(config: Config) -> None:
-    """Time merging bench_merge.shards x queries x k; writes merge.parquet in its output."""
+@with_config_of(LabConfig)
+def command(config: LabConfig) -> None:
+    """Time merging merge.shards x queries x k; writes merge.parquet in its output."""
     bench_merge(config)
 
 
-def bench_merge(config: Config) -> None:
+def bench_merge(config: LabConfig) -> None:
     """Run the benchmark: the median of the repeats for each combination."""
-    bench, rows = config.bench_merge, []
+    bench, rows = config.merge, []
     record = RunRecord("bench-merge", 0, config.ray.workers)
     with ray_session(config.ray.workers, config.ray.address), record.stage("merges"):
         for queries in bench.queries:
@@ -48,8 +48,8 @@ def bench_merge(config: Config) -> None:
     )
 
 
-def _row(config: Config, shards: int, queries: int, k: int) -> dict[str, float | None]:
-    bench = config.bench_merge
+def _row(config: LabConfig, shards: int, queries: int, k: int) -> dict[str, float | None]:
+    bench = config.merge
     timings = [
         time_merges(shards, queries, k, bench.shard_rows, bench.dimensions)
         for _ in range(bench.repeats)

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from cluster.lab.nearest_pool import NearestPool
 from cluster.session import ray_session
-from jobs.cli import with_config
-from jobs.config import Config
+from jobs.cli import with_config_of
 from jobs.console import console, print_table
+from jobs.lab.config import LabConfig
 from pipeline.core.files import write_atomically
 from pipeline.core.run_record import RunRecord
 from pipeline.core.tables import parquet_bytes
@@ -21,17 +21,17 @@ PARTS = ("latency", "scheduling", "slowest_shard", "merge")
 
 
 @click.command()
-@with_config
-def command(config: Config) -> None:
-    """Ask for one closest point of bench_nearest.points, with each of bench_nearest.workers."""
+@with_config_of(LabConfig)
+def command(config: LabConfig) -> None:
+    """Ask for one closest point of nearest.points, with each of nearest.workers."""
     bench_nearest(config)
 
 
-def bench_nearest(config: Config) -> None:
+def bench_nearest(config: LabConfig) -> None:
     """Run the benchmark: the median latency of the queries, and what it is made of."""
     import faiss
 
-    bench, record = config.bench_nearest, RunRecord("bench-nearest", 0, config.ray.workers)
+    bench, record = config.nearest, RunRecord("bench-nearest", 0, config.ray.workers)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(bench.points + bench.queries, bench.dimensions)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from jobs.bench.search import FAISS_FLAT, OUTPUT
-from jobs.cli import with_config
-from jobs.config import Config
+from jobs.cli import with_config_of
 from jobs.console import print_table
+from jobs.lab.config import LabConfig
 from jobs.lab.plan import calibrated
 from pipeline.core.tables import read_parquet
 from pipeline.lab.claims import Fact, bisection_checks, check_claims, read_claims
@@ -36,8 +36,8 @@ TOLD_BY = {
 @click.option(
     "--searched", type=click.Path(path_type=Path), default=OUTPUT, help="Of bench-search."
 )
-@with_config
-def command(config: Config, claims: Path, searched: Path) -> None:
+@with_config_of(LabConfig)
+def command(config: LabConfig, claims: Path, searched: Path) -> None:
     """Print every claim beside its arithmetic and this machine.
 
     Uses what sluice scale, sluice cascade and sluice bench-search have left in their outputs.
@@ -59,7 +59,7 @@ def counted_checks() -> dict[str, Fact]:
     }
 
 
-def scale_facts(config: Config) -> dict[str, Fact]:
+def scale_facts(config: LabConfig) -> dict[str, Fact]:
     """Return the emulated rate of one worker and a simulated pool, where sluice scale has run."""
     runs = config.scale.output / "runs.parquet"
     if not runs.exists():
@@ -77,7 +77,7 @@ def scale_facts(config: Config) -> dict[str, Fact]:
     }
 
 
-def cascade_facts(config: Config) -> dict[str, Fact]:
+def cascade_facts(config: LabConfig) -> dict[str, Fact]:
     """Return what the stages cost an image, alone and in the cascade of the recall asked for."""
     path = config.cascade.output / "recall_costs.parquet"
     if not path.exists():

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from jobs.cli import with_config
-from jobs.config import Config
+from jobs.cli import with_config_of
 from jobs.console import console, errors, print_table
+from jobs.lab.config import LabConfig
 from pipeline.core.files import write_atomically
 from pipeline.core.tables import embedding_matrix, parquet_bytes
 from pipeline.lab.growth import LOOK_UPS, Way, time_way, ways
@@ -26,8 +26,8 @@ SMALLEST = 1024
 @click.command()
 @click.option("--largest", default=2**18, show_default=True, type=click.IntRange(4 * SMALLEST))
 @click.option("--dimensions", default=256, show_default=True, type=click.IntRange(8))
-@with_config
-def command(config: Config, largest: int, dimensions: int) -> None:
+@with_config_of(LabConfig)
+def command(config: LabConfig, largest: int, dimensions: int) -> None:
     """Time every way from 1,024 synthetic vectors up to LARGEST, on one thread."""
     # Not ray.workers: they would hide the growth.
     growth(largest, dimensions, config.growth.output.resolve())

@@ -6,9 +6,9 @@ import click
 import pyarrow as pa
 import pyarrow.compute
 
-from jobs.cli import with_config
-from jobs.config import Config
+from jobs.cli import with_config_of
 from jobs.console import console
+from jobs.lab.config import LabConfig
 from jobs.lab.plan import calibrated
 from pipeline.core.files import write_atomically
 from pipeline.core.tables import read_parquet
@@ -17,11 +17,11 @@ from pipeline.pages.growth import read_growth
 
 
 @click.command()
-@with_config
-def command(config: Config) -> None:
-    """Write lab.output over scale.output, and over what other jobs have left.
+@with_config_of(LabConfig)
+def command(config: LabConfig) -> None:
+    """Write page.output over scale.output, and over what other jobs have left.
 
-    These are bench_merge.output, growth.output and cascade.output; the page says what is not there.
+    These are merge.output, growth.output and cascade.output; the page says what is not there.
     """
     calibration, _ = calibrated(config)
     scale = config.scale.output
@@ -29,14 +29,14 @@ def command(config: Config) -> None:
         _required(scale / "runs.parquet", "sluice scale"),
         _required(scale / "laws.parquet", "sluice scale"),
         calibration,
-        _left(config.bench_merge.output / "merge.parquet", "sluice bench-merge"),
+        _left(config.merge.output / "merge.parquet", "sluice bench-merge"),
         read_growth(config.growth.output),
         _funnel(config.cascade.output),
         _left(config.cascade.output / "recall_costs.parquet", "sluice cascade"),
         config.cascade.recall,
     )
-    write_atomically(config.lab.output.resolve(), render_lab(data).encode())
-    console.print(f"lab: {config.lab.output}")
+    write_atomically(config.page.output.resolve(), render_lab(data).encode())
+    console.print(f"lab: {config.page.output}")
 
 
 def _required(path: Path, command: str) -> pa.Table:

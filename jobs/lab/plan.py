@@ -7,9 +7,9 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from jobs.cli import with_config
-from jobs.config import Config
+from jobs.cli import with_config_of
 from jobs.console import console, print_table
+from jobs.lab.config import LabConfig
 from jobs.lab.scale import planned_runs
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
@@ -34,9 +34,9 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 @click.option("--price", type=float, required=True, help="Of one worker for one hour.")
 @click.option("--most", type=click.IntRange(1, 10_000), default=1024, show_default=True)
 @click.option("--shards-a-worker", type=click.IntRange(1, 100), default=4, show_default=True)
-@with_config
+@with_config_of(LabConfig)
 def command(
-    config: Config,
+    config: LabConfig,
     images: float,
     ms: float,
     deadline: str,
@@ -73,7 +73,7 @@ def command(
         console.print(f"simulated against measured wall time, on runs not calibrated from: {told}")
 
 
-def calibrated(config: Config) -> tuple[Calibration, list[tuple[int, float]]]:
+def calibrated(config: LabConfig) -> tuple[Calibration, list[tuple[int, float]]]:
     """Return the model of the emulated runs on the lower half of worker counts, and its errors.
 
     The errors are of the median run at each of the other counts. Raises InputError where

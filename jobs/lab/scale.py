@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from cluster.lab.timed_pool import run_timed
 from cluster.shard_map import map_shards
-from jobs.cli import with_config
-from jobs.config import Config, ScaleConfig
+from jobs.cli import with_config_of
 from jobs.console import console, print_table
+from jobs.lab.config import LabConfig, ScaleConfig
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import checksum, write_atomically
@@ -56,13 +56,13 @@ LAW_COLUMNS = ("runs", "rate", "law", "value (95 %)", "error")
 
 
 @click.command()
-@with_config
-def command(config: Config) -> None:
+@with_config_of(LabConfig)
+def command(config: LabConfig) -> None:
     """Time scale.workloads over scale.workers; finished runs are kept, the laws fitted anew."""
     scale(config)
 
 
-def scale(config: Config) -> None:
+def scale(config: LabConfig) -> None:
     """Run the job: every run of the plan not yet there, then the tables over all of them."""
     cores = os.cpu_count() or 1
     runs, workloads = planned_runs(config.scale, cores), open_workloads(config)
@@ -131,7 +131,7 @@ class Workload:
     work: Callable[[RunSettings, Path], Work]  # for one run, which may write in the folder
 
 
-def open_workloads(config: Config) -> dict[str, Workload]:
+def open_workloads(config: LabConfig) -> dict[str, Workload]:
     """Open the inputs of all scale.workloads, so that what is wrong is told before any run."""
     images = cache(lambda: _images(config))
     openers: dict[str, Callable[[], Workload]] = {
@@ -176,7 +176,7 @@ class Images:
     decided_by: dict[str, Any]
 
 
-def _images(config: Config) -> Images:
+def _images(config: LabConfig) -> Images:
     source = open_source(config.source.url, config.source.kind)
     manifest = plan_manifest(source, config.source.shard_rows)
     rows = np.cumsum(manifest["rows"].to_numpy())
@@ -186,7 +186,7 @@ def _images(config: Config) -> Images:
     return Images(source, manifest, decided_by)
 
 
-def _embed(config: Config, images: Images) -> Workload:
+def _embed(config: LabConfig, images: Images) -> Workload:
     settings = encoder_settings(**config.embed.encoder())
     encoder = cache(lambda: build_encoder(settings))
 
@@ -206,7 +206,7 @@ def _sign(images: Images) -> Workload:
     )
 
 
-def _search(config: Config) -> Workload:
+def _search(config: LabConfig) -> Workload:
     store = Store.open(config.embed.output.resolve(), "embeddings")
     entries = store.manifest()
     rows = np.cumsum([entry.rows for entry in entries])

@@ -35,7 +35,7 @@ def config(root, *overrides):
         "search.queries=['id:0']",
         "search.sample_queries=12",
         f"search.output={root}/search",
-        f"growth.output={root}/growth",
+        f"report.growth={root}/growth",
         f"report.output={root}/report.html",
     )
     return load_config(None, [*small, *overrides])
@@ -120,8 +120,8 @@ def test_the_page_holds_its_pictures(done):
 
 
 def test_the_page_shows_the_growth_that_was_measured(done, tmp_path):
-    wanted = config(done, f"growth.output={tmp_path}", f"report.output={tmp_path}/report.html")
-    growth(4096, 16, wanted.growth.output)
+    wanted = config(done, f"report.growth={tmp_path}", f"report.output={tmp_path}/report.html")
+    growth(4096, 16, wanted.report.growth)
     report(wanted)
     page = (tmp_path / "report.html").read_text()
     assert "Growth of searching, measured" in page

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.bench.search import synthetic_store
-from jobs.config import Config, EmbedConfig, ScaleConfig, SourceConfig
+from jobs.config import EmbedConfig, SourceConfig
+from jobs.lab.config import LabConfig, ScaleConfig
 from jobs.lab.scale import planned_runs, scale, shuffled
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.steady_state import WARM_FROM
@@ -135,7 +136,7 @@ def test_scale_writes_runs_and_laws_and_goes_on(ray_cluster, tmp_path):
     def config(**more):
         small = {"workers": (1, 2), "repeats": 1, "ms": 1.0, "shard_images": 4}
         small |= {"images": 24, "images_a_worker": 12, "output": tmp_path / "scale"}
-        return Config(scale=ScaleConfig(**small | more))
+        return LabConfig(scale=ScaleConfig(**small | more))
 
     scale(config())
     runs = pq.read_table(tmp_path / "scale" / "runs.parquet")
@@ -171,7 +172,7 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
     def config(**more):
         small = {"workers": (1, 2), "repeats": 1, "images": 300, "queries": 5, "k": 3}
         small |= {"workloads": ("embed", "sign", "search"), "output": tmp_path / "scale"}
-        return Config(
+        return LabConfig(
             scale=ScaleConfig(**small | more),
             source=SourceConfig(url=str(tmp_path / "photos"), shard_rows=4),
             embed=EmbedConfig(output=tmp_path / "embeddings", input_size=64, batch_size=4),

@@ -1,0 +1,75 @@
+"""The settings of what measures: those of every job, and the lab's own."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jobs.config import Config, Count, Section
+
+
+class ScaleConfig(Section):
+    """`sluice lab scale`: the same work over a list of worker counts."""
+
+    output: Path = Path("work/scale")
+    workloads: tuple[Literal["emulated", "embed", "sign", "search"], ...] = Field(
+        ("emulated",),
+        description="emulated sleeps; the others are real, up to this machine's cores: embed and "
+        "sign source.url, search embed.output",
+    )
+    workers: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64)
+    repeats: Count = 3
+    ms: Annotated[float, Field(gt=0)] = Field(50.0, description="emulated ms an image")
+    shard_images: Count = Field(20, description="emulated images a shard")
+    images: Count = Field(1280, description="of every strong-scaling run; of real work, at most")
+    images_a_worker: Count = Field(320, description="of a weak-scaling run, emulated")
+    queries: Count = Field(
+        100, description="whose answers the driver merges: made up, or of search, sampled images'"
+    )
+    k: Count = 10
+    seed: int = Field(0, description="of the order of the runs")
+
+
+class MergeConfig(Section):
+    """`sluice bench merge`: what merging costs against shards, queries and k."""
+
+    output: Path = Path("work/bench-merge")
+    shards: tuple[Count, ...] = (1, 10, 100, 1000, 10_000)
+    queries: tuple[Count, ...] = (1, 100, 1000)
+    k: tuple[Count, ...] = (10, 100)
+    repeats: Count = 3
+    fan_in: Annotated[int, Field(ge=2)] = Field(32, description="parts a task of the tree merges")
+    shard_rows: Count = Field(1000, description="vectors of a shard, for the search beside it")
+    dimensions: Count = 1280
+
+
+class GrowthConfig(Section):
+    """`sluice lab growth`: how the time of each way of searching grows."""
+
+    output: Path = Path("work/growth")
+
+
+class NearestConfig(Section):
+    """`sluice bench nearest`: one closest point, where more workers give almost nothing."""
+
+    output: Path = Path("work/bench-nearest")
+    points: Count = 100_000
+    dimensions: Count = 256
+    queries: Count = 50
+    workers: tuple[Count, ...] = (1, 2, 4, 8)
+
+
+class PageConfig(Section):
+    """`sluice lab page`: one page over what scale, bench merge, growth and cascade have left."""
+
+    output: Path = Path("work/lab.html")
+
+
+class LabConfig(Config):
+    """The settings of every job, and of `sluice lab` and `sluice bench`."""
+
+    scale: ScaleConfig = ScaleConfig()
+    merge: MergeConfig = MergeConfig()
+    nearest: NearestConfig = NearestConfig()
+    growth: GrowthConfig = GrowthConfig()
+    page: PageConfig = PageConfig()
