@@ -10,5 +10,6 @@ Scores = NDArray[np.float64]
 Ids = NDArray[np.int64]  # also rows, shards and counts
 Numbers = NDArray[np.int32]  # buckets and places among them
 Pixels = NDArray[np.uint8]  # (h, w, 3), or (n, s, s, 3) for squares
+Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 AnyArray = NDArray[Any]  # where several dtypes will do

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 
+from pipeline.core.arrays import Bytes, Ids, Numbers, Scores, Vectors
 from pipeline.index.bucket_scan import scan_topk
 from pipeline.search.exact_topk import ShardTopK, row_scores
 from pipeline.search.merge import MARGIN
@@ -13,7 +14,6 @@ from pipeline.search.merge import MARGIN
 QUERIES_A_BUCKET = 4
 SEEDS = 8  # the nearest buckets, asked first for a score that the others must beat
 
-Array = np.ndarray[Any, Any]
 _QUANTIZERS = {"f32": None, "f16": faiss.ScalarQuantizer.QT_fp16}
 
 
@@ -22,8 +22,8 @@ class BucketLists:
 
     def __init__(
         self,
-        buckets: np.ndarray[Any, Any],
-        vectors: np.ndarray[Any, Any],
+        buckets: Numbers,
+        vectors: Vectors,
         count: int,
         precision: Literal["f32", "f16"] = "f32",
     ) -> None:
@@ -53,9 +53,7 @@ class BucketLists:
             )
         self.index.ntotal = len(buckets)
 
-    def probe(
-        self, queries: np.ndarray[Any, Any], probes: np.ndarray[Any, Any], depth: int
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def probe(self, queries: Vectors, probes: Numbers, depth: int) -> tuple[Vectors, Ids]:
         """Return scores f32 and rows int64 (q, depth) within probes int32 (q, p); -1 beyond."""
         self.index.nprobe = probes.shape[1]
         found: tuple[Any, Any] = self.index.search_preassigned(
@@ -69,10 +67,10 @@ class BucketLists:
 
 def probed_topk(
     lists: BucketLists,
-    queries: np.ndarray[Any, Any],
-    probes: np.ndarray[Any, Any],
-    ids: np.ndarray[Any, Any],
-    vectors: np.ndarray[Any, Any],
+    queries: Vectors,
+    probes: Numbers,
+    ids: Ids,
+    vectors: Vectors,
     depth: int,
     shard: int,
     error: float = 0.0,
@@ -95,8 +93,13 @@ def probed_topk(
 
 
 def _probe(
-    lists: BucketLists, queries: Array, probes: Array, vectors: Array, depth: int, error: float
-) -> tuple[Array, Array, Array]:
+    lists: BucketLists,
+    queries: Vectors,
+    probes: Numbers,
+    vectors: Vectors,
+    depth: int,
+    error: float,
+) -> tuple[Scores, Ids, Scores]:
     """Return scores and rows (q, depth) and the cutoff (q,), query by query."""
     found, rows = lists.probe(queries, probes, depth)
     missing = rows < 0
@@ -105,8 +108,13 @@ def _probe(
 
 
 def _scan(
-    lists: BucketLists, queries: Array, probes: Array, vectors: Array, depth: int, error: float
-) -> tuple[Array, Array, Array]:
+    lists: BucketLists,
+    queries: Vectors,
+    probes: Numbers,
+    vectors: Vectors,
+    depth: int,
+    error: float,
+) -> tuple[Scores, Ids, Scores]:
     """Return what _probe does, by a scan that skips what the nearest buckets already beat."""
     seeds, there = lists.probe(queries, probes[:, :SEEDS], depth)
     floor = np.where(there[:, -1] < 0, -np.inf, seeds[:, -1] - (error + 2 * MARGIN))
@@ -114,9 +122,9 @@ def _scan(
     return scores, rows, scores[:, -1]
 
 
-def _codes(index: Any, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _codes(index: Any, vectors: Vectors) -> Bytes:
     rows = np.ascontiguousarray(vectors, np.float32)
     if isinstance(index, faiss.IndexIVFFlat):
         return rows.view(np.uint8)
-    codes: np.ndarray[Any, Any] = index.sq.compute_codes(rows)
+    codes: Bytes = index.sq.compute_codes(rows)
     return codes

@@ -4,19 +4,18 @@ One matrix product a bucket does what FAISS's lists do query by query, and reads
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from pipeline.core.arrays import AnyArray, Ids, Numbers, Scores, Vectors
 from pipeline.search.exact_topk import pair_scores
 
-Array = np.ndarray[Any, Any]
 PRODUCTS_AT_ONCE = 2**24  # f32: 64 MiB
 
 
 def scan_topk(
-    queries: Array, probes: Array, edges: Array, vectors: Array, floor: Array, depth: int
-) -> tuple[Array, Array]:
+    queries: Vectors, probes: Numbers, edges: Ids, vectors: Vectors, floor: AnyArray, depth: int
+) -> tuple[Scores, Ids]:
     """Return scores float64 and rows int64 (q, depth), best first; -inf and -1 beyond.
 
     queries f32 (q, d); probes int (q, p), the buckets of each; vectors f32 (n, d), of which bucket
@@ -37,8 +36,8 @@ def scan_topk(
 
 
 def _nominated(
-    queries: Array, probes: Array, edges: Array, vectors: Array, floor: Array
-) -> Iterator[Array]:
+    queries: Vectors, probes: Numbers, edges: Ids, vectors: Vectors, floor: AnyArray
+) -> Iterator[Ids]:
     """Yield int64 (2, m), queries and rows whose f32 product reaches the query's floor."""
     flat = probes.reshape(-1)
     order = np.argsort(flat, kind="stable")

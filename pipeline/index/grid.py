@@ -2,11 +2,11 @@
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import faiss
 import numpy as np
 
+from pipeline.core.arrays import Numbers, Vectors
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
 from pipeline.search.exact_topk import PAIRS_AT_ONCE, exact_scores
@@ -23,15 +23,15 @@ class Grid:
     Neighbouring rows are near each other, so the buckets of one probe lie close together on disk.
     """
 
-    cells: np.ndarray[Any, Any]  # f32 (buckets, e)
-    projection: np.ndarray[Any, Any]  # f32 (d, e): a vector v is seen as v @ projection - offset
-    offset: np.ndarray[Any, Any]  # f32 (e,)
+    cells: Vectors  # f32 (buckets, e)
+    projection: Vectors  # f32 (d, e): a vector v is seen as v @ projection - offset
+    offset: Vectors  # f32 (e,)
 
     @property
     def buckets(self) -> int:
         return len(self.cells)
 
-    def nearest(self, vectors: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    def nearest(self, vectors: Vectors, count: int) -> Numbers:
         """Return the ``count`` nearest buckets int32 (n, count) of f32 (n, d), nearest first.
 
         Ties go to the lower bucket. At most all buckets are returned.
@@ -42,13 +42,13 @@ class Grid:
         parts = [self._nearest(seen[start : start + step], count) for start in starts]
         return np.concatenate([np.empty((0, count), np.int32), *parts])
 
-    def _seen(self, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _seen(self, vectors: Vectors) -> Vectors:
         if not self.projection.size:
             return np.ascontiguousarray(vectors, np.float32)
         seen = vectors.astype(np.float64) @ self.projection.astype(np.float64) - self.offset
         return np.asarray(seen, np.float32)
 
-    def _nearest(self, seen: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    def _nearest(self, seen: Vectors, count: int) -> Numbers:
         wanted = min(count + SPARE_CELLS, self.buckets)
         if wanted > self.buckets // 2:
             scores = seen.astype(np.float64) @ self.cells.T.astype(np.float64)

@@ -7,15 +7,15 @@ bucket is the one with the largest inner product, as in a grid of centroids.
 """
 
 from math import ceil, log2
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from pipeline.core.arrays import Vectors
 from pipeline.index.grid import Grid
 
 
-def train_hash(sample: np.ndarray[Any, Any], buckets: int, seed: int) -> Grid:
+def train_hash(sample: Vectors, buckets: int, seed: int) -> Grid:
     """Return a grid of 2^bits buckets, at least ``buckets``, over f32 (n, d) rows.
 
     The hyperplanes are random in the span of the sample's ``bits`` leading principal components,

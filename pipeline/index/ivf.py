@@ -3,19 +3,18 @@
 Jégou, Douze, Schmid: Product quantization for nearest neighbor search, 2011 (the coarse part).
 """
 
-from typing import Any
-
 import faiss
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from threadpoolctl import threadpool_limits
 
+from pipeline.core.arrays import Vectors
 from pipeline.index.grid import Grid
 
 ITERATIONS = 10
 
 
-def train_ivf(sample: np.ndarray[Any, Any], buckets: int, seed: int) -> Grid:
+def train_ivf(sample: Vectors, buckets: int, seed: int) -> Grid:
     """Return the grid of ``buckets`` spherical k-means cells of f32 (n, d) rows of unit length.
 
     One thread and a fixed seed: the same sample gives the same bits. With fewer rows than buckets
@@ -40,7 +39,7 @@ def train_ivf(sample: np.ndarray[Any, Any], buckets: int, seed: int) -> Grid:
     return Grid(_near_ones_adjacent(centroids), np.empty((0, 0), np.float32), np.empty(0, "f4"))
 
 
-def _near_ones_adjacent(centroids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _near_ones_adjacent(centroids: Vectors) -> Vectors:
     if len(centroids) < 3:
         return np.ascontiguousarray(centroids, np.float32)
     order = leaves_list(linkage(centroids.astype(np.float64), "average"))

@@ -3,12 +3,13 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import faiss
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import Numbers, Vectors
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -26,8 +27,8 @@ class ProbePlan:
     name: ClassVar[str] = "probe"
     index: Path
     embeddings: Path
-    queries: np.ndarray[Any, Any]  # f32 (q, d)
-    probes: np.ndarray[Any, Any]  # int32 (q, p): the buckets of each query
+    queries: Vectors  # f32 (q, d)
+    probes: Numbers  # int32 (q, p): the buckets of each query
     buckets: int
     depth: int
 

@@ -6,12 +6,13 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import AnyArray, Vectors
 from pipeline.core.tables import embedding_column, embedding_matrix
 
 Precision = Literal["f32", "f16", "int8"]
 
 
-def encode_vectors(vectors: np.ndarray[Any, Any], precision: Precision) -> pa.Table:
+def encode_vectors(vectors: Vectors, precision: Precision) -> pa.Table:
     """Return (vector, scale, error) of f32 (n, d) rows.
 
     vector: d floats, d halves, or d signed bytes times ``scale``; error: the length of what the
@@ -23,7 +24,7 @@ def encode_vectors(vectors: np.ndarray[Any, Any], precision: Precision) -> pa.Ta
     return pa.table(columns | {"error": np.where(lost > 0, above, np.float32(0))})
 
 
-def decode_vectors(table: pa.Table) -> np.ndarray[Any, Any]:
+def decode_vectors(table: pa.Table) -> Vectors:
     """Return the coded vectors as f32 (n, d)."""
     kind = table["vector"].type
     if pa.types.is_fixed_size_binary(kind):
@@ -35,17 +36,17 @@ def decode_vectors(table: pa.Table) -> np.ndarray[Any, Any]:
     return embedding_matrix(table["vector"]).astype(np.float32, copy=False)
 
 
-def _floats(vectors: np.ndarray[Any, Any]) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+def _floats(vectors: Vectors) -> tuple[dict[str, Any], AnyArray]:
     return {"vector": embedding_column(vectors), "scale": _ones(len(vectors))}, vectors
 
 
-def _halves(vectors: np.ndarray[Any, Any]) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+def _halves(vectors: Vectors) -> tuple[dict[str, Any], AnyArray]:
     halves = vectors.astype(np.float16)
     column = pa.FixedSizeListArray.from_arrays(pa.array(halves.reshape(-1)), vectors.shape[1])
     return {"vector": column, "scale": _ones(len(vectors))}, halves.astype(np.float32)
 
 
-def _bytes(vectors: np.ndarray[Any, Any]) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+def _bytes(vectors: Vectors) -> tuple[dict[str, Any], AnyArray]:
     largest = np.abs(vectors).max(axis=1, initial=0)
     scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     codes = np.rint(vectors / scale[:, None]).astype(np.int8)
@@ -55,9 +56,9 @@ def _bytes(vectors: np.ndarray[Any, Any]) -> tuple[dict[str, Any], np.ndarray[An
     return {"vector": column, "scale": scale}, codes.astype(np.float32) * scale[:, None]
 
 
-def _ones(count: int) -> np.ndarray[Any, Any]:
+def _ones(count: int) -> Vectors:
     return np.ones(count, np.float32)
 
 
-_Encoder = Callable[[np.ndarray[Any, Any]], tuple[dict[str, Any], np.ndarray[Any, Any]]]
+_Encoder = Callable[[Vectors], tuple[dict[str, Any], AnyArray]]
 _ENCODERS: dict[str, _Encoder] = {"f32": _floats, "f16": _halves, "int8": _bytes}

@@ -1,16 +1,16 @@
 """A sample of a store's vectors, to train a grid on."""
 
 from math import ceil
-from typing import Any
 
 import numpy as np
 
+from pipeline.core.arrays import Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 
 
-def sample_vectors(source: Store, count: int) -> np.ndarray[Any, Any]:
+def sample_vectors(source: Store, count: int) -> Vectors:
     """Return about ``count`` vectors f32 (n, d), spread evenly over the rows of every shard.
 
     Raises InputError where the store holds no image.

@@ -1,10 +1,9 @@
 """The answer of a search as tables: results with their keys, and the recall of known copies."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import Ids, Scores
 from pipeline.core.ids import NO_ID
 from pipeline.core.store import Store
 from pipeline.search.copy_recall import CopyRecall, copy_recall
@@ -12,9 +11,7 @@ from pipeline.search.merge import Merged
 from pipeline.search.queries import Queries, find_images
 
 
-def without_self(
-    query_ids: np.ndarray[Any, Any], merged: Merged, k: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def without_self(query_ids: Ids, merged: Merged, k: int) -> tuple[Ids, Scores]:
     """Drop each query's own id from its k + 1 best, or the last of them; return (q, k) arrays."""
     own = merged.ids == query_ids[:, None]
     own &= query_ids[:, None] != NO_ID
@@ -22,9 +19,7 @@ def without_self(
     return merged.ids[~own].reshape(-1, k), merged.scores[~own].reshape(-1, k)
 
 
-def result_table(
-    store: Store, queries: Queries, ids: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
-) -> pa.Table:
+def result_table(store: Store, queries: Queries, ids: Ids, scores: Scores) -> pa.Table:
     """Return (query, query_id, rank, id, key, score), a row a result, best first."""
     there = ids >= 0
     rows, ranks = np.nonzero(there)
@@ -42,9 +37,7 @@ def result_table(
     )
 
 
-def known_copies(
-    store: Store, query_ids: np.ndarray[Any, Any], ids: np.ndarray[Any, Any]
-) -> list[CopyRecall]:
+def known_copies(store: Store, query_ids: Ids, ids: Ids) -> list[CopyRecall]:
     """Return the recall of known copies; empty where the store does not know its scenes."""
     inside = query_ids != NO_ID
     manifest = store.manifest()

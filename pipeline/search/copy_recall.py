@@ -1,11 +1,11 @@
 """Recall of known copies: of the images of a query's own scene, how many its top k holds."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import Ids
 from pipeline.core.bounds import interval
 
 
@@ -27,9 +27,7 @@ class CopyRecall:
         return interval(self.found, self.known, confidence)
 
 
-def copy_recall(
-    query_ids: np.ndarray[Any, Any], found_ids: np.ndarray[Any, Any], truth: pa.Table
-) -> list[CopyRecall]:
+def copy_recall(query_ids: Ids, found_ids: Ids, truth: pa.Table) -> list[CopyRecall]:
     """Return the recall of all copies, then by the copies' transform.
 
     query_ids int64 (q,) of images in the store; found_ids int64 (q, k) without the query itself;

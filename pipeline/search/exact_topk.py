@@ -1,10 +1,11 @@
 """A shard's exact top-k: FAISS finds the candidates, one fixed float64 kernel scores them."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import faiss
 import numpy as np
+
+from pipeline.core.arrays import Ids, Mask, Scores, Vectors
 
 # Pairs scored at once, so that no temporary is larger than a few hundred MB.
 PAIRS_AT_ONCE = 16_384
@@ -15,27 +16,24 @@ class ShardTopK:
     """The best of one shard for each query: unsorted among equals, re-scored in float64."""
 
     shard: int
-    ids: np.ndarray[Any, Any]  # int64 (q, m)
-    scores: np.ndarray[Any, Any]  # float64 (q, m)
-    cutoff: np.ndarray[
-        Any, Any
-    ]  # float64 (q,): no image left out scores above it, but for rounding
-    best: np.ndarray[Any, Any] | None = None  # float64 (q,): each row's highest score, if known
+    ids: Ids  # int64 (q, m)
+    scores: Scores  # float64 (q, m)
+    cutoff: Scores  # float64 (q,): no image left out scores above it, but for rounding
+    best: Scores | None = None  # float64 (q,): each row's highest score, if known
 
 
-def exact_scores(queries: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any]) -> Any:
+def exact_scores(queries: Vectors, vectors: Vectors) -> Scores:
     """Return the inner products float64 (q, m) of f32 queries (q, d) with f32 vectors (q, m, d).
 
     NumPy sums each row of products pairwise in an order that depends on d alone, so a pair's score
     has the same bits in whatever batch it is computed; BLAS kernels give no such promise.
     """
     products = queries[:, None, :].astype(np.float64) * vectors.astype(np.float64)
-    return products.sum(axis=-1)
+    scores: Scores = products.sum(axis=-1)
+    return scores
 
 
-def row_scores(
-    queries: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
+def row_scores(queries: Vectors, vectors: Vectors, rows: Ids) -> Scores:
     """Return the float64 scores (q, m) of f32 queries (q, d) with their ``rows`` int (q, m).
 
     The rows are of f32 vectors (n, d); PAIRS_AT_ONCE of them are gathered at once.
@@ -49,11 +47,11 @@ def row_scores(
 
 
 def pair_scores(
-    left: np.ndarray[Any, Any],
-    one: np.ndarray[Any, Any],
-    right: np.ndarray[Any, Any],
-    other: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
+    left: Vectors,
+    one: Ids,
+    right: Vectors,
+    other: Ids,
+) -> Scores:
     """Return the float64 scores (p,) of rows ``one`` of ``left`` with rows ``other`` of ``right``.
 
     left f32 (n, d), right f32 (m, d), one and other int (p,). PAIRS_AT_ONCE are gathered at once.
@@ -66,9 +64,9 @@ def pair_scores(
 
 
 def shard_topk(
-    queries: np.ndarray[Any, Any],
-    ids: np.ndarray[Any, Any],
-    vectors: np.ndarray[Any, Any],
+    queries: Vectors,
+    ids: Ids,
+    vectors: Vectors,
     depth: int,
     shard: int,
 ) -> ShardTopK:
@@ -89,10 +87,10 @@ def shard_topk(
 
 
 def candidate_topk(
-    queries: np.ndarray[Any, Any],
-    ids: np.ndarray[Any, Any],
-    vectors: np.ndarray[Any, Any],
-    allowed: np.ndarray[Any, Any],
+    queries: Vectors,
+    ids: Ids,
+    vectors: Vectors,
+    allowed: Mask,
     depth: int,
     shard: int,
 ) -> ShardTopK:

@@ -7,10 +7,10 @@ only when no image a shard left out can reach its top k. The others are asked ag
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from pipeline.core.arrays import AnyArray, Ids, Mask, Scores
 from pipeline.search.exact_topk import ShardTopK
 
 SPARE = 16
@@ -23,9 +23,9 @@ DEEPER = 8
 class Merged:
     """The best k of all shards, by score descending, then id ascending."""
 
-    ids: np.ndarray[Any, Any]  # int64 (q, k), -1 beyond the number of images
-    scores: np.ndarray[Any, Any]  # float64 (q, k), -inf there
-    certified: np.ndarray[Any, Any]  # bool (q,)
+    ids: Ids  # int64 (q, k), -1 beyond the number of images
+    scores: Scores  # float64 (q, k), -inf there
+    certified: Mask  # bool (q,)
 
 
 class CertifiedMerge:
@@ -39,7 +39,7 @@ class CertifiedMerge:
         self.ids = np.full((queries, k), -1, np.int64)
         self.scores = np.full((queries, k), -np.inf)
         self.cutoff = np.full(queries, -np.inf)
-        self._waiting: list[tuple[np.ndarray[Any, Any], ...]] = []  # row, score, id: each (n,)
+        self._waiting: list[tuple[AnyArray, ...]] = []  # row, score, id: each (n,)
         self._waiting_scores = 0
 
     def add(self, part: ShardTopK) -> None:
@@ -82,7 +82,7 @@ class CertifiedMerge:
         return Merged(self.ids, self.scores, certified)
 
 
-def _best_first(scores: np.ndarray[Any, Any], ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _best_first(scores: Scores, ids: Ids) -> Ids:
     """Return each row's order by score descending, then id; only rows with ties need the ids."""
     order = np.argsort(-scores, axis=1)
     ranked = np.take_along_axis(scores, order, axis=1)
@@ -93,7 +93,7 @@ def _best_first(scores: np.ndarray[Any, Any], ids: np.ndarray[Any, Any]) -> np.n
     return order
 
 
-Ask = Callable[[np.ndarray[Any, Any], int], Iterable[ShardTopK]]
+Ask = Callable[[Ids, int], Iterable[ShardTopK]]
 
 
 def search_certified(ask: Ask, queries: int, k: int) -> Merged:

@@ -3,12 +3,13 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import faiss
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import AnyArray, Vectors
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -22,7 +23,7 @@ class SearchPlan:
 
     name: ClassVar[str] = "search"
     embeddings: Path
-    queries: np.ndarray[Any, Any]  # f32 (q, d)
+    queries: Vectors  # f32 (q, d)
     depth: int
 
     def start(self) -> ShardFunction:
@@ -46,7 +47,7 @@ class SearchPlan:
         return search_shard
 
 
-def part_columns(part: ShardTopK) -> dict[str, np.ndarray[Any, Any]]:
+def part_columns(part: ShardTopK) -> dict[str, AnyArray]:
     """Return a shard's answer as the flat columns of one row, which read_part reads."""
     return {
         "ids": part.ids.reshape(-1),

@@ -10,19 +10,19 @@ from jobs.index import index
 from jobs.search import search
 from tests.jobs.test_dedup import config as dedup_config
 from tests.jobs.test_dedup import synthetic as scenes
-from tests.jobs.test_index import config, digests, in_one_process, synthetic
+from tests.jobs.test_index import config, digests, synthetic
 
 pytestmark = pytest.mark.ray
 
 
 def test_an_index_and_its_answers(tmp_path, ray_cluster):
     synthetic(tmp_path / "embeddings")
-    index(config(tmp_path))
-    search(config(tmp_path, "search.index=true"))
+    two = "ray.workers=2"
+    index(config(tmp_path, two))
+    search(config(tmp_path, two, "search.index=true"))
     alone = (f"index.output={tmp_path}/alone", f"search.output={tmp_path}/alone-search")
-    with in_one_process():
-        index(config(tmp_path, *alone))
-        search(config(tmp_path, "search.index=true", *alone))
+    index(config(tmp_path, *alone))
+    search(config(tmp_path, "search.index=true", *alone))
     assert digests(tmp_path / "index") == digests(tmp_path / "alone")
     answers = [pq.read_table(tmp_path / n / "results.parquet") for n in ("search", "alone-search")]
     assert answers[0].equals(answers[1])

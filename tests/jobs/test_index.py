@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +51,7 @@ def config(root, *overrides):
         "search.sample_queries=60",
         f"search.output={root}/search",
         "search.recall=0.95",
+        "ray.workers=0",
     )
     return load_config(None, [*small, *overrides])
 
@@ -70,22 +70,6 @@ def found(root):
         query: set(table.filter(pa.compute.equal(table["query_id"], query))["id"].to_pylist())
         for query in table["query_id"].unique().to_pylist()
     }
-
-
-@contextmanager
-def in_one_process():
-    """Run the shards one after the other here, without Ray."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("jobs.index", "jobs.search"):
-            patch.setattr(f"{module}.ray_session", lambda *_: nullcontext())
-            patch.setattr(f"{module}.map_shards", lambda plan, shards, _: map(plan.start(), shards))
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_ray():
-    with in_one_process():
-        yield
 
 
 @pytest.fixture(scope="module")

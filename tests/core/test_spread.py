@@ -1,0 +1,42 @@
+import pyarrow as pa
+import pytest
+
+from pipeline.core.spread import in_process
+
+
+class Squares:
+    """Counts how often it is started."""
+
+    name = "squares"
+    started = 0
+
+    def start(self):
+        self.started += 1
+        return lambda shard: pa.table({"shard": [shard], "rows": [shard**2]})
+
+
+def test_shards_are_done_in_their_order_by_one_start():
+    plan = Squares()
+    answers = list(in_process(plan, [3, 1, 2]))
+    assert [answer["shard"][0].as_py() for answer in answers] == [3, 1, 2]
+    assert plan.started == 1
+
+
+def test_without_shards_nothing_is_started():
+    plan = Squares()
+    assert list(in_process(plan, [])) == []
+    assert plan.started == 0
+
+
+def test_a_shard_is_done_only_when_it_is_asked_for():
+    done = []
+
+    class Noting(Squares):
+        def start(self):
+            return lambda shard: done.append(shard) or pa.table({"rows": [1]})
+
+    answers = in_process(Noting(), [0, 1, 2])
+    next(answers)
+    assert done == [0]
+    with pytest.raises(StopIteration):
+        [next(answers) for _ in range(3)]

@@ -1,0 +1,97 @@
+"""A sitting: Ray only where there is work for it, and what is left behind on the way out."""
+
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pytest
+import ray
+
+from jobs.config import RayConfig
+from jobs.sitting import Sitting, one_session
+from pipeline.core.errors import InputError
+from pipeline.core.run_record import read_runs
+from pipeline.core.shard_stats import shard_stats
+
+ALONE = RayConfig(workers=0)
+
+
+class Stats:
+    """Ten rows a shard; shard 3 is unusable."""
+
+    name = "stats"
+
+    def start(self):
+        def do(shard):
+            if shard == 3:
+                raise InputError("3.jpg is unreadable; remove it")
+            return shard_stats(shard, 10, time.time())
+
+        return do
+
+
+def test_a_sittings_answers_and_record(tmp_path):
+    with Sitting("embed", 20, ALONE, tmp_path) as sitting:
+        rows = pa.concat_tables(sitting.spread(Stats(), [0, 1]))["rows"].to_pylist()
+    assert rows == [10, 10]
+    [run] = read_runs(tmp_path)
+    assert (run.job, run.images, run.workers) == ("embed", 20, 0)
+    assert {"start-up of workers", "workers at work", "drain"} <= set(run.seconds)
+
+
+def test_further_sittings_are_added_also_where_they_broke_off(tmp_path):
+    with Sitting("embed", 10, ALONE, tmp_path, further=True) as sitting:
+        sitting.fill(Stats(), [0])
+    with (
+        pytest.raises(InputError, match=r"3\.jpg"),
+        Sitting("embed", 20, ALONE, tmp_path, further=True) as sitting,
+    ):
+        sitting.fill(Stats(), [1, 3])
+    assert [run.images for run in read_runs(tmp_path)] == [10, 20]
+
+
+def test_another_sitting_replaces_the_last_only_if_it_ends_well(tmp_path):
+    for images in (10, 20):
+        with Sitting("search", images, ALONE, tmp_path) as sitting:
+            sitting.fill(Stats(), [0])
+    with pytest.raises(InputError), Sitting("search", 30, ALONE, tmp_path) as sitting:
+        sitting.fill(Stats(), [3])
+    assert [run.images for run in read_runs(tmp_path)] == [20]
+
+
+def test_where_nothing_was_to_do_nothing_is_recorded(tmp_path):
+    with Sitting("embed", 0, ALONE, tmp_path, further=True) as sitting:
+        sitting.fill(Stats(), [])
+    assert read_runs(tmp_path) == []
+
+
+def test_a_gpus_call_stays_here_where_there_are_no_workers():
+    with Sitting("search", 1, ALONE) as sitting:
+        assert sitting.near_gpu("cuda", lambda: 7) == 7
+
+
+def test_without_workers_or_work_ray_is_not_imported(tmp_path):
+    """In a process of its own, since other tests have imported it here."""
+    code = (
+        "import sys\n"
+        "from jobs.config import RayConfig\n"
+        "from tests.jobs.test_sitting import Sitting, Stats, one_session\n"
+        "for workers, shards in ((0, [0, 1]), (2, [])):\n"
+        "    ray = RayConfig(workers=workers)\n"
+        "    with Sitting('embed', 20, ray) as sitting:\n"
+        "        sitting.fill(Stats(), shards)\n"
+        "with one_session(RayConfig(workers=0)):\n"
+        "    assert 'ray' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.ray
+def test_a_sitting_uses_the_session_that_is_there_and_leaves_it(ray_cluster):
+    two = RayConfig(workers=2)
+    with one_session(two), Sitting("embed", 20, two) as sitting:
+        rows = sum(t["rows"][0].as_py() for t in sitting.spread(Stats(), [0, 1]))
+    assert rows == 20
+    assert ray.is_initialized()
