@@ -6,7 +6,6 @@ import time
 
 import pyarrow as pa
 import pytest
-import ray
 
 from jobs.config import RayConfig
 from jobs.sitting import Sitting, one_session
@@ -90,6 +89,8 @@ def test_without_workers_or_work_ray_is_not_imported(tmp_path):
 
 @pytest.mark.ray
 def test_a_sitting_uses_the_session_that_is_there_and_leaves_it(ray_cluster):
+    import ray  # not above: a process of another test imports this module without Ray
+
     two = RayConfig(workers=2)
     with one_session(two), Sitting("embed", 20, two) as sitting:
         rows = sum(t["rows"][0].as_py() for t in sitting.spread(Stats(), [0, 1]))
