@@ -5,7 +5,7 @@ from pipeline.cascade.feature_cache import FeatureCache
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
 from pipeline.core.tables import rows_of
-from tests.core.test_store import flips_one_bit_of_every_byte
+from tests.helpers.files import flips_one_bit_of_every_byte
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pipeline.core.store import Store
 from pipeline.corpus.maker import CorpusPlan
 from pipeline.corpus.photos import find_photos
 from pipeline.corpus.scenes import CorpusSettings
-from tests.jobs.test_main_way import digests
+from tests.helpers.files import digests
 
 pytestmark = pytest.mark.ray
 SHARDS = 16

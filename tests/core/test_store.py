@@ -11,6 +11,7 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import SEAL, write_atomically
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
+from tests.helpers.files import flips_one_bit_of_every_byte
 
 
 @pytest.fixture
@@ -86,17 +87,6 @@ def test_no_changed_bit_of_a_shard_ever_gives_a_wrong_row(store):
             told.append(str(error))
     assert len(told) > 0.9 * len(whole)
     assert all(re.search(r"000000\.parquet cannot be read .* delete .*json", t) for t in told)
-
-
-def flips_one_bit_of_every_byte(path):
-    """Yield after each change; the file is whole again at the end."""
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        data = bytearray(whole)
-        data[place] ^= 1 << place % 8
-        path.write_bytes(data)
-        yield
-    path.write_bytes(whole)
 
 
 def test_every_changed_bit_of_a_quarantine_file_is_told(store):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from pipeline.images.decode import MAX_PIXELS, UndecodableImage, decode_rgb
-from tests.conftest import jpeg_bytes
+from tests.helpers.images import jpeg_bytes
 
 
 def encoded(image, kind, **options):

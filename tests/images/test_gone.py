@@ -4,7 +4,8 @@ from jobs.embed import embed
 from jobs.search import search
 from pipeline.core.store import Store
 from pipeline.images.gone import file_of
-from tests.jobs.test_main_way import config, digests
+from tests.helpers.files import digests
+from tests.helpers.main_way import config
 
 
 def test_the_file_of_a_key():

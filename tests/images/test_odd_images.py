@@ -17,7 +17,7 @@ from pipeline.cascade.shard_signer import sign_images
 from pipeline.core.store import Store
 from pipeline.embedding.shard_embedder import embed_images
 from pipeline.images.decode import UndecodableImage, decode_rgb
-from tests.jobs.test_main_way import config
+from tests.helpers.main_way import config
 
 WHOLE = 1 << 30  # a least side no image has: nothing is scaled down
 REASONS = {"empty", "not-an-image", "truncated", "damaged", "too-large"}

@@ -18,8 +18,8 @@ from jobs.sign import sign
 from jobs.verify import command as verify
 from pipeline.core.errors import ConfigError, InputError, StoreError
 from pipeline.core.store import Store
-from tests.jobs.test_main_way import config as base
-from tests.jobs.test_main_way import digests
+from tests.helpers import main_way
+from tests.helpers.files import digests
 
 pytestmark = pytest.mark.ray
 FIXED = (
@@ -38,7 +38,7 @@ def config(root, *overrides):
         f"cascade.features={root}/features",
         f"cascade.output={root}/cascade",
     )
-    return base(root, *small, *overrides)
+    return main_way.config(root, *small, *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -1,57 +1,14 @@
 """`sluice dedup` on a synthetic embedding store, in this process."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from jobs.config import load_config
 from jobs.dedup import dedup, read_results
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_column
+from tests.helpers.scenes import config, synthetic
 
 pytestmark = pytest.mark.usefixtures("dedup_without_ray")
-
-ROWS, SHARDS, DIMENSIONS = 200, 4, 16
-
-
-def synthetic(root, shards=SHARDS):
-    """Scenes of near-duplicates scattered over the shards."""
-    rng = np.random.default_rng(7)
-    total = ROWS * SHARDS
-    scenes = rng.permutation(total) // 4
-    centres = rng.normal(size=(total // 4, DIMENSIONS))
-    vectors = centres[scenes] + rng.normal(size=(total, DIMENSIONS)) * 0.3
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    kinds = np.array(["original", "crop", "flip", "scale"])
-    store = Store.create(root, "embeddings", {"model": "synthetic scenes"})
-    there = {entry.shard for entry in store.entries()}
-    for shard in set(range(shards)) - there:
-        ids = np.arange(shard * ROWS, (shard + 1) * ROWS)
-        table = {
-            "id": ids,
-            "key": [f"{number}.jpg" for number in ids],
-            "width": pa.array(10 + ids % 5, pa.int32()),
-            "height": pa.array(np.full(ROWS, 10), pa.int32()),
-            "embedding": embedding_column(vectors[ids]),
-            "scene": scenes[ids],
-            "transform": kinds[ids % 4].tolist(),
-        }
-        store.write_shard(shard, pa.table(table))
-    store.finish(shards)
-    return vectors.astype(np.float32).astype(np.float64)
-
-
-def config(root, *overrides):
-    small = (
-        f"embed.output={root}/embeddings",
-        f"dedup.output={root}/dedup",
-        "dedup.buckets=20",
-        "dedup.partition_rows=300",
-        "dedup.recall_sample=300",
-        "dedup.similarity=0.85",
-    )
-    return load_config(None, [*small, *overrides])
 
 
 @pytest.fixture(scope="module")

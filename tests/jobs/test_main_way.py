@@ -1,6 +1,5 @@
 """The main job as a user runs it, on a local Ray."""
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.config import load_config
 from jobs.corpus import make_corpus
 from jobs.embed import embed
 from jobs.lab.growth import growth
@@ -17,37 +15,10 @@ from jobs.report import report
 from jobs.search import search
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
+from tests.helpers.files import digests
+from tests.helpers.main_way import config
 
 pytestmark = pytest.mark.ray
-
-
-def config(root, *overrides):
-    small = (
-        "corpus.images=96",
-        "corpus.size=64",
-        "corpus.shard_rows=16",
-        f"corpus.output={root}/corpus",
-        f"source.url={root}/corpus",
-        "source.shard_rows=32",
-        "embed.input_size=64",
-        "embed.batch_size=8",
-        f"embed.output={root}/embeddings",
-        "search.queries=['id:0']",
-        "search.sample_queries=12",
-        f"search.output={root}/search",
-        f"report.growth={root}/growth",
-        f"report.output={root}/report.html",
-    )
-    return load_config(None, [*small, *overrides])
-
-
-def digests(store):
-    """Every file of a store but the lock and the times of its last run."""
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name not in ("run.json", ".lock")
-    }
 
 
 @pytest.fixture(scope="module")

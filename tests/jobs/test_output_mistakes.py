@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from pipeline.core.store import Store
-from tests.conftest import jpeg_bytes
+from tests.helpers.images import jpeg_bytes
 
 pytestmark = pytest.mark.ray
 

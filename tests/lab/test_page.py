@@ -14,7 +14,7 @@ from pipeline.lab.scaling.simulator import Calibration
 from pipeline.lab.scaling.summary import fitted_laws
 from pipeline.pages.growth import Exponent, Growth
 from tests.helpers.browser import in_a_browser, opened
-from tests.lab.scaling.test_run import tasks
+from tests.helpers.scaling import tasks
 
 WAYS = ("all pairs", "bucketed join", "scan", "probe of sqrt(N) buckets", "graph (HNSW)")
 WAYS += ("k-d tree, PCA-8", "sorted key")

@@ -17,29 +17,7 @@ from pipeline.lab.scaling.emulated import EmulatedPlan, made_up_part
 from pipeline.lab.scaling.run import RunSettings, run_phases, run_row
 from pipeline.lab.scaling.summary import fitted_laws, scaling_summary
 from pipeline.lab.synthetic_vectors import SyntheticSettings
-
-
-def tasks(workers, shards, start_up=3.0, seconds=2.0, gap=0.0, rows=10):
-    """Tasks of a run in which every worker does shards/workers shards one after the other."""
-    lines = []
-    for shard in range(shards):
-        worker, turn = shard % workers, shard // workers
-        started = 100 + start_up + turn * (seconds + gap)
-        lines.append(
-            {
-                "shard": shard,
-                "rows": rows,
-                "worker": f"w{worker}",
-                "started": started,
-                "ended": started + seconds,
-                "received": started + seconds,
-                "merge": 0.25,
-                "session_began": 98.0,
-                "began": 100.0,
-            }
-        )
-    finished = max(line["ended"] for line in lines) + 1.5
-    return pa.Table.from_pylist([line | {"finished": finished} for line in lines])
+from tests.helpers.scaling import tasks
 
 
 @settings(max_examples=20, deadline=None)

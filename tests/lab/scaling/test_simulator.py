@@ -13,7 +13,7 @@ from pipeline.lab.scaling.simulator import (
     simulate,
     simulation_error,
 )
-from tests.lab.scaling.test_run import tasks
+from tests.helpers.scaling import tasks
 
 FREE = Calibration(0.0, 0.0, 0.0, 0.0, 0.0, (1.0,))
 
