@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos bench-corpus bench-embed bench-decode bench-precision bench-cascade bench-promise bench-filters bench-stages bench-search bench-dedup million-dedup growth scale bench-merge clean
+.PHONY: help demo test million chaos bench-embed bench-pixels bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale bench-merge clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -26,23 +26,20 @@ test: .venv/ready  ## ruff, mypy --strict, the contracts of the rooms, pytest
 	lint-imports
 	pytest
 
-bench-corpus: .venv/ready  ## time making corpus images against encoding them alone
-	sluice bench-corpus
-
 PHOTOS ?= work/demo/corpus
 
 bench-embed: .venv/ready  ## time embedding against the limit and others, over PHOTOS=folder
 	$(BIN)/pip install --quiet imagededup==0.3.3.post2 || true
-	sluice bench-embed --set source.url=$(PHOTOS) --set source.shard_rows=250
+	sluice bench embed --set source.url=$(PHOTOS) --set source.shard_rows=250
 
 chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_ROUNDS times
 	pytest -m chaos tests/chaos/test_killed_node.py tests/chaos/test_network_namespaces.py
 
-bench-decode: .venv/ready  ## time decoding and resizing, over PHOTOS=folder
-	sluice bench-decode --set source.url=$(PHOTOS)
+bench-pixels: .venv/ready  ## time making, decoding and signing images, over PHOTOS=folder
+	sluice bench pixels --set source.url=$(PHOTOS)
 
 bench-precision: .venv/ready  ## time backends and precisions and their drift, over PHOTOS=folder
-	sluice bench-precision --set source.url=$(PHOTOS)
+	sluice bench precision --set source.url=$(PHOTOS)
 
 CASCADE := --set source.url=work/cascade/corpus --set sign.output=work/cascade/signatures \
 	--set cascade.features=work/cascade/features --set cascade.output=work/cascade/out
@@ -51,27 +48,19 @@ work/cascade/corpus/manifest.json: .venv/ready
 	sluice corpus --set corpus.images=20000 --set corpus.output=$(@D)
 
 bench-cascade: work/cascade/corpus/manifest.json  ## the cascade beside brute force over 20,000 images
-	sluice bench-cascade $(CASCADE)
+	sluice bench cascade $(CASCADE)
 
-bench-promise: work/cascade/corpus/manifest.json  ## is the promised recall kept? 200 calibrations
+bench-recall: work/cascade/corpus/manifest.json  ## recall of every filter; is a promised one kept?
 	sluice sign $(CASCADE)
 	sluice calibrate $(CASCADE) --set cascade.calibration_images=10000
-	sluice bench-promise $(CASCADE)
-
-bench-filters: work/cascade/corpus/manifest.json  ## recall against keep rate of every cheap filter
-	sluice sign $(CASCADE)
-	sluice calibrate $(CASCADE)
-	sluice bench-filters $(CASCADE)
-
-bench-stages: .venv/ready  ## the guide's stages of 1, 10 and 100 ms, emulated
-	sluice bench-stages --set ray.workers=16
+	sluice bench recall $(CASCADE)
 
 bench-search: .venv/ready  ## time both grids beside plain FAISS, on 1,000,000 synthetic vectors
-	sluice bench-search
+	sluice bench search
 
 bench-dedup: .venv/ready  ## find near-duplicates our way and by imagededup, over PHOTOS=folder
 	$(BIN)/pip install --quiet imagededup==0.3.3.post2 || true
-	sluice bench-dedup --set source.url=$(PHOTOS)
+	sluice bench dedup --set source.url=$(PHOTOS)
 
 million-dedup: .venv/ready  ## join 1,000,000 synthetic vectors; run again to go on
 	sluice million-dedup
@@ -83,7 +72,7 @@ scale: .venv/ready  ## time 1..64 emulated workers, fit the laws of scaling
 	sluice scale
 
 bench-merge: .venv/ready  ## time the merge against 1..10,000 shards, beside FAISS's
-	sluice bench-merge
+	sluice bench merge
 
 million: .venv/ready  ## corpus, embed, search 1,000,000 images; run again to go on
 	sluice million --config configs/million.yaml

@@ -31,17 +31,14 @@ JOBS = {
     "bench-merge": "time the driver's merge beside FAISS's and a tree of merges",
     "bench-nearest": "time finding the one closest point, by worker count",
     "bench-embed": "time embedding against the hardware's limit and common ways",
-    "bench-decode": "time ways to decode and resize a JPEG, side by side",
+    "bench-pixels": "time making, decoding and signing images, each beside what bounds it",
     "bench-precision": "time backends and precisions, and measure their drift",
     "bench-filters": "recall against keep rate of every cheap filter",
     "bench-promise": "how often a promised recall is broken, over many calibrations",
     "bench-cascade": "time the cascade beside brute force, with its recall",
-    "bench-stages": "the guide's own arithmetic of stages, emulated",
-    "bench-corpus": "time making images against encoding them alone",
     "bench-search": "recall and time of our grids beside plain FAISS, on synthetic vectors",
     "bench-dedup": "find near-duplicates our way and by imagededup, on the same photos",
     "million-dedup": "join 1,000,000 synthetic vectors in one sitting",
-    "bench-sign": "time the signature beside the scaled decode alone",
 }
 
 

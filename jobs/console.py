@@ -54,3 +54,9 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
     for row in rows:
         table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
     console.print(table)
+
+
+def print_arrow(title: str, table: pa.Table) -> None:
+    """Print an Arrow table; what is null is left empty."""
+    rows = [["" if v is None else v for v in row.values()] for row in table.to_pylist()]
+    print_table(title, table.column_names, rows)

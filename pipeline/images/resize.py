@@ -13,7 +13,7 @@ def resize_square(pixels: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, An
 
     Shrinking widens the bilinear filter over all it covers, as Pillow does, so fine texture does
     not alias. Of the resizers that agree with Pillow's, torch's fixed-point one is the fastest
-    (``sluice bench-decode``).
+    (``sluice bench pixels``).
     """
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     square = torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)

@@ -1,0 +1,53 @@
+"""`sluice bench pixels`: making, decoding and signing images, each beside what bounds it."""
+
+import click
+
+from jobs.cli import with_config
+from jobs.config import Config, CorpusConfig
+from jobs.console import errors, print_arrow
+from pipeline.cascade.signature import LENGTH, SIDE
+from pipeline.core.errors import InputError
+from pipeline.corpus.photos import find_photos, load_photos
+from pipeline.corpus.scenes import CorpusSettings
+from pipeline.images.source import open_source
+from pipeline.lab.decoders import decodable
+from pipeline.lab.pixel_timing import on_one_thread, time_decoders, time_making, time_signing
+from pipeline.lab.source_images import first_shard
+
+JPEG = b"\xff\xd8"
+MADE = 2000
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@with_config
+def command(config: Config, rounds: int) -> None:
+    """Time ways to decode, signing and making images on one thread, in turn, ROUNDS times.
+
+    Decoded and signed is source.url's first shard; made are images of the corpus section.
+    """
+    source = open_source(config.source.url, config.source.kind)
+    photos = decodable(first_shard(source, config.source.shard_rows), SIDE)
+    if not photos:
+        raise InputError(f"no image of {source.url}'s first shard decodes; mend source.url")
+    on_one_thread()
+    _decode(photos, config.embed.input_size, rounds)
+    title = f"signing {len(photos)} images, {LENGTH} bytes each, {rounds} rounds"
+    print_arrow(title, time_signing(photos, rounds))
+    _make(config.corpus, rounds)
+
+
+def _decode(photos: list[bytes], size: int, rounds: int) -> None:
+    jpegs = [data for data in photos if data.startswith(JPEG)]
+    if not jpegs:
+        errors.print("[yellow]left out:[/] ways to decode a JPEG: the first shard holds none")
+        return
+    title = f"{len(jpegs)} JPEGs to {size} px, one thread, {rounds} rounds, ms an image"
+    print_arrow(title, time_decoders(jpegs, size, rounds))
+
+
+def _make(wanted: CorpusConfig, rounds: int) -> None:
+    settings = CorpusSettings(wanted.seed, wanted.copies, wanted.size, wanted.quality)
+    photos, _ = load_photos(find_photos(wanted.photos))
+    title = f"making {MADE} images, one thread, {rounds} rounds"
+    print_arrow(title, time_making(photos, settings, MADE, rounds))
