@@ -14,22 +14,20 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from cluster.session import ray_session
-from cluster.shard_map import map_shards
 from jobs.cli import with_config
 from jobs.config import Config
-from jobs.console import console, print_table, track
+from jobs.console import console, print_table
 from jobs.index import index
+from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix, parquet_bytes
 from pipeline.lab.charts import recall_time_page
 from pipeline.lab.resident_index import ResidentIndex
 from pipeline.lab.synthetic_vectors import (
-    SyntheticPlan,
     SyntheticSettings,
-    synthetic_identity,
     synthetic_queries,
+    synthetic_store,
 )
 
 K = 10
@@ -57,9 +55,11 @@ def command(
     settings = SyntheticSettings(rows, max(1000, rows // 50), dimensions, max(10, rows // 200))
     output = output.resolve()
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
-        store = synthetic_store(config, Path(folder) / "embeddings", settings)
+        with Sitting("make vectors", 0, config.ray) as sitting:
+            root = Path(folder) / "embeddings"
+            store = synthetic_store(root, settings, sitting.spread, sitting.record)
         indexes = {grid: _built(config, store, Path(folder), grid) for grid in ("ivf", "hash")}
-        faiss.omp_set_num_threads(config.ray.workers)
+        faiss.omp_set_num_threads(max(1, config.ray.workers))
         asked = synthetic_queries(settings, queries)
         curve, compared = _measure(store, indexes, asked, repeats)
     title = f"{rows:,} synthetic clustered vectors x {dimensions}, {queries:,} queries"
@@ -67,19 +67,6 @@ def command(
     write_atomically(output / "compared.parquet", parquet_bytes(compared))
     write_atomically(output / "curve.html", recall_time_page(curve, title).encode())
     console.print(f"curve: {output}/curve.html, {output}/curve.parquet")
-
-
-def synthetic_store(config: Config, root: Path, settings: SyntheticSettings) -> Store:
-    """Make a store of synthetic vectors at ``root``; finished shards are skipped."""
-    store = Store.create(root, "embeddings", synthetic_identity(settings))
-    done = {entry.shard for entry in store.entries()}
-    pending = [shard for shard in range(settings.shards) if shard not in done]
-    with store.lock(), ray_session(config.ray.workers, config.ray.address):
-        results = map_shards(SyntheticPlan(root, settings).start, pending, config.ray.workers)
-        for _ in track(results, "synthetic vectors", len(pending) * settings.shard_rows, "vec"):
-            pass
-        store.finish(settings.shards)
-    return store
 
 
 def _built(config: Config, store: Store, folder: Path, grid: str) -> Store:

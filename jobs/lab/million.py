@@ -1,13 +1,13 @@
-"""`sluice million`: corpus, embed and search at full size, with what each took."""
+"""`sluice lab million`: corpus, embed and search at full size, with what each took."""
 
 import click
 
-from cluster.session import ray_session
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.corpus import make_corpus
 from jobs.embed import embed
 from jobs.search import search
+from jobs.sitting import one_session
 from jobs.usage import print_usage
 
 
@@ -15,7 +15,7 @@ from jobs.usage import print_usage
 @with_config
 def command(config: Config) -> None:
     """Make, embed and search a corpus; break it off at will, the next sitting goes on."""
-    with ray_session(config.ray.workers, config.ray.address):
+    with one_session(config.ray):
         make_corpus(config)
         embed(config)
         search(config)

@@ -1,18 +1,17 @@
-"""`sluice million-dedup`: a million synthetic vectors joined in one sitting."""
+"""`sluice lab million-dedup`: a million synthetic vectors joined in one sitting."""
 
 import time
 from pathlib import Path
 
 import click
 
-from cluster.session import ray_session
-from jobs.bench.search import synthetic_store
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console
 from jobs.dedup import dedup
+from jobs.sitting import Sitting, one_session
 from jobs.usage import print_usage
-from pipeline.lab.synthetic_vectors import SyntheticSettings
+from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_store
 
 
 @click.command()
@@ -28,8 +27,9 @@ def command(config: Config, rows: int, dimensions: int, output: Path) -> None:
         "embed": config.embed.model_copy(update={"output": output / "embeddings"}),
         "dedup": config.dedup.model_copy(update={"output": output / "dedup"}),
     }
-    with ray_session(config.ray.workers, config.ray.address):
-        synthetic_store(config, output / "embeddings", settings)
+    with one_session(config.ray):
+        with Sitting("make vectors", 0, config.ray) as sitting:
+            synthetic_store(output / "embeddings", settings, sitting.spread, sitting.record)
         began = time.perf_counter()
         dedup(config.model_copy(update=update))
     seconds = time.perf_counter() - began

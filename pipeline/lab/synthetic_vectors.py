@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import Vectors
+from pipeline.core.run_record import RunRecord
 from pipeline.core.shard_stats import shard_stats
-from pipeline.core.spread import ShardFunction
+from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 
@@ -40,6 +42,10 @@ class SyntheticSettings:
     def shards(self) -> int:
         return -(-self.rows // self.shard_rows)
 
+    def rows_of(self, shard: int) -> int:
+        """Return the rows of ``shard``; the last one may be smaller."""
+        return min(self.shard_rows, self.rows - shard * self.shard_rows)
+
 
 @dataclass(frozen=True)
 class SyntheticPlan:
@@ -60,6 +66,25 @@ class SyntheticPlan:
             return shard_stats(shard, table.num_rows, started)
 
         return make_shard
+
+
+def synthetic_store(
+    root: Path, settings: SyntheticSettings, spread: Spread, record: RunRecord
+) -> Store:
+    """Make a store of synthetic vectors at ``root``; finished shards are skipped.
+
+    The rows left to make are told to ``record``. Raises StoreError where ``root`` holds another
+    store, or another job holds it.
+    """
+    store = Store.create(root, "embeddings", synthetic_identity(settings))
+    with store.lock():
+        done = {entry.shard for entry in store.entries()}
+        pending = [shard for shard in range(settings.shards) if shard not in done]
+        record.images = sum(settings.rows_of(shard) for shard in pending)
+        for _ in spread(SyntheticPlan(root, settings), pending):
+            pass
+        store.finish(settings.shards)
+    return store
 
 
 def synthetic_identity(settings: SyntheticSettings) -> dict[str, Any]:
@@ -94,17 +119,16 @@ def synthetic_table(settings: SyntheticSettings, shard: int) -> pa.Table:
     )
 
 
-def synthetic_queries(settings: SyntheticSettings, count: int) -> np.ndarray[Any, Any]:
+def synthetic_queries(settings: SyntheticSettings, count: int) -> Vectors:
     """Return f32 (count, d): vectors of the same clusters that are not in the store."""
     return _drawn(settings, [settings.seed, 3], count)
 
 
-def _originals(settings: SyntheticSettings, shard: int) -> np.ndarray[Any, Any]:
-    rows = min(settings.shard_rows, settings.rows - shard * settings.shard_rows)
-    return _drawn(settings, [settings.seed, 1, shard], rows)
+def _originals(settings: SyntheticSettings, shard: int) -> Vectors:
+    return _drawn(settings, [settings.seed, 1, shard], settings.rows_of(shard))
 
 
-def _drawn(settings: SyntheticSettings, seed: list[int], rows: int) -> np.ndarray[Any, Any]:
+def _drawn(settings: SyntheticSettings, seed: list[int], rows: int) -> Vectors:
     rng = np.random.default_rng([settings.seed, 0])
     inner = min(settings.intrinsic, settings.dimensions)
     centres = rng.standard_normal((settings.clusters, inner), np.float32)
@@ -119,6 +143,6 @@ def _drawn(settings: SyntheticSettings, seed: list[int], rows: int) -> np.ndarra
     return vectors
 
 
-def _noise(seed: list[int], shape: tuple[int, ...], length: float) -> np.ndarray[Any, Any]:
+def _noise(seed: list[int], shape: tuple[int, ...], length: float) -> Vectors:
     noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
     return noise * np.float32(length / np.sqrt(shape[1]))

@@ -1,28 +1,15 @@
-"""The benchmarks over synthetic vectors, small and in this process: what they say, not how fast."""
-
-from contextlib import nullcontext
+"""The benchmark over synthetic vectors, small and in this process: what they say, not how fast."""
 
 import pyarrow.parquet as pq
-import pytest
 from click.testing import CliRunner
 
 from jobs.bench import search as bench_search
 from jobs.bench.search import _fewest, _ladder
-from jobs.lab import million_dedup
-
-
-@pytest.fixture(autouse=True)
-def without_ray(monkeypatch):
-    for module in ("bench.search", "dedup", "index", "search", "lab.million_dedup"):
-        monkeypatch.setattr(f"jobs.{module}.ray_session", lambda *_: nullcontext())
-    for module in ("bench.search", "dedup", "index", "search"):
-        monkeypatch.setattr(
-            f"jobs.{module}.map_shards", lambda plan, shards, _: map(plan.start(), shards)
-        )
 
 
 def test_recall_grows_with_probes_to_all(tmp_path):
     sizes = ["--rows", "2500", "--dimensions", "16", "--queries", "100", "--repeats", "1"]
+    sizes += ["--set", "ray.workers=0"]
     run = CliRunner().invoke(bench_search.command, [*sizes, "--output", str(tmp_path)])
     assert run.exception is None, run.output
     curve = pq.read_table(tmp_path / "curve.parquet").to_pandas()
@@ -43,14 +30,3 @@ def test_the_fewest_probes_that_reach_the_recall():
     assert _fewest(rows, "b") == 0
     assert _ladder(1000)[0] == 1
     assert _ladder(1000)[-1] == 250
-
-
-def test_planted_copies_are_joined(tmp_path):
-    sizes = ["--rows", "5000", "--dimensions", "32", "--output", str(tmp_path)]
-    wanted = ["--set", "dedup.brute_force_up_to=10", "--set", "dedup.similarity=0.95"]
-    run = CliRunner().invoke(million_dedup.command, [*sizes, *wanted])
-    assert run.exception is None, run.output
-    pairs = pq.read_table(tmp_path / "dedup" / "attached" / "pairs.parquet")
-    assert pairs.num_rows > 300
-    assert "planted copy" in run.output
-    assert "5,000 synthetic vectors x 32 joined" in run.output

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.bench.search import synthetic_store
 from jobs.config import EmbedConfig, SourceConfig
 from jobs.lab.config import LabConfig, ScaleConfig
 from jobs.lab.scale import planned_runs, scale, shuffled
 from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.run_record import RunRecord
+from pipeline.core.spread import in_process
 from pipeline.core.steady_state import WARM_FROM
 from pipeline.lab.scaling.emulated import EmulatedPlan, made_up_part
 from pipeline.lab.scaling.run import RunSettings, run_phases, run_row
 from pipeline.lab.scaling.summary import fitted_laws, scaling_summary
-from pipeline.lab.synthetic_vectors import SyntheticSettings
+from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_store
 from tests.helpers.scaling import tasks
 
 
@@ -156,7 +157,8 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
             embed=EmbedConfig(output=tmp_path / "embeddings", input_size=64, batch_size=4),
         )
 
-    synthetic_store(config(), tmp_path / "embeddings", SyntheticSettings(400, 100, 32, 8))
+    made = SyntheticSettings(400, 100, 32, 8)
+    synthetic_store(tmp_path / "embeddings", made, in_process, RunRecord("make vectors", 0, 0))
     scale(config())
     runs = pq.read_table(tmp_path / "scale" / "runs.parquet").to_pandas()
     wanted = planned_runs(config().scale, 2)
