@@ -6,13 +6,13 @@ import click
 import numpy as np
 import pyarrow.parquet as pq
 
-from jobs.bench.search import FAISS_FLAT, OUTPUT
 from jobs.cli import with_config_of
 from jobs.console import print_table
-from jobs.lab.config import LabConfig
+from jobs.lab.config import SEARCHED, LabConfig
 from jobs.lab.plan import calibrated
 from pipeline.core.tables import read_parquet
 from pipeline.lab.claims import Fact, bisection_checks, check_claims, read_claims
+from pipeline.lab.faiss_ways import FAISS_FLAT
 from pipeline.lab.scaling.simulator import simulate
 from pipeline.lab.scaling.summary import part
 
@@ -34,7 +34,7 @@ TOLD_BY = {
 @click.command()
 @click.option("--claims", type=click.Path(path_type=Path), default=CLAIMS, help="A list of claims.")
 @click.option(
-    "--searched", type=click.Path(path_type=Path), default=OUTPUT, help="Of bench-search."
+    "--searched", type=click.Path(path_type=Path), default=SEARCHED, help="Of bench-search."
 )
 @with_config_of(LabConfig)
 def command(config: LabConfig, claims: Path, searched: Path) -> None:

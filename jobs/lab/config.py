@@ -7,6 +7,8 @@ from pydantic import Field
 
 from jobs.config import Config, Count, Section
 
+SEARCHED = Path("work/bench-search")  # what `sluice bench search` leaves unless told otherwise
+
 
 class ScaleConfig(Section):
     """`sluice lab scale`: the same work over a list of worker counts."""

@@ -1,10 +1,20 @@
-"""How far embeddings of another precision or backend lie from the reference's."""
+"""What each backend and precision costs, and how far its embeddings lie from the reference's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import faiss
 import numpy as np
+
+from pipeline.core.arrays import Pixels, Vectors
+from pipeline.embedding.encoder import build_encoder, has_cuda, usable_precisions
+from pipeline.embedding.quantised import quantise
+from pipeline.embedding.settings import BackendName, Encode, EncoderSettings, Precision
+from pipeline.lab.timing import in_turn, middle_and_ends
+
+REFERENCE = "torch f32"
+BATCHES = 4  # timed at once
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,7 @@ class Drift:
     recall: float  # share of the reference's k nearest that are still among the k nearest
 
 
-def drift(reference: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any], k: int) -> Drift:
+def drift(reference: Vectors, vectors: Vectors, k: int) -> Drift:
     """Compare f32 (n, d) unit ``vectors`` with the ``reference`` of the same images, n > k."""
     cosine = (reference.astype(np.float64) * vectors).sum(axis=1)
     wanted, found = _neighbours(reference, k), _neighbours(vectors, k)
@@ -24,6 +34,39 @@ def drift(reference: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any], k: int
     return Drift(float(cosine.mean()), float(cosine.min()), float(np.mean(kept)) / k)
 
 
-def _neighbours(vectors: np.ndarray[Any, Any], k: int) -> list[list[int]]:
+def _neighbours(vectors: Vectors, k: int) -> list[list[int]]:
     _, rows = faiss.knn(vectors, vectors, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
     return [[row for row in found if row != own][:k] for own, found in enumerate(rows.tolist())]
+
+
+def time_precisions(
+    settings: EncoderSettings, squares: Pixels, k: int, rounds: int
+) -> list[tuple[Any, ...]]:
+    """Embed ``squares`` (n, s, s, 3), n > k, by every backend and precision usable here.
+
+    Returns backend, precision, ms an image (median, least, most), and the Drift at ``k`` from
+    torch f32, whose row comes first.
+    """
+    pairs = usable_pairs()
+    encoders = {" ".join(pair): _encoder(settings, *pair) for pair in pairs}
+    vectors = {name: encode(squares) for name, encode in encoders.items()}
+    few = squares[: BATCHES * settings.batch_size]
+    taken = in_turn({name: partial(encode, few) for name, encode in encoders.items()}, rounds)
+    rows: list[tuple[Any, ...]] = []
+    for pair, name in zip(pairs, encoders, strict=True):
+        apart = drift(vectors[REFERENCE], vectors[name], k)
+        cost = middle_and_ends([1000 * seconds / len(few) for seconds in taken[name]])
+        rows.append((*pair, *cost, apart.cosine_mean, apart.cosine_least, apart.recall))
+    return rows
+
+
+def usable_pairs() -> list[tuple[BackendName, Precision]]:
+    """Return every backend and precision that can run here, torch f32 first."""
+    backends: list[BackendName] = ["torch", "openvino"]
+    backends += ["cuda"] if has_cuda() else []
+    return [(backend, p) for backend in backends for p in usable_precisions(backend)]
+
+
+def _encoder(made: EncoderSettings, backend: BackendName, precision: Precision) -> Encode:
+    settings = replace(made, backend=backend, precision=precision)
+    return (quantise if precision == "int8" else build_encoder)(settings).start()

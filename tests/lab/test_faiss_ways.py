@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 from click.testing import CliRunner
 
 from jobs.bench import search as bench_search
-from jobs.bench.search import _fewest, _ladder
+from pipeline.lab.faiss_ways import Timed, fewest_probes, probe_ladder
 
 
 def test_recall_grows_with_probes_to_all(tmp_path):
@@ -25,8 +25,8 @@ def test_recall_grows_with_probes_to_all(tmp_path):
 
 
 def test_the_fewest_probes_that_reach_the_recall():
-    rows = [{"way": "a", "probes": p, "recall": 1 - 0.1 / p} for p in (2, 8, 16, 32)]
-    assert _fewest(rows, "a") == 16
-    assert _fewest(rows, "b") == 0
-    assert _ladder(1000)[0] == 1
-    assert _ladder(1000)[-1] == 250
+    curve = [Timed("a", probes, 1 - 0.1 / probes, [], []) for probes in (2, 8, 16, 32)]
+    assert fewest_probes(curve, "a") == 16
+    assert fewest_probes(curve, "b") == 0
+    assert probe_ladder(1000)[0] == 1
+    assert probe_ladder(1000)[-1] == 250
