@@ -196,7 +196,7 @@ def _join(
 
 def read_images(source: Store) -> pa.Table:
     """Return (id, pixels, scene and transform where the store has them) of images still there."""
-    names = source.read(source.manifest()[0].shard).column_names
+    names = source.columns()
     extra = [name for name in ("scene", "transform") if name in names]
     columns = ["id", "width", "height", *extra]
     table = pa.concat_tables([source.read(entry.shard, columns) for entry in source.manifest()])

@@ -93,8 +93,7 @@ def read_pictures(config: Config, store: Store, ids: set[int]) -> dict[int, Pict
 
 def _copy_origin(store: Store, ids: list[int]) -> dict[int, tuple[int, str]]:
     """Return (scene, transform) by id; empty where the store does not know its scenes."""
-    names = store.read(store.manifest()[0].shard).column_names
-    if not {"scene", "transform"} <= set(names):
+    if not {"scene", "transform"} <= set(store.columns()):
         return {}
     rows = find_images(store, ids, ["id", "scene", "transform"]).to_pylist()
     return {row["id"]: (row["scene"], row["transform"]) for row in rows}

@@ -1,17 +1,15 @@
 """Exact bounds on a share from a sample of it (Clopper & Pearson, Biometrika 1934)."""
 
-from typing import Any
-
 import numpy as np
 from scipy.stats import beta
 
+from pipeline.core.arrays import Ids, Scores
 
-def lower_bounds(
-    found: np.ndarray[Any, Any], drawn: int, confidence: float
-) -> np.ndarray[Any, Any]:
-    """Return float64 (n,): for each count what the true share exceeds with ``confidence``.
 
-    found int (n,) of ``drawn`` independent draws were successes; the bounds are one-sided.
+def lower_bounds(found: Ids, drawn: int, confidence: float) -> Scores:
+    """Return (n,): for each count what the true share exceeds with ``confidence``.
+
+    found (n,) of ``drawn`` independent draws were successes; the bounds are one-sided.
     """
     return np.where(found, beta.ppf(1 - confidence, found, drawn - found + 1), 0.0)
 

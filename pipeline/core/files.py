@@ -10,9 +10,7 @@ from typing import Any
 
 from pipeline.core.errors import StoreError
 
-# Since 2 an entry holds its shard's footer_checksum; since 3 every JSON file holds its own, and the
-# source manifest is attached.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 3  # of all files here: a store with a larger one is refused
 SEAL = "checksum_of_the_rest"
 
 
@@ -64,6 +62,7 @@ def _json_bytes(value: Any) -> bytes:
 
 
 def sealed(value: Mapping[str, Any]) -> bytes:
+    """Return ``value`` as JSON that holds its own checksum."""
     return _json_bytes({**value, SEAL: checksum(_json_bytes(value))})
 
 
@@ -73,7 +72,6 @@ def opened(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     _refuse_newer(path, value.get("format", 0))
-    seal = value.pop(SEAL, None)
-    if seal not in (None, checksum(_json_bytes(value))):
+    if value.pop(SEAL, None) != checksum(_json_bytes(value)):
         raise ValueError("it does not have its own checksum")
     return value

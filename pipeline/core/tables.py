@@ -8,28 +8,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.arrays import AnyArray, Ids, Vectors
 from pipeline.core.errors import StoreError
 
 
-def flat_column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
+def flat_column(table: pa.Table, name: str) -> AnyArray:
     """Return the values of all rows' lists in column ``name``, one after the other."""
-    values: np.ndarray[Any, Any] = table[name].combine_chunks().flatten().to_numpy()
+    values: AnyArray = table[name].combine_chunks().flatten().to_numpy()
     return values
 
 
-def rows_of(
-    ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
+def rows_of(ids: Ids, known: Ids, values: AnyArray) -> AnyArray:
     """Return the rows of ``values`` (n, d), known by ``known`` (n,), in the order of ``ids``.
 
     Raises StoreError as ``places`` does.
     """
-    found: np.ndarray[Any, Any] = values[places(ids, known)]
+    found: AnyArray = values[places(ids, known)]
     return found
 
 
-def places(ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return int64 (m,): where each of ``ids`` (m,) stands in ``known`` (n,).
+def places(ids: Ids, known: Ids) -> Ids:
+    """Return (m,): where each of ``ids`` (m,) stands in ``known`` (n,).
 
     Raises StoreError where one does not: what is read beside each other is of different times.
     """
@@ -40,20 +39,20 @@ def places(ids: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> np.ndarray
             "run sluice sign and sluice embed again"
         )
     order = np.argsort(known)
-    found: np.ndarray[Any, Any] = order[np.searchsorted(known, ids, sorter=order)]
+    found: Ids = order[np.searchsorted(known, ids, sorter=order)]
     return found
 
 
-def embedding_column(vectors: np.ndarray[Any, Any]) -> pa.FixedSizeListArray:
-    """Return f32 (n, d) as an Arrow column of d floats a row."""
+def embedding_column(vectors: Vectors) -> pa.FixedSizeListArray:
+    """Return (n, d) as an Arrow column of d floats a row."""
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
 
 
-def embedding_matrix(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """Return an embedding column as f32 (n, d)."""
+def embedding_matrix(column: pa.ChunkedArray) -> Vectors:
+    """Return an embedding column as (n, d)."""
     array = column.combine_chunks()
-    flat: np.ndarray[Any, Any] = array.flatten().to_numpy(zero_copy_only=False)
+    flat: Vectors = array.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(array), column.type.list_size)
 
 

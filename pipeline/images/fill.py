@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.core.run_record import RunRecord
+from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import ShardPlan, Spread
-from pipeline.core.store import ShardEntry, Store
+from pipeline.core.store import Store
 from pipeline.images.gone import gone_ids
 from pipeline.images.manifest import extend_manifest, pending_units
 from pipeline.images.source import Source

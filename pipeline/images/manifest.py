@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.files import checksum
+from pipeline.core.makers import made_by
 from pipeline.core.store import Store
-from pipeline.core.tables import parquet_bytes, read_parquet
+from pipeline.core.tables import parquet_bytes
 from pipeline.images.source import Source, list_files
 from pipeline.images.webdataset import tar_images
 
@@ -104,7 +105,7 @@ def pending_units(manifest: pa.Table, done: Iterable[int]) -> pa.Table:
 
 def has_manifest(store: Store) -> bool:
     """Return whether ``store`` was made from a source: synthetic ones were not."""
-    return MANIFEST in store.attached_names() or (store.root / MANIFEST).exists()
+    return MANIFEST in store.attached_names()
 
 
 def kept_manifest(store: Store) -> pa.Table | None:
@@ -112,26 +113,27 @@ def kept_manifest(store: Store) -> pa.Table | None:
 
     Raises StoreError if damaged, or lost while shards hang on it.
     """
-    remedy = f"delete {store.root} and make it again, for its shards hang on this file"
-    data, earlier = store.attached(MANIFEST, remedy), store.root / MANIFEST
-    if data is not None:
-        manifest = pq.read_table(pa.BufferReader(data))
-    elif earlier.exists():  # where stores of format 2 have it
-        manifest = read_parquet(earlier, remedy)
-    elif store.entries():
+    again = f"run {made_by(store.kind)} again"
+    remedy = f"delete {store.root} and {again}, for its shards hang on this file"
+    data = store.attached(MANIFEST, remedy)
+    if data is None and store.entries():
         raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
-    else:
+    if data is None:
         return None
+    manifest = pq.read_table(pa.BufferReader(data))
     if not manifest.schema.equals(UNITS):
         raise StoreError(f"{MANIFEST} of {store.root} has columns of another kind; {remedy}")
     return manifest
 
 
 def read_manifest(store: Store) -> pa.Table:
-    """Return the source manifest of ``store``. Raises StoreError where it is missing or damaged."""
+    """Return the source manifest of ``store``.
+
+    Raises InputError where the store has none yet, StoreError where it is lost or damaged.
+    """
     manifest = kept_manifest(store)
     if manifest is None:
-        raise StoreError(f"{store.root} is not begun; run the command that makes it")
+        raise InputError(f"{store.root} is not begun; run {made_by(store.kind)} first")
     return manifest
 
 

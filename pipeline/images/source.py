@@ -1,5 +1,7 @@
 """A source: what kind of images a URL holds, and the list of its files."""
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -7,6 +9,7 @@ from typing import Any, Literal
 import fsspec
 
 from pipeline.core.errors import InputError
+from pipeline.core.makers import made_by
 from pipeline.images.webdataset import IMAGE_SUFFIXES
 
 Kind = Literal["folder", "parquet", "webdataset"]
@@ -43,8 +46,7 @@ def open_source(url: str, kind: Literal["auto"] | Kind = "auto") -> Source:
         raise InputError(f"source.url {url} cannot be opened: {error}") from error
     root = root.rstrip("/")
     if fs.exists(f"{root}/store.json"):
-        if not fs.exists(f"{root}/manifest.json"):
-            raise InputError(f"{url} is not finished; run the command that makes it again")
+        _refuse_unfinished(fs, root, url)
         root, kind = f"{root}/shards", "parquet"
     if not fs.isdir(root):
         raise InputError(f"source {url} is not a folder; mend source.url")
@@ -54,6 +56,16 @@ def open_source(url: str, kind: Literal["auto"] | Kind = "auto") -> Source:
     if not found or not any(_list(fs, root, found[0])):
         raise InputError(f"{url} holds no images, Parquet or tar files; mend source.url")
     return Source(url, root, found[0])
+
+
+def _refuse_unfinished(fs: Any, root: str, url: str) -> None:
+    if fs.exists(f"{root}/manifest.json"):
+        return
+    kind = None
+    with suppress(ValueError, AttributeError):  # a damaged header tells no kind
+        kind = json.loads(fs.cat_file(f"{root}/store.json")).get("kind")
+    reason = f"{url} is not finished (it has no manifest.json)"
+    raise InputError(f"{reason}; run {made_by(kind)} again: it resumes")
 
 
 def _kinds(fs: Any, root: str) -> list[Kind]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.core.arrays import Numbers, Vectors
 from pipeline.core.errors import StoreError
+from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 from pipeline.search.exact_topk import PAIRS_AT_ONCE, exact_scores
 
@@ -77,7 +78,7 @@ class Grid:
         except ValueError as error:
             raise StoreError(
                 f"the grid in {store.root}/attached cannot be read ({error}); "
-                f"delete {store.root} and run the command that makes it again"
+                f"delete {store.root} and run {made_by(store.kind)} again"
             ) from error
 
     @classmethod
@@ -85,7 +86,7 @@ class Grid:
         """Return the grid kept in ``store``. Raises StoreError where none is, or it is damaged."""
         grid = cls.attached(store)
         if grid is None:
-            raise StoreError(f"{store.root} has no grid; run the command that makes it again")
+            raise StoreError(f"{store.root} has no grid; run {made_by(store.kind)} again")
         return grid
 
 

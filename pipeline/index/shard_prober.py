@@ -73,5 +73,5 @@ class ProbePlan:
 
 def index_rows(index: Store, shard: int) -> int:
     """Return the rows of an index shard, read or not."""
-    rows: int = pa.parquet.read_metadata(index.shard_path(shard)).num_rows
+    rows: int = pa.parquet.read_metadata(index.shards.path(shard)).num_rows
     return rows

@@ -41,8 +41,7 @@ def known_copies(store: Store, query_ids: Ids, ids: Ids) -> list[CopyRecall]:
     """Return the recall of known copies; empty where the store does not know its scenes."""
     inside = query_ids != NO_ID
     manifest = store.manifest()
-    names = store.read(manifest[0].shard).column_names
-    if not inside.any() or not {"scene", "transform"} <= set(names):
+    if not inside.any() or not {"scene", "transform"} <= set(store.columns()):
         return []
     parts = [store.read(entry.shard, ["id", "scene", "transform"]) for entry in manifest]
     truth = pa.concat_tables(parts)

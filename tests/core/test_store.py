@@ -2,13 +2,16 @@ import errno
 import json
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.core.errors import StoreError
-from pipeline.core.files import SEAL, write_atomically
+import jobs
+from pipeline.core.errors import InputError, StoreError
+from pipeline.core.files import SEAL, sealed, write_atomically
+from pipeline.core.makers import MAKERS
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 from tests.helpers.files import flips_one_bit_of_every_byte
@@ -46,7 +49,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 
 def test_a_shard_without_its_entry_does_not_count(store):
     store.write_shard(0, rows(1))
-    store.entry_path(0).unlink()
+    store.shards.entry_path(0).unlink()
     assert store.entries() == []
     with pytest.raises(StoreError, match="lacks 1 of 1"):
         store.finish(1)
@@ -54,7 +57,7 @@ def test_a_shard_without_its_entry_does_not_count(store):
 
 def test_a_truncated_shard_is_made_again(store):
     store.write_shard(0, rows(*range(100)))
-    os.truncate(store.shard_path(0), 50)
+    os.truncate(store.shards.path(0), 50)
     assert store.entries() == []
     with pytest.raises(StoreError, match="cannot be read"):
         store.read(0)
@@ -63,9 +66,9 @@ def test_a_truncated_shard_is_made_again(store):
 def test_a_changed_byte_is_found(store):
     store.write_shard(0, rows(*range(100)))
     store.finish(1)
-    data = bytearray(store.shard_path(0).read_bytes())
+    data = bytearray(store.shards.path(0).read_bytes())
     data[10] ^= 1
-    store.shard_path(0).write_bytes(data)
+    store.shards.path(0).write_bytes(data)
     assert ["checksum" in line for line in store.problems()] == [True]
 
 
@@ -74,7 +77,7 @@ def test_no_changed_bit_of_a_shard_ever_gives_a_wrong_row(store):
     table = pa.table({"id": np.arange(20), "embedding": embedding_column(vectors)})
     table = table.append_column("key", pa.array([f"{n}.jpg" for n in range(20)]))
     store.write_shard(0, table)
-    path, told = store.shard_path(0), []
+    path, told = store.shards.path(0), []
     whole = path.read_bytes()
     for place in range(len(whole)):
         data = bytearray(whole)
@@ -86,7 +89,10 @@ def test_no_changed_bit_of_a_shard_ever_gives_a_wrong_row(store):
         except StoreError as error:
             told.append(str(error))
     assert len(told) > 0.9 * len(whole)
-    assert all(re.search(r"000000\.parquet cannot be read .* delete .*json", t) for t in told)
+    assert all(
+        re.search(r"000000\.parquet cannot be read .* delete .*json and run sluice embed again", t)
+        for t in told
+    )
 
 
 def test_every_changed_bit_of_a_quarantine_file_is_told(store):
@@ -94,12 +100,12 @@ def test_every_changed_bit_of_a_quarantine_file_is_told(store):
     refused = pa.table({"id": [4, 5, 6], "key": ["a", "b", "c"], "reason": reasons})
     store.write_shard(0, rows(1, 2), quarantine=refused)
     store.finish(1)
-    for _ in flips_one_bit_of_every_byte(store.quarantine_path(0)):
+    for _ in flips_one_bit_of_every_byte(store.shards.quarantine_path(0)):
         with pytest.raises(StoreError, match=r"quarantine/000000\.parquet .* delete .*json"):
             store.read_quarantine()
         assert len(list(store.problems())) == 1
     assert store.read_quarantine().equals(refused)
-    store.quarantine_path(0).unlink()
+    store.shards.quarantine_path(0).unlink()
     with pytest.raises(StoreError, match="No such file"):
         store.read_quarantine()
 
@@ -107,7 +113,7 @@ def test_every_changed_bit_of_a_quarantine_file_is_told(store):
 def test_an_entry_that_is_not_the_manifests_is_told(store):
     store.write_shard(0, rows(1, 2))
     store.finish(1)
-    entry = store.entry_path(0)
+    entry = store.shards.entry_path(0)
     for _ in flips_one_bit_of_every_byte(entry):
         assert [entry.name in line for line in store.problems()] == [True]
     store.write_shard(0, rows(1, 3))
@@ -122,15 +128,29 @@ def test_other_settings_are_refused(store):
         Store.create(store.root, "embeddings", {"model": "a", "size": 2})
 
 
-def test_another_kind_a_newer_format_and_no_store_are_refused(store, tmp_path):
+def test_another_kind_and_a_newer_format_are_refused(store):
     with pytest.raises(StoreError, match="holds embeddings, not corpus"):
         Store.open(store.root, "corpus")
-    with pytest.raises(StoreError, match="is not a store"):
-        Store.open(tmp_path, "corpus")
     header = json.loads((store.root / "store.json").read_text())
     (store.root / "store.json").write_text(json.dumps(header | {"format": 99}))
     with pytest.raises(StoreError, match="newer Sluice"):
         Store.open(store.root, "embeddings")
+
+
+@pytest.mark.parametrize(("kind", "command"), MAKERS.items())
+def test_a_missing_store_is_told_with_the_command_that_makes_it(tmp_path, kind, command):
+    told = rf"{tmp_path} holds no {kind} \(it has no store.json\): run {command} first, or mend"
+    with pytest.raises(InputError, match=told):
+        Store.open(tmp_path, kind)
+    with pytest.raises(InputError, match=r"is no store \(it has no store.json\); mend the path"):
+        Store.open(tmp_path)
+
+
+def test_the_commands_that_make_stores_are_there():
+    folder = Path(jobs.__file__).parent
+    for command in MAKERS.values():
+        path = folder.joinpath(*command.split()[1:])
+        assert path.with_suffix(".py").exists(), command
 
 
 def test_a_store_or_manifest_without_its_format_is_damaged(store):
@@ -142,7 +162,7 @@ def test_a_store_or_manifest_without_its_format_is_damaged(store):
     ):
         header = json.loads(path.read_text())
         kept = {name: header[name] for name in header.keys() - {"format", SEAL}}
-        path.write_text(json.dumps(kept))
+        path.write_bytes(sealed(kept))
         with pytest.raises(StoreError, match=r"is damaged .'format'"):
             read()
 
@@ -172,7 +192,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_an_unfinished_store_says_so(store):
-    with pytest.raises(StoreError, match="is not finished"):
+    told = r"is not finished \(it has no manifest.json\); run sluice embed again: it resumes"
+    with pytest.raises(InputError, match=told):
         store.manifest()
 
 
@@ -205,19 +226,56 @@ def test_every_changed_bit_of_a_record_is_told(store):
     store.finish(1)
     store.attach("notes", b"one")
     reads = {
-        store.entry_path(0): lambda: store.read(0),
+        store.shards.entry_path(0): lambda: store.read(0),
         store.root / "manifest.json": store.manifest,
         store.root / "store.json": lambda: Store.open(store.root).identity,
         store.root / "attached" / "notes.json": lambda: store.attached("notes"),
     }
     for path, read in reads.items():
-        right = read()
+        read()
         for _ in flips_one_bit_of_every_byte(path):
-            try:
-                found = read()
-            except StoreError:
-                continue
-            assert found == right
+            with pytest.raises(StoreError):
+                read()
+
+
+def test_a_file_without_its_own_checksum_is_damaged(store):
+    store.write_shard(0, rows(1))
+    store.finish(1)
+    store.attach("notes", b"one")
+    for path, read in {
+        store.shards.entry_path(0): lambda: store.read(0),
+        store.root / "manifest.json": store.manifest,
+        store.root / "store.json": lambda: Store.open(store.root),
+        store.root / "attached" / "notes.json": lambda: store.attached("notes"),
+    }.items():
+        value = json.loads(path.read_text())
+        del value[SEAL]
+        path.write_text(json.dumps(value))
+        with pytest.raises(StoreError, match="it does not have its own checksum"):
+            read()
+
+
+def test_a_shard_whose_entry_does_not_know_its_footer_is_refused(store):
+    store.write_shard(0, rows(1))
+    path = store.shards.entry_path(0)
+    entry = json.loads(path.read_text())
+    for footer, told in (("", "footer has changed"), (None, "footer_checksum")):
+        kept = {n: v for n, v in entry.items() if n not in (SEAL, "footer_checksum")}
+        path.write_bytes(sealed(kept if footer is None else kept | {"footer_checksum": footer}))
+        with pytest.raises(StoreError, match=told):
+            store.read(0)
+
+
+def test_the_columns_of_a_store_are_told_without_reading_a_row(store, monkeypatch):
+    store.finish(0)
+    assert store.columns() == []
+    store.write_shard(0, pa.table({"id": [1], "x": ["a"]}))
+    store.finish(1)
+    monkeypatch.setattr("pipeline.core.shards.read_parquet", None)
+    assert store.columns() == ["id", "x"]
+    os.truncate(store.shards.path(0), 50)
+    with pytest.raises(StoreError, match=r"its footer has changed.; delete .* run sluice embed"):
+        store.columns()
 
 
 def test_what_is_attached_has_names_with_folders(store):

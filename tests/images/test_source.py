@@ -144,6 +144,15 @@ def test_what_is_no_source_is_told(tmp_path, jpegs):
         plan_manifest(open_source(str(tmp_path), "parquet"), 5)
 
 
+def test_an_unfinished_store_is_no_source_yet(tmp_path):
+    store = Store.create(tmp_path / "store", "corpus", {})
+    with pytest.raises(InputError, match=r"is not finished .*; run sluice corpus again: it res"):
+        open_source(str(store.root))
+    (store.root / "store.json").write_bytes(b"no JSON")
+    with pytest.raises(InputError, match="run the command that made it again"):
+        open_source(str(store.root))
+
+
 def test_a_changed_byte_in_a_source_of_our_own_is_told(tmp_path, jpegs):
     path = tmp_path / "a.parquet"
     path.write_bytes(parquet_bytes(pa.table({"bytes": pa.array(jpegs, pa.binary())})))
@@ -160,15 +169,15 @@ def test_the_manifest_is_kept_in_the_store(folder, tmp_path):
     planned = plan_manifest(open_source(str(folder)), 5)
     store = Store.create(tmp_path / "store", "embeddings", {})
     assert kept_manifest(store) is None
-    with pytest.raises(StoreError, match="is not begun"):
+    with pytest.raises(InputError, match="is not begun; run sluice embed first"):
         read_manifest(store)
     store.write_shard(0, pa.table({"id": [1]}))
-    with pytest.raises(StoreError, match=f"lacks attached/{MANIFEST}; delete .* again"):
+    with pytest.raises(
+        StoreError, match=f"lacks attached/{MANIFEST}; delete .* run sluice embed again"
+    ):
         read_manifest(store)
-    (store.root / MANIFEST).write_bytes(parquet_bytes(planned))  # as stores of format 2 have it
+    store.attach(MANIFEST, parquet_bytes(planned))
     assert read_manifest(store).equals(planned)
-    store.attach(MANIFEST, parquet_bytes(planned.slice(0, 1)))
-    assert read_manifest(store).num_rows == 1
     store.attach(MANIFEST, parquet_bytes(planned.rename_columns([f"{n}_" for n in UNITS.names])))
     with pytest.raises(StoreError, match=f"{MANIFEST} of .* has columns of another kind; delete"):
         read_manifest(store)

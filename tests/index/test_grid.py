@@ -66,7 +66,7 @@ def test_fewer_vectors_than_buckets(vectors):
 @pytest.mark.parametrize("train", TRAINERS)
 def test_a_grid_is_kept_with_checksums(vectors, tmp_path, train):
     store = Store.create(tmp_path, "index", {})
-    with pytest.raises(StoreError, match="has no grid"):
+    with pytest.raises(StoreError, match="has no grid; run sluice index again"):
         Grid.required(store)
     grid = train(vectors, 16, 0)
     grid.attach(store)

@@ -142,6 +142,7 @@ def test_verify_finds_a_changed_byte(done, tmp_path):
     run = run_jobs("verify", whole, broken)
     assert run.returncode == 4
     assert f"{path} does not have the checksum" in run.stderr
+    assert "delete them with their entries and run sluice embed again" in run.stderr
 
 
 def test_models_says_what_is_usable_and_why_not():
@@ -158,7 +159,7 @@ def test_models_says_what_is_usable_and_why_not():
         (["embed", "--set", "embed.batch_size=0"], 2, "embed.batch_size"),
         (["embed", "--set", "source.url=/nowhere"], 3, "is not a folder"),
         (["search", "--set", "embed.output=/nowhere"], 2, "no queries"),
-        (["search", "id:1", "--set", "embed.output=/nowhere"], 4, "is not a store"),
+        (["search", "id:1", "--set", "embed.output=/nowhere"], 3, "run sluice embed first"),
         (["nosuchjob"], 2, "No such command"),
     ],
 )

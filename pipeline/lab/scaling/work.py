@@ -102,7 +102,7 @@ def search_work(
 
         return search_certified(parts, len(queries), k)
 
-    files = [embeddings.shard_path(shard) for shard in shards]
+    files = [embeddings.shards.path(shard) for shard in shards]
     gone = embeddings.tombstones()
     return Work(
         first.start, shards, take, lambda: search_single_threaded(files, gone, queries, k).images

@@ -65,7 +65,7 @@ def test_the_plain_scan_finds_the_same_and_leaves_out_what_is_gone(embeddings):
 
     embeddings.bury([0, 5, 119, 179])
     queries = np.array(embeddings.read(2)["embedding"].to_pylist()[:4], np.float32)
-    files = [embeddings.shard_path(shard) for shard in (0, 2)]
+    files = [embeddings.shards.path(shard) for shard in (0, 2)]
     found = search_single_threaded(files, embeddings.tombstones(), queries, K)
     ids, scores = truth(embeddings, [0, 2], queries)
     assert found.images == 117

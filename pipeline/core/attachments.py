@@ -1,0 +1,93 @@
+"""What a store keeps beside its shards: files under names of their own, each with its record."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.errors import StoreError
+from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
+from pipeline.core.makers import made_by
+
+PENDING = ".pending"
+
+
+@dataclass(frozen=True)
+class Attachments:
+    """The files kept in ``folder``, of a store of ``kind``.
+
+    A file's record is what makes it count: a crash before the record is written leaves what was
+    there, one after it leaves the new file under its pending name.
+    """
+
+    folder: Path
+    kind: str
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep ``data`` under ``name``, which may hold folders ("a/b"); replaces what is there."""
+        path = self.folder / name
+        write_atomically(_pending(path), data)
+        record = {"bytes": len(data), "checksum": checksum(data)}
+        write_atomically(_record(path), sealed(record))
+        os.replace(_pending(path), path)
+
+    def read(self, name: str, remedy: str | None = None) -> bytes | None:
+        """Return what is kept under ``name``, None where nothing is.
+
+        A file without its record is what a crash left behind, and counts as nothing. Raises
+        StoreError, ending with ``remedy`` (none: how to make it again), where it is damaged.
+        """
+        path = self.folder / name
+        if not _record(path).exists():
+            return None
+        remedy = remedy or self._remedy()
+        recorded = _recorded_checksum(_record(path), remedy)
+        with suppress(OSError):
+            data = _pending(path).read_bytes()
+            if checksum(data) == recorded:
+                return data
+        return read_recorded(path, recorded, remedy)
+
+    def names(self, pattern: str = "**/*") -> list[str]:
+        """Return the names of what is kept, in order; ``pattern`` is a glob over them."""
+        records = sorted(self.folder.glob(f"{pattern}.json"))
+        names = (record.relative_to(self.folder).as_posix() for record in records)
+        return [name.removesuffix(".json") for name in names]
+
+    def problems(self) -> Iterator[str]:
+        """Yield a line for each file whose bytes are not those recorded for it."""
+        for name in self.names():
+            try:
+                self.read(name)
+            except StoreError as error:
+                yield str(error)
+
+    def settle(self) -> None:
+        """Give pending files that count their names; remove the others."""
+        for pending in self.folder.rglob(f".*{PENDING}"):
+            path = pending.with_name(pending.name[1:].removesuffix(PENDING))
+            record = _record(path)
+            counts = record.exists() and _recorded_checksum(record, self._remedy())
+            if counts == checksum(pending.read_bytes()):
+                os.replace(pending, path)
+            else:
+                pending.unlink()
+
+    def _remedy(self) -> str:
+        return f"delete it and its .json, then run {made_by(self.kind)} again"
+
+
+def _record(attached: Path) -> Path:
+    return attached.with_name(f"{attached.name}.json")
+
+
+def _pending(attached: Path) -> Path:
+    return attached.with_name(f".{attached.name}{PENDING}")
+
+
+def _recorded_checksum(record: Path, remedy: str) -> str:
+    try:
+        return str(opened(record)["checksum"])
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{record} cannot be read ({error}); {remedy}") from error

@@ -1,0 +1,101 @@
+"""What a store says of itself: store.json from its beginning on, manifest.json once it is whole."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import InputError, StoreError
+from pipeline.core.files import FORMAT_VERSION, opened, sealed, write_atomically
+from pipeline.core.makers import made_by
+from pipeline.core.shards import ShardEntry
+
+
+@dataclass(frozen=True)
+class Header:
+    """The kind of a store and the settings it was made with, as JSON holds them."""
+
+    kind: str
+    identity: dict[str, Any]
+
+
+def begin(root: Path, kind: str, identity: Mapping[str, Any]) -> Header:
+    """Return the header of the store at ``root``, written where there is none.
+
+    Raises StoreError where it is of another kind or identity.
+    """
+    wanted = json.loads(json.dumps(dict(identity)))
+    if not (root / "store.json").exists():
+        header = {"format": FORMAT_VERSION, "kind": kind, "identity": wanted}
+        write_atomically(root / "store.json", sealed(header))
+    found = read_header(root, kind)
+    if found.identity != wanted:
+        raise StoreError(
+            f"{root} was made with other settings ({_differences(found.identity, wanted)}); "
+            "use the same settings, or another output folder"
+        )
+    return found
+
+
+def read_header(root: Path, kind: str | None = None) -> Header:
+    """Return the header of the store at ``root``, of any kind where none is named.
+
+    Raises InputError where there is none, StoreError where it is damaged, newer or of another kind.
+    """
+    path = root / "store.json"
+    try:
+        header = opened(path)
+        _, found, identity = header["format"], header["kind"], dict(header["identity"])
+    except FileNotFoundError as error:
+        raise _missing(root, kind) from error
+    except (ValueError, KeyError, TypeError) as error:
+        again = f"delete {root} and run {made_by(kind)} again"
+        raise StoreError(f"{path} is damaged ({error}); {again}") from error
+    if kind not in (None, found):
+        raise StoreError(f"{root} holds {found}, not {kind}; mend the path")
+    return Header(found, identity)
+
+
+def _missing(root: Path, kind: str | None) -> InputError:
+    if kind is None:
+        return InputError(f"{root} is no store (it has no store.json); mend the path")
+    return InputError(
+        f"{root} holds no {kind} (it has no store.json): run {made_by(kind)} first, "
+        "or mend the path"
+    )
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    return "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} asked for" for key in keys)
+
+
+def write_manifest(root: Path, header: Header, entries: list[ShardEntry]) -> None:
+    """Write manifest.json over ``entries``, which makes the store a finished one."""
+    manifest = {
+        "format": FORMAT_VERSION,
+        "kind": header.kind,
+        "identity": header.identity,
+        "rows": sum(entry.rows for entry in entries),
+        "quarantined": sum(entry.quarantined for entry in entries),
+        "shards": [asdict(entry) for entry in entries],
+    }
+    write_atomically(root / "manifest.json", sealed(manifest))
+
+
+def read_manifest(root: Path, kind: str) -> list[ShardEntry]:
+    """Return the entries of a finished store.
+
+    Raises InputError where it is not finished, StoreError where manifest.json is damaged or newer.
+    """
+    path, again = root / "manifest.json", f"run {made_by(kind)} again"
+    try:
+        manifest = opened(path)
+        _, shards = manifest["format"], manifest["shards"]
+        return [ShardEntry(**entry) for entry in shards]
+    except FileNotFoundError as error:
+        reason = f"{root} is not finished (it has no manifest.json)"
+        raise InputError(f"{reason}; {again}: it resumes") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged ({error}); delete it and {again}") from error

@@ -1,0 +1,142 @@
+"""The shards of a store as files: rows, those refused, and the entry that makes both count."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import StoreError
+from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
+from pipeline.core.makers import made_by
+from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """What the manifest records of one finished shard. Sizes are bytes, checksums blake2b-128."""
+
+    shard: int
+    rows: int
+    bytes: int
+    checksum: str
+    footer_checksum: str  # of the shard file's end, which no page's CRC covers
+    quarantined: int = 0
+    quarantine_checksum: str = ""
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of the store of ``kind`` at ``root``, by their numbers."""
+
+    root: Path
+    kind: str
+
+    def path(self, shard: int) -> Path:
+        return self.root / "shards" / f"{shard:06d}.parquet"
+
+    def quarantine_path(self, shard: int) -> Path:
+        return self.root / "quarantine" / f"{shard:06d}.parquet"
+
+    def entry_path(self, shard: int) -> Path:
+        return self.root / "entries" / f"{shard:06d}.json"
+
+    def write(
+        self, shard: int, table: pa.Table, quarantine: pa.Table | None, row_group: int | None
+    ) -> ShardEntry:
+        """Write one shard and its quarantined rows, then the entry that makes them count."""
+        data = parquet_bytes(table, row_group)
+        footer = checksum(parquet_footer(io.BytesIO(data)))
+        refused = self._write_quarantine(shard, quarantine)
+        write_atomically(self.path(shard), data)
+        entry = ShardEntry(shard, table.num_rows, len(data), checksum(data), footer, *refused)
+        write_atomically(self.entry_path(shard), sealed(asdict(entry)))
+        return entry
+
+    def _write_quarantine(self, shard: int, rows: pa.Table | None) -> tuple[int, str]:
+        if rows is None or not rows.num_rows:
+            return 0, ""
+        data = parquet_bytes(rows)
+        write_atomically(self.quarantine_path(shard), data)
+        return rows.num_rows, checksum(data)
+
+    def entry(self, shard: int) -> ShardEntry:
+        """Return the entry of one shard. Raises StoreError where it is missing or damaged."""
+        return self._read_entry(self.entry_path(shard))
+
+    def entries(self) -> list[ShardEntry]:
+        """Return the entries of the finished shards whose files have their size, by number."""
+        paths = sorted((self.root / "entries").glob("[0-9]*.json"))
+        return [entry for entry in map(self._read_entry, paths) if self._has_its_size(entry)]
+
+    def _has_its_size(self, entry: ShardEntry) -> bool:
+        path = self.path(entry.shard)
+        return path.exists() and path.stat().st_size == entry.bytes
+
+    def _read_entry(self, path: Path) -> ShardEntry:
+        again = f"run {made_by(self.kind)} again"
+        try:
+            return ShardEntry(**opened(path))
+        except FileNotFoundError as error:
+            raise StoreError(f"{path} is missing, so its shard does not count; {again}") from error
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{path} is damaged ({error}); delete it and {again}") from error
+
+    def read(
+        self,
+        shard: int,
+        columns: list[str] | None = None,
+        filters: list[tuple[str, str, Any]] | None = None,
+    ) -> pa.Table:
+        """Read one shard. Raises StoreError where a file is missing or damaged."""
+        self._footer(shard)
+        return read_parquet(self.path(shard), self._remedy(shard), columns, filters)
+
+    def columns(self, shard: int) -> list[str]:
+        """Return the names of a shard's columns, of which it reads the footer alone.
+
+        Raises StoreError as ``read`` does.
+        """
+        names: list[str] = pq.read_schema(pa.BufferReader(self._footer(shard))).names
+        return names
+
+    def _footer(self, shard: int) -> bytes:
+        path, entry = self.path(shard), self.entry(shard)
+        try:
+            with open(path, "rb") as file:
+                footer = parquet_footer(file)
+        except OSError as error:
+            reason = f"{path} cannot be read ({error.strerror})"
+            raise StoreError(f"{reason}; {self._remedy(shard)}") from error
+        if entry.footer_checksum != checksum(footer):
+            reason = f"{path} cannot be read (its footer has changed)"
+            raise StoreError(f"{reason}; {self._remedy(shard)}")
+        return footer
+
+    def _remedy(self, shard: int) -> str:
+        return f"delete {self.entry_path(shard)} and run {made_by(self.kind)} again"
+
+    def read_quarantine(self, entry: ShardEntry) -> pa.Table:
+        """Read a shard's quarantined rows. Raises StoreError where they are missing or damaged."""
+        path = self.quarantine_path(entry.shard)
+        data = read_recorded(path, entry.quarantine_checksum, self._remedy(entry.shard))
+        return pq.read_table(pa.BufferReader(data))
+
+    def problems(self, entry: ShardEntry) -> Iterator[str]:
+        """Yield a line for each file of a shard that is not what the manifest's ``entry`` says."""
+        try:
+            if self.entry(entry.shard) != entry:
+                yield f"{self.entry_path(entry.shard)} is not what the manifest records"
+        except StoreError as error:
+            yield str(error)
+        recorded = [(self.path(entry.shard), entry.checksum)]
+        if entry.quarantined:
+            recorded.append((self.quarantine_path(entry.shard), entry.quarantine_checksum))
+        for path, expected in recorded:
+            if not path.exists():
+                yield f"{path} is missing"
+            elif checksum(path.read_bytes()) != expected:
+                yield f"{path} does not have the checksum the manifest records"
