@@ -107,6 +107,14 @@ class SearchConfig(Section):
     recall: Share = Field(0.99, description="recall@k that probing must reach")
     confidence: Share = Field(0.95, description="of the lower bound on that recall")
 
+    def refuse_no_queries(self) -> None:
+        """Raise ConfigError where no queries are named."""
+        if not self.queries and not self.sample_queries:
+            raise ConfigError(
+                "no queries: name image files, folders or id:NUMBER on the command line or in "
+                "search.queries, or set search.sample_queries"
+            )
+
 
 class DedupConfig(Section):
     """`sluice dedup`: all pairs above a similarity, their clusters, and whom to keep."""
@@ -191,6 +199,13 @@ class CascadeConfig(Section):
             if stage.keep and stage.stage in ("metadata", "cnn"):
                 raise ValueError(f"the {stage.stage} stage takes no keep")
         return self
+
+    def goal(self) -> dict[str, Any]:
+        """Return what a Goal takes of these settings."""
+        stages = {s.stage: s.keep for s in self.stages if s.stage not in ("metadata", "cnn")}
+        where = tuple(comparison for stage in self.stages for comparison in stage.where)
+        names = {"neighbours", "recall", "confidence", "seconds"}
+        return self.model_dump(include=names) | {"stages": stages, "where": where}
 
 
 class ReportConfig(Section):

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipeline.search.copy_recall import CopyRecall
 
 # Into a file or a job's log rich would squeeze every table into 80 columns.
 WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
@@ -42,6 +45,19 @@ def track(results: Iterable[pa.Table], what: str, total: int, unit: str) -> Iter
             speed = progress.tasks[task].finished_speed or progress.tasks[task].speed
             progress.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
             yield result
+
+
+def warn(text: str) -> None:
+    """Print a warning beside the job's output."""
+    errors.print(text, style="yellow", markup=False)
+
+
+def print_recall(recall: "list[CopyRecall]") -> None:
+    """Print the recall of known copies by how they were made; nothing where none are known."""
+    if recall:
+        lines = [(r.transform, r.found, r.known, r.recall, *r.interval()) for r in recall]
+        header = ("copies by", "found", "known", f"recall@{recall[0].k}", "95 % low", "high")
+        print_table("known copies", header, lines)
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -6,10 +6,9 @@ import click
 import pyarrow as pa
 
 from jobs.cli import with_config
-from jobs.config import Config, SearchConfig
-from jobs.console import console, print_table
+from jobs.config import Config
+from jobs.console import console, print_recall, print_table
 from jobs.sitting import Sitting
-from pipeline.core.errors import ConfigError
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
@@ -36,7 +35,7 @@ def command(config: Config, queries: tuple[str, ...], index: bool) -> None:
 def search(config: Config) -> None:
     """Run the job: gather the queries, search every shard, merge, write the results."""
     wanted = config.search
-    refuse_no_queries(wanted)
+    wanted.refuse_no_queries()
     store = Store.open(config.embed.output.resolve(), "embeddings")
     output = wanted.output.resolve()
     probing = None
@@ -66,15 +65,6 @@ def search(config: Config) -> None:
     console.print(f"all results: {output}/results.parquet")
 
 
-def refuse_no_queries(wanted: SearchConfig) -> None:
-    """Raise ConfigError where the configuration names no queries."""
-    if not wanted.queries and not wanted.sample_queries:
-        raise ConfigError(
-            "no queries: name image files, folders or id:NUMBER on the command line or in "
-            "search.queries, or set search.sample_queries"
-        )
-
-
 def print_results(results: pa.Table, recall: list[CopyRecall], queries: int, images: int) -> None:
     """Print the results of the first queries, and the recall of known copies where it is known."""
     first = results.filter(pa.compute.is_in(results["query"], results["query"].unique()[:SHOWN]))
@@ -82,11 +72,3 @@ def print_results(results: pa.Table, recall: list[CopyRecall], queries: int, ima
     rows = zip(*(first[name].to_pylist() for name in columns), strict=True)
     print_table(f"the first {SHOWN} of {queries} queries, {images} images", columns, rows)
     print_recall(recall)
-
-
-def print_recall(recall: list[CopyRecall]) -> None:
-    """Print the recall of known copies by how they were made; nothing where none are known."""
-    if recall:
-        lines = [(r.transform, r.found, r.known, r.recall, *r.interval()) for r in recall]
-        header = ("copies by", "found", "known", f"recall@{recall[0].k}", "95 % low", "high")
-        print_table("known copies", header, lines)

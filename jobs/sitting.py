@@ -61,14 +61,17 @@ class Sitting:
         """Yield what ``plan`` makes of each shard, in the order of finishing, under a bar."""
         return self.spreading(self.record.images)(plan, shards)
 
-    def spreading(self, total: int, unit: str = "img") -> Spread:
-        """Return a spreader whose bar counts ``total`` of ``unit``, by each answer's ``rows``."""
+    def spreading(self, total: int, unit: str = "img", *, here: bool = False) -> Spread:
+        """Return a spreader whose bar counts ``total`` of ``unit``, by each answer's ``rows``.
+
+        ``here``: in this process, whatever the workers.
+        """
 
         def spread(plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
             if not shards:
                 return
             with self.record.pool() as stats:
-                for table in track(self._results(plan, shards), plan.name, total, unit):
+                for table in track(self._results(plan, shards, here), plan.name, total, unit):
                     stats.append(table)
                     yield table
 
@@ -93,8 +96,8 @@ class Sitting:
         self._connect()
         return call_on_worker(work, gpu_share(1))
 
-    def _results(self, plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
-        if not self.ray.workers:
+    def _results(self, plan: ShardPlan, shards: Sequence[int], here: bool) -> Iterator[pa.Table]:
+        if here or not self.ray.workers:
             return in_process(plan, shards)
         from cluster.session import gpu_share
         from cluster.shard_map import map_shards

@@ -12,21 +12,29 @@ import pyarrow as pa
 
 from cluster.session import ray_session
 from jobs.bench.filters import BOTH
-from jobs.calibrate import calibrate, on_demand_plan, sample_features, stored_calibration
-from jobs.cascade import CascadeRun, cascade
+from jobs.calibrate import calibrate
+from jobs.cascade import cascade
 from jobs.cli import with_config
 from jobs.config import Config, Stage
 from jobs.console import console, print_table
 from jobs.embed import embed
 from jobs.search import search
 from jobs.sign import sign
+from jobs.sitting import Sitting
+from pipeline.cascade.answer import CascadeAnswer
 from pipeline.cascade.calibration import Neighbours, groups
+from pipeline.cascade.calibration_store import StoredCalibration, stored_calibration
+from pipeline.cascade.on_demand import on_demand_plan
 from pipeline.cascade.planner import plan_cascade
+from pipeline.cascade.sampler import SamplePlan, sample_features
+from pipeline.core.arrays import Ids
 from pipeline.core.bounds import interval
 from pipeline.core.files import write_atomically
-from pipeline.core.run_record import RunRecord, read_runs
+from pipeline.core.run_record import read_runs
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.core.tables import embedding_matrix, parquet_bytes
+from pipeline.embedding.stored import encoder_settings
+from pipeline.images.source import open_source
 from pipeline.lab.break_even import BreakEven
 from pipeline.lab.cascade_truth import passing_pairs, true_pairs
 from pipeline.lab.charts import break_even_chart, frontier_chart
@@ -135,7 +143,7 @@ class _Bench:
     def compare(self, who: Neighbours, queries: int) -> list[Row]:
         """Return a row a way: filter only, the pipeline on nothing made yet, and again."""
         times: dict[str, list[float]] = {}
-        plans: dict[str, CascadeRun] = {}
+        plans: dict[str, CascadeAnswer] = {}
         for number in self._drawn(queries):
             for way, stages in (("filter only", FILTER_ONLY), ("pipeline", None)):
                 with tempfile.TemporaryDirectory(dir=self.folder) as features:
@@ -152,7 +160,7 @@ class _Bench:
             for name, t in times.items()
         ]
 
-    def _recall(self, run: CascadeRun, who: Neighbours) -> str:
+    def _recall(self, run: CascadeAnswer, who: Neighbours) -> str:
         """Return the share of brute force's neighbours that the run's plan would let pass."""
         rows = np.searchsorted(self.ids, self._drawn(RECALL_QUERIES))
         asked, wanted = true_pairs(
@@ -160,21 +168,24 @@ class _Bench:
         )
         if not len(asked):
             return "no copies known"
-        calibration, _ = stored_calibration(self.config, self.store)
-        ids = np.union1d(asked, wanted)
-        features, _ = sample_features(
-            self.config,
-            self.store,
-            on_demand_plan(self.config, self.store),
-            ids,
-            np.empty(0, np.int64),
-            ids_by_shard(self.store),
-            RunRecord("recall", len(ids), self.config.ray.workers),
-        )
+        calibration = self._calibrated().calibration
+        features = self._features(np.union1d(asked, wanted))
         passed = passing_pairs(calibration, run.plan, who, features, asked, wanted)
         found, drawn = int(passed.sum()), len(passed)
         low, high = interval(found, drawn)
         return f"{found / drawn:.3f} ({low:.3f}-{high:.3f}), promised {run.plan.bound:.3f}"
+
+    def _calibrated(self) -> StoredCalibration:
+        return stored_calibration(self.store, encoder_settings(**self.config.embed.encoder()))
+
+    def _features(self, ids: Ids) -> pa.Table:
+        source = open_source(self.config.source.url, self.config.source.kind)
+        cnn = encoder_settings(**self.config.embed.encoder())
+        made = on_demand_plan(source, self.store, self.config.cascade.features.resolve(), cnn)
+        plan = SamplePlan(made, self.store.root, ids, np.empty(0, np.int64))
+        with Sitting("recall", len(ids), self.config.ray, on_gpu=made.on_gpu) as sitting:
+            features, _ = sample_features(plan, ids_by_shard(self.store), sitting.spreading)
+        return features
 
     def break_even(self, in_turn: int) -> BreakEven:
         """Ask one query after the other, each finding what those before have made."""
@@ -190,7 +201,8 @@ class _Bench:
 
         The speed-up is calculated from the measured costs of the stages, signatures made.
         """
-        calibration, costs = stored_calibration(self.config, self.store)
+        stored = self._calibrated()
+        calibration, costs = stored.calibration, stored.costs
         stages = ("signature", "rough")
         k, share = self.config.search.k, calibration.sample.num_rows / len(self.ids)
         rows = []

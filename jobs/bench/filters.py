@@ -3,14 +3,15 @@
 import click
 import pyarrow as pa
 
-from jobs.calibrate import stored_calibration
 from jobs.cli import with_config
 from jobs.config import Config
-from jobs.console import console, print_table
+from jobs.console import console, print_table, warn
 from pipeline.cascade.calibration import CALLED, Neighbours
+from pipeline.cascade.calibration_store import STALE, stored_calibration
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
+from pipeline.embedding.stored import encoder_settings
 from pipeline.lab.charts import filter_page
 from pipeline.lab.filter_recall import SHARES, filter_recall
 
@@ -22,7 +23,10 @@ BOTH: tuple[Neighbours, ...] = ("semantic", "copies")
 def command(config: Config) -> None:
     """Measure on the calibration sample of sign.output; write filters.parquet and a chart."""
     store = Store.open(config.sign.output.resolve(), "signatures")
-    calibration, _ = stored_calibration(config, store)
+    stored = stored_calibration(store, encoder_settings(**config.embed.encoder()))
+    if not stored.current:
+        warn(STALE)
+    calibration = stored.calibration
     share = calibration.sample.num_rows / store.images()
     found = {who: filter_recall(calibration, who, config.search.k, share) for who in BOTH}
     for who, table in found.items():

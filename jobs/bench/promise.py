@@ -5,15 +5,16 @@ import numpy as np
 from rich.progress import track
 
 from jobs.bench.filters import BOTH
-from jobs.calibrate import stored_calibration
 from jobs.cli import with_config
 from jobs.config import Config
-from jobs.console import console, print_table
+from jobs.console import console, print_table, warn
 from pipeline.cascade.calibration import Calibration, Neighbours
+from pipeline.cascade.calibration_store import STALE, stored_calibration
 from pipeline.cascade.planner import StageCosts
 from pipeline.core.bounds import lower_bound
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
+from pipeline.embedding.stored import encoder_settings
 from pipeline.lab.promise_trial import PromiseTrials, Trial
 
 
@@ -27,7 +28,10 @@ def command(config: Config, trials: int, sample: int) -> None:
     That sample stands for a collection: give sluice calibrate a large cascade.calibration_images.
     """
     store = Store.open(config.sign.output.resolve(), "signatures")
-    whole, costs = stored_calibration(config, store)
+    stored = stored_calibration(store, encoder_settings(**config.embed.encoder()))
+    if not stored.current:
+        warn(STALE)
+    whole, costs = stored.calibration, stored.costs
     images = whole.sample.num_rows
     if images < 2 * sample:
         raise InputError(

@@ -5,13 +5,12 @@ second every image is a query too: for semantic neighbours it asks for its neare
 sample, for copies a changed version of it asks for the image itself.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors.numpy import load, save
 
 from pipeline.cascade.filters import (
     COMPONENTS,
@@ -22,19 +21,16 @@ from pipeline.cascade.filters import (
     rough_levels,
 )
 from pipeline.cascade.planner import Evidence, StageCosts, neighbour_ranks, ranks_among
-from pipeline.core.errors import InputError, StoreError
-from pipeline.core.store import Store
-from pipeline.core.tables import embedding_matrix, parquet_bytes, places
+from pipeline.core.arrays import AnyArray, Ids, Mask, Vectors
+from pipeline.core.errors import InputError
+from pipeline.core.tables import embedding_matrix, places
 
 Neighbours = Literal["semantic", "copies"]
 CALLED: dict[Neighbours, str] = {"semantic": "semantic neighbours", "copies": "copies"}
-FILTERS, SAMPLE, COPIES = "filters.safetensors", "calibration.parquet", "copies.parquet"
 LEAST_IMAGES = 2 * (COMPONENTS + 1)
 
 
-def draw_samples(
-    ids: np.ndarray[Any, Any], fit: int, calibration: int, seed: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def draw_samples(ids: Ids, fit: int, calibration: int, seed: int) -> tuple[Ids, Ids]:
     """Return ids of two disjoint random samples, of at most half of the images each.
 
     The draw depends on the set of ids alone. Raises InputError where there are too few.
@@ -57,15 +53,13 @@ class StageFilters:
     space: EmbeddingSpace
     learned: dict[str, LearnedFilter]  # "signature", "rough"
 
-    def codes(self, stage: str, features: pa.Table) -> np.ndarray[Any, Any]:
+    def codes(self, stage: str, features: pa.Table) -> Vectors:
         """Return the codes f32 (n, 64) by which ``stage`` knows images with these features."""
         if stage == "pca":
             return self.space.codes(embedding_matrix(features["embedding"]))
         return self.learned[stage].codes(stage_features(stage, features))
 
-    def query_codes(
-        self, stage: str, queries: pa.Table, neighbours: Neighbours
-    ) -> np.ndarray[Any, Any]:
+    def query_codes(self, stage: str, queries: pa.Table, neighbours: Neighbours) -> Vectors:
         """Return the codes f32 (q, 64) by which queries ask.
 
         For semantic neighbours a query asks by its own embedding, which is better than what the
@@ -88,15 +82,13 @@ class Calibration:
     sample: pa.Table
     copies: pa.Table
 
-    def within(self, rows: np.ndarray[Any, Any]) -> "Calibration":
+    def within(self, rows: Mask) -> "Calibration":
         """Return the calibration with the sample's ``rows`` (bool) alone: a predicate's."""
         sample = self.sample.filter(pa.array(rows))
         kept = pa.compute.is_in(self.copies["origin"], value_set=sample["id"].combine_chunks())
         return Calibration(self.filters, sample, self.copies.filter(kept))
 
-    def questions(
-        self, neighbours: Neighbours, k: int, share: float
-    ) -> tuple[pa.Table, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def questions(self, neighbours: Neighbours, k: int, share: float) -> tuple[pa.Table, Ids, Ids]:
         """Return the calibration queries' features, their own rows in the sample, their targets'.
 
         The targets stand for the ``k`` nearest of the whole collection, of which the sample is
@@ -115,7 +107,7 @@ class Calibration:
         neighbours: Neighbours,
         k: int,
         share: float,
-        queries: dict[str, np.ndarray[Any, Any]],
+        queries: Mapping[str, Vectors],
         costs: StageCosts,
     ) -> Evidence:
         """Return what a plan for ``queries`` (codes by stage) is chosen from.
@@ -130,7 +122,7 @@ class Calibration:
         return Evidence(ranks, among, costs, self.sample.num_rows)
 
 
-def stage_features(stage: str, table: pa.Table) -> np.ndarray[Any, Any]:
+def stage_features(stage: str, table: pa.Table) -> AnyArray:
     """Return the whole numbers (n, f) that ``stage``'s filter reads: "signature" or "rough"."""
     signatures = embedding_matrix(table["signature"])
     if stage == "signature":
@@ -139,16 +131,14 @@ def stage_features(stage: str, table: pa.Table) -> np.ndarray[Any, Any]:
     return np.concatenate([rough, signatures.astype(np.int32)], axis=1)
 
 
-def groups(table: pa.Table) -> np.ndarray[Any, Any]:
+def groups(table: pa.Table) -> Ids:
     """Return int64 (n,): the scene where it is known, else the id: copies share their group."""
     column = table["scene" if "scene" in table.column_names else "id"]
-    found: np.ndarray[Any, Any] = column.to_numpy()
+    found: Ids = column.to_numpy()
     return found
 
 
-def draw_neighbours(
-    vectors: np.ndarray[Any, Any], k: int, share: float, group: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
+def draw_neighbours(vectors: Vectors, k: int, share: float, group: Ids) -> Ids:
     """Return int64 (n,): for each row of a sample a row that stands for a true neighbour of it.
 
     A neighbour drawn from the ``k`` nearest of the collection has r - 1 nearer images, r uniform
@@ -173,29 +163,3 @@ def fit_calibration(fit: pa.Table, sample: pa.Table, copies: pa.Table) -> Calibr
         for stage in ("signature", "rough")
     }
     return Calibration(StageFilters(space, learned), sample, copies)
-
-
-def keep_calibration(store: Store, calibration: Calibration) -> None:
-    """Keep ``calibration`` beside the signatures, each file with its checksum."""
-    filters = calibration.filters
-    arrays = {"mean": filters.space.mean, "basis": filters.space.basis}
-    for stage, learned in filters.learned.items():
-        arrays |= {f"{stage}.{n}": np.ascontiguousarray(v) for n, v in vars(learned).items()}
-    store.attach(SAMPLE, parquet_bytes(calibration.sample))
-    store.attach(COPIES, parquet_bytes(calibration.copies))
-    store.attach(FILTERS, save(arrays))
-
-
-def read_calibration(store: Store) -> Calibration:
-    """Return what keep_calibration kept. Raises StoreError where there is none."""
-    filters, sample, copies = (store.attached(name) for name in (FILTERS, SAMPLE, COPIES))
-    if filters is None or sample is None or copies is None:
-        raise StoreError(f"{store.root} is not calibrated; run sluice calibrate first")
-    arrays = load(filters)
-    learned = {
-        stage: LearnedFilter(*(arrays[f"{stage}.{n}"] for n in ("weights", "step", "offset")))
-        for stage in ("signature", "rough")
-    }
-    space = EmbeddingSpace(arrays["mean"], arrays["basis"])
-    tables = (pq.read_table(pa.BufferReader(data)) for data in (sample, copies))
-    return Calibration(StageFilters(space, learned), *tables)

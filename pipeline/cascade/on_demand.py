@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.feature_cache import FeatureCache
+from pipeline.cascade.rough import rough_settings
+from pipeline.core.arrays import Ids, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import Encoder
-from pipeline.embedding.settings import Encode
+from pipeline.embedding.settings import Encode, EncoderSettings
+from pipeline.embedding.shard_embedder import embedding_identity
+from pipeline.embedding.stored import stored_encoder
+from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_shard
 from pipeline.images.source import Source
 from pipeline.images.squares import decode_squares
@@ -30,12 +34,37 @@ class OnDemandPlan:
     cache: Path
     encoders: dict[str, Encoder]
 
+    @property
+    def backend(self) -> str:
+        """Return what the networks run on."""
+        return self.encoders["cnn"].settings.backend
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.backend == "cuda"
+
     def start(self) -> "OnDemandFeatures":
         """Return the features of this source, made on one thread."""
         import torch
 
         torch.set_num_threads(1)
         return OnDemandFeatures(self)
+
+
+def on_demand_plan(
+    source: Source, signatures: Store, cache: Path, cnn: EncoderSettings
+) -> OnDemandPlan:
+    """Return what workers need to make features of the images signed; opens the store ``cache``.
+
+    Raises StoreError where that holds another model's.
+    """
+    made = {"cnn": cnn, "rough": rough_settings(cnn)}
+    identity = {name: embedding_identity(settings) for name, settings in made.items()}
+    store = Store.create(cache, "features", identity)
+    store.finish(0)  # what is attached is all it holds; verify takes only finished stores
+    with store.lock():
+        encoders = {name: stored_encoder(store, settings) for name, settings in made.items()}
+    return OnDemandPlan(source, read_manifest(signatures), store.root, encoders)
 
 
 class OnDemandFeatures:
@@ -50,7 +79,7 @@ class OnDemandFeatures:
         self.encode: dict[str, Encode] = {}
         self.made = dict.fromkeys(plan.encoders, 0)
 
-    def get(self, name: str, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def get(self, name: str, shard: int, ids: Ids) -> Vectors:
         """Return f32 (n, d) features ``name`` of ``ids``, making and keeping those not there.
 
         Raises InputError where one of the images is no longer in the source or does not decode.
@@ -62,7 +91,7 @@ class OnDemandFeatures:
         self.made[name] += made
         return features
 
-    def make(self, name: str, images: pa.Table) -> np.ndarray[Any, Any]:
+    def make(self, name: str, images: pa.Table) -> Vectors:
         """Return features ``name`` f32 (n, d) of ``images`` (id, key, bytes), kept nowhere."""
         settings = self.plan.encoders[name].settings
         if name not in self.encode:
@@ -80,7 +109,7 @@ class OnDemandFeatures:
             parts.append(self.encode[name](squares.pixels))
         return np.concatenate(parts)
 
-    def images(self, shard: int, ids: np.ndarray[Any, Any]) -> pa.Table:
+    def images(self, shard: int, ids: Ids) -> pa.Table:
         """Return the shard's images of ``ids`` (ascending) as read_shard gives them."""
         images = read_shard(self.plan.source, self.plan.manifest, shard)
         wanted = images.filter(pa.compute.is_in(images["id"], value_set=pa.array(ids)))

@@ -1,27 +1,32 @@
 """The features of a shard's sampled images, and of changed versions of them."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import simplejpeg
 
+from pipeline.cascade.calibration import Calibration, fit_calibration
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.cascade.shard_signer import sign_images
+from pipeline.core.arrays import Ids
+from pipeline.core.run_record import RunRecord
 from pipeline.core.shard_stats import shard_stats
-from pipeline.core.spread import ShardFunction
+from pipeline.core.spread import ShardFunction, Spreading
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_column, ipc_bytes
+from pipeline.core.tables import embedding_column, ipc_bytes, ipc_table, places
 from pipeline.corpus.scenes import TRANSFORMS, change
 from pipeline.images.decode import decode_rgb
 
 COPY_SIDE = 256  # pixels: copies are made of the scaled decode that covers this
 QUALITY = 85
 RECOMPRESSED = (25, 55)
+FEW = 64  # images done sooner than workers would have started
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,8 @@ class SamplePlan:
     name: ClassVar[str] = "features of a sample"
     on_demand: OnDemandPlan
     signatures: Path
-    sampled: np.ndarray[Any, Any]  # int64, ascending
-    copied: np.ndarray[Any, Any]  # int64, ascending
+    sampled: Ids  # ascending
+    copied: Ids  # ascending
 
     def start(self) -> ShardFunction:
         """Load the networks; return the function that does one shard.
@@ -62,9 +67,7 @@ class SamplePlan:
 
         return sample_shard
 
-    def _copies(
-        self, features: OnDemandFeatures, shard: int, ids: np.ndarray[Any, Any]
-    ) -> pa.Table:
+    def _copies(self, features: OnDemandFeatures, shard: int, ids: Ids) -> pa.Table:
         images = features.images(shard, ids)
         made = [
             changed_copy(data, number)
@@ -88,6 +91,48 @@ class SamplePlan:
                 "rough": embedding_column(rough),
             }
         )
+
+
+def sample_features(
+    plan: SamplePlan, by_shard: Mapping[int, Ids], spreading: Spreading
+) -> tuple[pa.Table, pa.Table]:
+    """Return all features of the images sampled, and of the copies made: SamplePlan's two tables.
+
+    ``by_shard``: the ids of each shard's images. Sorted by id and origin. FEW are done in this
+    process, but for networks that run on a GPU.
+    """
+    shards = [shard for shard, ids in by_shard.items() if np.isin(ids, plan.sampled).any()]
+    count = len(plan.sampled)
+    spread = spreading(count, here=count <= FEW and not plan.on_demand.on_gpu)
+    stats = list(spread(plan, shards))
+    features, copies = (
+        pa.concat_tables([ipc_table(table[name][0].as_py()) for table in stats])
+        for name in ("features", "copies")
+    )
+    return features.sort_by("id"), copies.sort_by("origin")
+
+
+def sample_calibration(
+    signatures: Store,
+    on_demand: OnDemandPlan,
+    fit_ids: Ids,
+    sample_ids: Ids,
+    by_shard: Mapping[int, Ids],
+    spreading: Spreading,
+    record: RunRecord,
+) -> Calibration:
+    """Fit the filters on the images ``fit_ids``, and keep those of ``sample_ids`` as evidence."""
+    sampled = np.sort(np.concatenate([fit_ids, sample_ids]))
+    plan = SamplePlan(on_demand, signatures.root, sampled, np.sort(sample_ids))
+    features, copies = sample_features(plan, by_shard, spreading)
+    fit, sample = (_drawn(features, "id", ids) for ids in (fit_ids, sample_ids))
+    with record.stage("fit the filters"):
+        return fit_calibration(fit, sample, _drawn(copies, "origin", sample_ids))
+
+
+def _drawn(table: pa.Table, column: str, ids: Ids) -> pa.Table:
+    """Return the rows of ``ids`` in their drawn order, which shards and workers cannot change."""
+    return table.take(pa.array(places(ids, table[column].to_numpy())))
 
 
 def changed_copy(data: bytes, number: int) -> tuple[bytes, str]:

@@ -1,8 +1,8 @@
 """One shard through the cascade: metadata, then stage by stage what passed, the CNN last."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from pipeline.cascade.calibration import StageFilters
 from pipeline.cascade.feature_cache import FeatureCache
 from pipeline.cascade.filters import COMPONENTS
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
+from pipeline.core.arrays import Ids, Mask, Vectors
 from pipeline.core.errors import ConfigError
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
@@ -26,6 +27,23 @@ Where = Sequence[tuple[str, str, Any]]
 
 
 @dataclass(frozen=True)
+class StagedQueries:
+    """What a batch of queries asks: a stage lets an image pass that scores at least its limit."""
+
+    vectors: Vectors  # f32 (q, d), for the CNN
+    codes: Mapping[str, Vectors]  # by stage, in their order: f32 (q, 64)
+    limits: Mapping[str, Vectors]  # by stage: f32 (q,)
+
+    def of(self, rows: Ids) -> "StagedQueries":
+        """Return those of the queries numbered ``rows``."""
+        codes, limits = (
+            {stage: values[rows] for stage, values in by_stage.items()}
+            for by_stage in (self.codes, self.limits)
+        )
+        return StagedQueries(self.vectors[rows], codes, limits)
+
+
+@dataclass(frozen=True)
 class CascadeSearchPlan:
     """All a worker needs to search any shard for a batch of queries."""
 
@@ -35,11 +53,12 @@ class CascadeSearchPlan:
     on_demand: OnDemandPlan
     filters: StageFilters
     where: Where  # (column, operator, value), all of which must hold
-    stages: tuple[str, ...]
-    codes: dict[str, np.ndarray[Any, Any]]  # by stage, the queries' f32 (q, 64)
-    limits: dict[str, np.ndarray[Any, Any]]  # by stage, f32 (q,): a lower score is dropped
-    vectors: np.ndarray[Any, Any]  # f32 (q, d)
-    depth: int
+    queries: StagedQueries
+    depth: int  # images a query
+
+    def asking(self, rows: Ids, depth: int) -> "CascadeSearchPlan":
+        """Return the plan for the queries numbered ``rows`` alone, to another depth."""
+        return replace(self, queries=self.queries.of(rows), depth=depth)
 
     def start(self) -> ShardFunction:
         """Load the networks; return the function that searches one shard."""
@@ -59,25 +78,25 @@ class _ShardCascade:
         kept is (stages + 2) x q flat: images that passed metadata, then each stage, then the CNN's
         candidates; entered is what each stage met for any query; milliseconds its time.
         """
-        started, plan = time.time(), self.plan
+        started, plan, queries = time.time(), self.plan, self.plan.queries
         made = dict(self.features.made)
         table = self.signatures.read(shard)
         rows = matching(table, plan.where)
         spent, entered = [1000 * (time.time() - started)], [table.num_rows]
         table = table.filter(pa.array(rows))
-        alive = np.ones((len(plan.vectors), table.num_rows), np.bool_)
+        alive = np.ones((len(queries.vectors), table.num_rows), np.bool_)
         kept = [alive.sum(axis=1)]
-        for stage in plan.stages:
+        for stage in queries.codes:
             began, some = time.time(), np.flatnonzero(alive.any(axis=0))
             codes = self._codes(stage, shard, table.take(pa.array(some)))
-            alive[:, some] &= plan.codes[stage] @ codes.T >= plan.limits[stage][:, None]
+            alive[:, some] &= queries.codes[stage] @ codes.T >= queries.limits[stage][:, None]
             spent.append(1000 * (time.time() - began))
             entered.append(len(some))
             kept.append(alive.sum(axis=1))
         began, some = time.time(), np.flatnonzero(alive.any(axis=0))
         ids = table["id"].to_numpy()[some]
         vectors = self._vectors(shard, ids)
-        part = candidate_topk(plan.vectors, ids, vectors, alive[:, some], plan.depth, shard)
+        part = candidate_topk(queries.vectors, ids, vectors, alive[:, some], plan.depth, shard)
         spent.append(1000 * (time.time() - began))
         entered.append(len(some))
         return shard_stats(
@@ -92,7 +111,7 @@ class _ShardCascade:
             made_cnn=self.features.made["cnn"] - made["cnn"],
         )
 
-    def _codes(self, stage: str, shard: int, table: pa.Table) -> np.ndarray[Any, Any]:
+    def _codes(self, stage: str, shard: int, table: pa.Table) -> Vectors:
         ids = table["id"].to_numpy()
         if stage == "pca":
             return self._pca_codes(shard, ids)
@@ -101,23 +120,23 @@ class _ShardCascade:
             table = table.append_column("rough", rough)
         return self.plan.filters.codes(stage, table)
 
-    def _pca_codes(self, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _pca_codes(self, shard: int, ids: Ids) -> Vectors:
         space = self.plan.filters.space
         # Codes of another calibration's space mean something else.
         cache = FeatureCache(self.features.kept, f"pca-{space.checksum}", COMPONENTS)
         codes, _ = cache.get(shard, ids, lambda missing: space.codes(self._vectors(shard, missing)))
         return codes
 
-    def _vectors(self, shard: int, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _vectors(self, shard: int, ids: Ids) -> Vectors:
         if self.embeddings is None:
             return self.features.get("cnn", shard, ids)
         if not len(ids):
-            return np.empty((0, self.plan.vectors.shape[1]), np.float32)
+            return np.empty((0, self.plan.queries.vectors.shape[1]), np.float32)
         table = self.embeddings.read(shard, ["id", "embedding"])
         return rows_of(ids, table["id"].to_numpy(), embedding_matrix(table["embedding"]))
 
 
-def matching(table: pa.Table, where: Where) -> np.ndarray[Any, Any]:
+def matching(table: pa.Table, where: Where) -> Mask:
     """Return bool (n,): the rows for which all of ``where`` hold.
 
     Raises ConfigError for a column that is not there or a value it cannot be compared with.

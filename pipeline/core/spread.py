@@ -1,9 +1,11 @@
 """The seam between what is done to a shard and where shards are done: a plan, and its spreader."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
+
+T = TypeVar("T")
 
 ShardFunction = Callable[[int], pa.Table]
 
@@ -25,6 +27,21 @@ class ShardPlan(Protocol):
 
 
 Spread = Callable[[ShardPlan, Sequence[int]], Iterator[pa.Table]]
+
+
+class Spreading(Protocol):
+    """Gives a spreader whose answers' ``rows`` add up to ``total``, for a bar.
+
+    ``here``: in this process, which ends few images sooner than workers would have started.
+    """
+
+    def __call__(self, total: int, *, here: bool = False) -> Spread: ...
+
+
+class NearGpu(Protocol):
+    """Calls ``work`` where a GPU is, if ``backend`` needs one."""
+
+    def __call__(self, backend: str, work: Callable[[], T]) -> T: ...
 
 
 def in_process(plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:

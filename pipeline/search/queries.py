@@ -1,6 +1,5 @@
 """The queries of a search: image files embedded here, or images the store holds already."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +9,13 @@ import pyarrow as pa
 from pipeline.core.arrays import Ids, Pixels, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.ids import NO_ID
+from pipeline.core.spread import NearGpu
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.stored import stored_encoder, stored_settings
 from pipeline.images.squares import decode_squares
 from pipeline.images.webdataset import IMAGE_SUFFIXES
-
-# Calls the function where a GPU is, if the backend named needs one.
-NearGpu = Callable[[str, Callable[[], Vectors]], Vectors]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,137 @@
+"""What is asked of a cascade, and the plan chosen for a batch of queries."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.cascade.calibration import CALLED, Calibration, Neighbours
+from pipeline.cascade.costs import RECALLS, recall_costs
+from pipeline.cascade.planner import (
+    CascadePlan,
+    Evidence,
+    StageCosts,
+    plan_within,
+    plans_by_recall,
+    search_everything,
+    thresholds,
+)
+from pipeline.cascade.queries import Batch
+from pipeline.cascade.shard_cascade import StagedQueries, Where, matching
+from pipeline.core.arrays import Vectors
+from pipeline.core.errors import StoreError
+from pipeline.core.store import Store
+from pipeline.images.manifest import read_manifest
+
+LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else everything is searched
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked of a cascade."""
+
+    stages: Mapping[str, float | None]  # between metadata and the CNN, the share to keep where set
+    where: Where  # of the metadata stage; empty without one
+    neighbours: Neighbours
+    k: int
+    recall: float  # of brute force's k neighbours, proved at ``confidence``
+    confidence: float
+    seconds: float | None  # a batch may take, by ``workers``; replaces the recall
+    workers: int
+
+    def milliseconds(self, images: int) -> float | None:
+        """Return the time allowed an image of a collection of ``images``, None without a limit."""
+        return None if self.seconds is None else 1000 * self.seconds * max(1, self.workers) / images
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The plan chosen for a batch of queries."""
+
+    calibration: Calibration  # of the images that metadata lets pass
+    plan: CascadePlan
+    costs: pa.Table  # of other recalls, as recall_costs gives them
+    queries: StagedQueries
+
+
+def choose_plan(
+    calibration: Calibration, costs: StageCosts, goal: Goal, batch: Batch, images: int
+) -> Choice:
+    """Return the cheapest plan that reaches ``goal`` over ``images``, and what others would cost.
+
+    The table of costs is empty where the stages leave no choice, or run no CNN, for which the costs
+    were measured.
+    """
+    whole = calibration.sample.num_rows
+    calibration = calibration.within(matching(calibration.sample, goal.where))
+    sample, asked = calibration.sample.num_rows, len(batch.queries.ids)
+    codes = {
+        name: calibration.filters.query_codes(name, batch.features, goal.neighbours)
+        for name in goal.stages
+    }
+    if sample < LEAST_SAMPLE or not goal.stages:
+        nothing = Evidence({}, {}, costs, sample)
+        plan, others = search_everything(nothing), recall_costs(nothing, [], sample / whole, asked)
+    else:
+        evidence = calibration.evidence(
+            tuple(goal.stages), goal.neighbours, goal.k, whole / images, codes, costs
+        )
+        plan, plans = _planned(evidence, goal, goal.milliseconds(images))
+        others = recall_costs(evidence, plans, sample / whole, asked)
+    queries = _staged(calibration, plan, batch.queries.vectors, codes)
+    return Choice(calibration, plan, others, queries)
+
+
+def _planned(
+    evidence: Evidence, goal: Goal, milliseconds: float | None
+) -> tuple[CascadePlan, list[CascadePlan]]:
+    """Return the plan, and those of RECALLS where there is a choice."""
+    recalls = (goal.recall, *RECALLS)
+    plan, *plans = plans_by_recall(evidence, goal.stages, recalls, goal.confidence)
+    if milliseconds is not None:
+        plan = plan_within(evidence, goal.stages, milliseconds, goal.confidence)
+    open_to_choice = None in goal.stages.values() and "pca" not in goal.stages
+    return plan, plans if open_to_choice else []
+
+
+def _staged(
+    calibration: Calibration, plan: CascadePlan, vectors: Vectors, codes: Mapping[str, Vectors]
+) -> StagedQueries:
+    sample = {stage: calibration.filters.codes(stage, calibration.sample) for stage in plan.stages}
+    limits = {
+        stage: thresholds(codes[stage], sample[stage], keep)
+        for stage, keep in zip(plan.stages, plan.keep, strict=True)
+    }
+    return StagedQueries(vectors, {stage: codes[stage] for stage in plan.stages}, limits)
+
+
+def promise(goal: Goal, plan: CascadePlan) -> str:
+    """Return what may be said of the recall, in a sentence."""
+    who = CALLED[goal.neighbours]
+    if not plan.stages:
+        return (
+            f"no cascade is proved to reach recall {goal.recall} of {who} for less than the CNN "
+            "on all: every image was compared"
+        )
+    return (
+        f"recall of {who} against brute force: at least {plan.bound:.3f} with confidence "
+        f"{goal.confidence} ({plan.recall:.3f} of {plan.tested} calibration neighbours)"
+    )
+
+
+def full_embeddings(root: Path, signatures: Store) -> Path:
+    """Return where the finished store of all embeddings is: ``root``.
+
+    Raises StoreError where it is not finished, or its shards are not those of the signatures.
+    """
+    embeddings = Store.open(root, "embeddings")
+    embeddings.manifest()
+    manifests = [read_manifest(store) for store in (embeddings, signatures)]
+    if not manifests[0].equals(manifests[1]):
+        raise StoreError(
+            f"{embeddings.root} and {signatures.root} do not hold the same shards of the same "
+            "source; make both with the same source and source.shard_rows, or leave out the pca "
+            "stage"
+        )
+    return embeddings.root
