@@ -1,0 +1,3 @@
+"""Sluice's commands, a file each: jobs/NAME.py is ``sluice NAME``."""
+
+__version__ = "0.1.0"

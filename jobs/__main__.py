@@ -1,77 +1,32 @@
-"""The command line: ``sluice JOB``, equal to ``python -m jobs JOB``."""
+"""The command line: ``sluice COMMAND``, equal to ``python -m jobs COMMAND``."""
 
-import importlib
 import sys
 
 import click
 
-from jobs.console import errors
+from jobs import __version__
+from jobs.cli import Commands
+from jobs.config import Config
+from jobs.lab.config import LabConfig
 from pipeline.core.errors import SluiceError
 
-JOBS = {
-    "corpus": "make a corpus of distinct JPEGs with known copies",
-    "embed": "embed every image of a source with a CNN",
-    "index": "sort the embeddings into the buckets of a grid, for quick searches",
-    "search": "find the most similar images of each query",
-    "sign": "write a cheap signature of every image",
-    "calibrate": "fit the cheap filters and gather the evidence for their recall",
-    "cascade": "find the most similar images with the CNN run on few",
-    "dedup": "find all near-duplicate pairs, cluster them, say whom to keep",
-    "report": "write one HTML page over the results",
-    "demo": "corpus, embed, search and report in one go",
-    "growth": "measure how the time of pairs, scans and look-ups grows with the images",
-    "verify": "check every checksum of stores",
-    "models": "list the models and backends that can run here",
-    "usage": "print the time, disk and memory that outputs took",
-    "million": "corpus, embed and search a million images, in as many sittings as it takes",
-    "scale": "time the same work over a list of worker counts, and fit the laws of scaling",
-    "plan": "say what workers, time and money a number of images needs (extrapolated)",
-    "claims": "check the guide's numbers: their own arithmetic, and this machine",
-    "lab": "write one page over the scaling runs, with sliders",
-    "bench-merge": "time the driver's merge beside FAISS's and a tree of merges",
-    "bench-nearest": "time finding the one closest point, by worker count",
-    "bench-embed": "time embedding against the hardware's limit and common ways",
-    "bench-pixels": "time making, decoding and signing images, each beside what bounds it",
-    "bench-precision": "time backends and precisions, and measure their drift",
-    "bench-filters": "recall against keep rate of every cheap filter",
-    "bench-promise": "how often a promised recall is broken, over many calibrations",
-    "bench-cascade": "time the cascade beside brute force, with its recall",
-    "bench-search": "recall and time of our grids beside plain FAISS, on synthetic vectors",
-    "bench-dedup": "find near-duplicates our way and by imagededup, on the same photos",
-    "million-dedup": "join 1,000,000 synthetic vectors in one sitting",
+HEADINGS = {
+    "Try it": ("demo", "corpus"),
+    "Search": ("embed", "index", "search", "dedup", "report"),
+    "Without the CNN on all": ("sign", "calibrate", "cascade"),
+    "Look after": ("config", "verify", "usage", "models"),
+    "Measure": ("lab", "bench"),
 }
 
 
-LAB = {"growth", "million", "million-dedup", "scale", "plan", "claims"}
-
-
-class JobGroup(click.Group):
-    """Imports a job only when it is called, so that ``--help`` does not load torch and Ray."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(JOBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in JOBS:
-            return None
-        command: click.Command = importlib.import_module(_module(cmd_name)).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Jobs"):
-            formatter.write_dl(list(JOBS.items()))
-
-
-def _module(name: str) -> str:
-    if name == "lab":
-        return "jobs.lab.page"
-    file = name.removeprefix("bench-").replace("-", "_")
-    if name.startswith("bench-"):
-        return f"jobs.bench.{file}"
-    return f"jobs.lab.{file}" if name in LAB else f"jobs.{file}"
-
-
-@click.group(cls=JobGroup)
+@click.group(
+    cls=Commands,
+    package="jobs",
+    kind=Config,
+    headings=HEADINGS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__)
 def sluice() -> None:
     """Similar-image search and near-duplicate detection on Ray.
 
@@ -80,11 +35,23 @@ def sluice() -> None:
     """
 
 
+@sluice.group(cls=Commands, package="jobs.lab", kind=LabConfig)
+def lab() -> None:
+    """How the work scales: measured, fitted, planned."""
+
+
+@sluice.group(cls=Commands, package="jobs.bench", kind=LabConfig, prefix="bench_")
+def bench() -> None:
+    """Benchmarks beside other ways, with recall."""
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one message on standard error, no traceback."""
     try:
         sluice(prog_name="sluice")
     except SluiceError as error:
+        from jobs.console import errors
+
         errors.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
 

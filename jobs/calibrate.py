@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import click
 import numpy as np
 
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table
 from jobs.sitting import Sitting
@@ -22,10 +20,11 @@ from pipeline.images.source import open_source
 SEED = 0
 
 
-@click.command()
-@with_config
 def command(config: Config) -> None:
-    """Embed two samples of the signed images; fit the filters and keep the evidence."""
+    """Fit the cheap filters to the CNN and prove their recall.
+
+    Two samples of the signed images are embedded.
+    """
     calibrate(config)
 
 

@@ -1,8 +1,5 @@
 """`sluice cascade`: the most similar images of each query, with the CNN run on few."""
 
-import click
-
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_arrow, print_recall, warn
 from jobs.sitting import Sitting
@@ -23,14 +20,11 @@ from pipeline.search.answers import known_copies
 SHOWN = 5
 
 
-@click.command()
-@click.argument("queries", nargs=-1)
-@with_config
-def command(config: Config, queries: tuple[str, ...]) -> None:
-    """Find the images most similar to QUERIES: image files, folders, or id:NUMBER."""
-    if queries:
-        wanted = config.search.model_copy(update={"queries": queries})
-        config = config.model_copy(update={"search": wanted})
+def command(config: Config) -> None:
+    """Find the images most similar to QUERIES with the CNN run on few.
+
+    sluice sign and sluice calibrate come first; what the CNN makes is kept for further queries.
+    """
     cascade(config)
 
 

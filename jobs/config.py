@@ -1,29 +1,67 @@
-"""The settings of every job: YAML files, ``--set`` overrides, all errors told at once."""
+"""The settings of every job, in sections; jobs/settings.py reads them."""
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, overload
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+from pydantic_core import to_jsonable_python
 
 from pipeline.core.errors import ConfigError
 
-Count = Annotated[int, Field(ge=1)]
+LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int
+
+
+def _refuse_url(output: Any) -> Any:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(output)):
+        raise ValueError("outputs on object stores do not work yet: name a folder")
+    return output
+
+
+def _expanded(path: Path) -> Path:
+    return Path(os.path.expanduser(path))
+
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Location = Annotated[str, AfterValidator(os.path.expanduser)]  # a path or an fsspec URL
+LocalPath = Annotated[Path, AfterValidator(_expanded)]
+Output = Annotated[LocalPath, BeforeValidator(_refuse_url)]
 
 
 class Section(BaseModel):
-    """A part of the configuration; unknown keys are errors, so a misspelling cannot pass."""
+    """The settings of one command, which are its flags; ``argument`` and ``flags`` are others'.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Unknown keys are errors, so a misspelling cannot pass. No section is built before it is read,
+    for no help page needs it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
+    argument: ClassVar[tuple[str, str] | None] = None  # what the help calls it; the setting it is
+    flags: ClassVar[tuple[str, ...]] = ()  # settings of other sections, as "ray.workers"
 
 
 class CorpusConfig(Section):
     """`sluice corpus`: photos in, N distinct labelled JPEGs out."""
 
-    photos: str | None = Field(
+    argument = ("PHOTOS", "corpus.photos")
+    flags = ("ray.workers",)
+    photos: Location | None = Field(
         None, description="folder of photos; none: those in the scikit-image wheel"
     )
-    output: Path = Path("work/corpus")
+    output: Output = Path("work/corpus")
     images: Count = 2000
     copies: Annotated[int, Field(ge=1, le=64)] = Field(
         8, description="versions of each scene, the original among them"
@@ -31,23 +69,27 @@ class CorpusConfig(Section):
     size: Annotated[int, Field(ge=32, le=2048)] = Field(160, description="shorter side, pixels")
     quality: Annotated[int, Field(ge=30, le=100)] = Field(85, description="JPEG quality")
     shard_rows: Count = 1000
-    seed: int = 0
+    seed: Seed = 0
 
 
 class SourceConfig(Section):
     """Where the images are: a folder, Parquet with bytes, or WebDataset tars, on any fsspec URL."""
 
-    url: str = "work/corpus"
-    kind: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
+    url: Location = Field("work/corpus", description="where the images are, on any fsspec URL")
+    kind: Literal["auto", "folder", "parquet", "webdataset"] = Field(
+        "auto", description="auto: by what lies there"
+    )
     shard_rows: Count = Field(1000, description="images a shard; a tar is always one shard")
 
 
 class EmbedConfig(Section):
     """`sluice embed`: one CNN vector an image."""
 
-    output: Path = Path("work/embeddings")
+    argument = ("SOURCE", "source.url")
+    flags = ("source.kind", "source.shard_rows", "ray.workers")
+    output: Output = Path("work/embeddings")
     model: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"
-    weights: Path | None = Field(
+    weights: LocalPath | None = Field(
         None, description="weights file (.pth or .safetensors); resnet50 needs one"
     )
     weights_sha256: str | None = Field(None, description="refuse weights with another checksum")
@@ -70,19 +112,23 @@ class EmbedConfig(Section):
 class IndexConfig(Section):
     """`sluice index`: a grid over the embeddings, so that a search reads only some buckets."""
 
-    output: Path = Path("work/index")
+    flags = ("ray.workers",)
+    output: Output = Path("work/index")
     grid: Literal["ivf", "hash"] = Field("ivf", description="k-means cells or hyperplane hashing")
-    grid_from: Path | None = Field(None, description="take the trained grid of this index over")
+    grid_from: LocalPath | None = Field(
+        None, description="take the trained grid of this index over"
+    )
     buckets: Count | None = Field(None, description="none: the square root of the images")
     sample: Count = Field(64, description="vectors a bucket to train the grid on")
     vectors: Literal["f32", "f16", "int8"] = Field(
         "f32", description="stored so; f16 and int8 are ranked again by the embeddings themselves"
     )
-    seed: int = 0
+    seed: Seed = 0
     calibration_queries: Annotated[int, Field(ge=2)] = Field(
         2000, description="half choose the buckets to probe, half measure the recall"
     )
     calibration_k: Count = Field(10, description="the largest search.k that recall is known for")
+    add: bool = Field(False, description="only add new shards: the output must be there")
 
     def identity(self) -> dict[str, Any]:
         """Return what decides an index's bytes, beside the embeddings."""
@@ -91,17 +137,16 @@ class IndexConfig(Section):
         return self.model_dump(include=names) | {"calibration": calibration}
 
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
 class SearchConfig(Section):
     """`sluice search`: the k most similar images of each query."""
 
-    queries: tuple[str, ...] = Field((), description="image paths, folders, or id:NUMBER")
+    argument = ("QUERIES", "search.queries")
+    flags = ("ray.workers",)
+    queries: tuple[Location, ...] = Field((), description="image paths, folders, or id:NUMBER")
     sample_queries: Annotated[int, Field(ge=0)] = Field(
         0, description="further queries drawn evenly from the store's own images"
     )
-    output: Path = Path("work/search")
+    output: Output = Path("work/search")
     k: Annotated[int, Field(ge=1, le=10_000)] = 10
     index: bool = Field(False, description="probe the index at index.output, not every image")
     recall: Share = Field(0.99, description="recall@k that probing must reach")
@@ -119,7 +164,8 @@ class SearchConfig(Section):
 class DedupConfig(Section):
     """`sluice dedup`: all pairs above a similarity, their clusters, and whom to keep."""
 
-    output: Path = Path("work/dedup")
+    flags = ("ray.workers",)
+    output: Output = Path("work/dedup")
     similarity: Annotated[float, Field(gt=0, le=1)] = Field(
         0.85, description="cosine from which two images are a pair"
     )
@@ -134,18 +180,23 @@ class DedupConfig(Section):
         3, description="nearest buckets that each vector lies in"
     )
     partition_rows: Count = Field(50_000, description="vectors a worker holds at once, about")
-    grid_from: Path | None = Field(None, description="take the trained grid of this output over")
+    grid_from: LocalPath | None = Field(
+        None, description="take the trained grid of this output over"
+    )
     sample: Count = Field(64, description="vectors a bucket to train the grid on")
     recall_sample: Count = Field(1000, description="images compared with all, to measure recall")
     confidence: Share = 0.95
     shown: Count = Field(40, description="groups of pictures on the page")
-    seed: int = 0
+    seed: Seed = 0
+    add: bool = Field(False, description="only add new shards: the output must be there")
 
 
 class SignConfig(Section):
     """`sluice sign`: a cheap signature of every image, and the header facts filters ask about."""
 
-    output: Path = Path("work/signatures")
+    argument = ("SOURCE", "source.url")
+    flags = ("source.kind", "source.shard_rows", "ray.workers")
+    output: Output = Path("work/signatures")
 
 
 Comparison = tuple[
@@ -168,9 +219,17 @@ class Stage(Section):
 DEFAULT_STAGES = (Stage(stage="signature"), Stage(stage="rough"), Stage(stage="cnn"))
 
 
+class CalibrateConfig(Section):
+    """`sluice calibrate`: what the filters are fitted to, and the evidence for their recall."""
+
+    flags = ("cascade.fit_images", "cascade.calibration_images", "cascade.features", "ray.workers")
+
+
 class CascadeConfig(Section):
     """`sluice calibrate` and `sluice cascade`: search without running the CNN on everything."""
 
+    argument = ("QUERIES", "search.queries")
+    flags = ("search.k", "search.sample_queries", "ray.workers")
     stages: tuple[Stage, ...] = DEFAULT_STAGES
     neighbours: Literal["semantic", "copies"] = Field(
         "semantic", description="whose recall is promised: semantic neighbours' or copies'"
@@ -184,8 +243,8 @@ class CascadeConfig(Section):
     )
     fit_images: Count = Field(2000, description="embedded to fit the filters")
     calibration_images: Count = Field(2000, description="embedded to prove the recall")
-    features: Path = Field(Path("work/features"), description="CNN features made on demand")
-    output: Path = Path("work/cascade")
+    features: Output = Field(Path("work/features"), description="CNN features made on demand")
+    output: Output = Path("work/cascade")
 
     @model_validator(mode="after")
     def _in_order(self) -> "CascadeConfig":
@@ -211,17 +270,43 @@ class CascadeConfig(Section):
 class ReportConfig(Section):
     """`sluice report`: one self-contained page."""
 
-    output: Path = Path("work/report.html")
+    output: Output = Path("work/report.html")
     max_queries: Count = Field(24, description="queries shown with pictures")
-    growth: Path = Field(
+    growth: LocalPath = Field(
         Path("work/growth"), description="what `sluice lab growth` has left; no chart where nothing"
     )
+
+
+class DemoConfig(Section):
+    """`sluice demo`: the other commands, one after the other."""
+
+    flags = ("ray.workers",)
+
+
+class ModelsConfig(Section):
+    """`sluice models`: what can embed here."""
+
+    flags = ("embed.model", "embed.weights")
+
+
+class VerifyConfig(Section):
+    """`sluice verify`: are the bytes those that the jobs wrote?"""
+
+    argument = ("STORES", "verify.stores")
+    stores: tuple[LocalPath, ...] = Field((), description="outputs of jobs")
+
+
+class UsageConfig(Section):
+    """`sluice usage`: what outputs took."""
+
+    argument = ("FOLDERS", "usage.folders")
+    folders: tuple[LocalPath, ...] = Field((), description="outputs of jobs")
 
 
 class RayConfig(Section):
     """How the work is spread."""
 
-    workers: Annotated[int, Field(ge=0)] = Field(
+    workers: Annotated[int, Field(ge=0, le=10_000)] = Field(
         2, description="actors in the pool, one CPU each; 0: this process, without Ray"
     )
     address: str | None = Field(None, description="a cluster to join; none: this machine")
@@ -230,74 +315,54 @@ class RayConfig(Section):
 class Config(Section):
     """All jobs' settings; each job reads its own section and those before it in the data's way."""
 
-    corpus: CorpusConfig = CorpusConfig()
-    source: SourceConfig = SourceConfig()
-    embed: EmbedConfig = EmbedConfig()
-    index: IndexConfig = IndexConfig()
-    sign: SignConfig = SignConfig()
-    search: SearchConfig = SearchConfig()
-    cascade: CascadeConfig = CascadeConfig()
-    dedup: DedupConfig = DedupConfig()
-    report: ReportConfig = ReportConfig()
-    ray: RayConfig = RayConfig()
+    corpus: CorpusConfig = Field(default_factory=CorpusConfig)
+    source: SourceConfig = Field(default_factory=SourceConfig)
+    embed: EmbedConfig = Field(default_factory=EmbedConfig)
+    index: IndexConfig = Field(default_factory=IndexConfig)
+    sign: SignConfig = Field(default_factory=SignConfig)
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    calibrate: CalibrateConfig = Field(default_factory=CalibrateConfig)
+    cascade: CascadeConfig = Field(default_factory=CascadeConfig)
+    dedup: DedupConfig = Field(default_factory=DedupConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+    demo: DemoConfig = Field(default_factory=DemoConfig)
+    models: ModelsConfig = Field(default_factory=ModelsConfig)
+    verify: VerifyConfig = Field(default_factory=VerifyConfig)
+    usage: UsageConfig = Field(default_factory=UsageConfig)
+    ray: RayConfig = Field(default_factory=RayConfig)
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def with_origins(self, origins: Mapping[str, str]) -> Self:
+        """Keep where settings came from, by their names; others are as by default."""
+        self._origins.update(origins)
+        return self
+
+    def origin(self, key: str) -> str:
+        """Return where a setting came from: ``default``, a file, ``--set``, ``command line``."""
+        return self._origins.get(key, "default")
 
 
-C = TypeVar("C", bound=Config)
+def as_yaml(value: Any) -> str:
+    """Return a setting's value as one line of YAML."""
+    plain = to_jsonable_python(value, exclude_none=True)
+    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=2**20)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
-@overload
-def load_config(path: Path | None, overrides: list[str]) -> Config: ...
-@overload
-def load_config(path: Path | None, overrides: list[str], kind: type[C]) -> C: ...
-def load_config(path: Path | None, overrides: list[str], kind: type[Config] = Config) -> Config:
-    """Read the YAML at ``path`` (none: all defaults), apply ``key.sub=value`` overrides, check.
+def command(config: Config) -> None:
+    """Print every setting, its default and where it came from.
 
-    ``kind`` is Config, or one with further sections. Raises ConfigError naming every wrong
-    setting at once.
+    What is printed is YAML, which --config takes.
     """
-    settings = _read_yaml(path) if path else {}
-    problems = [problem for text in overrides if (problem := _override(settings, text))]
-    try:
-        config = kind.model_validate(settings)
-    except ValidationError as error:
-        problems += [
-            f"{'.'.join(str(part) for part in e['loc']) or 'the file'}: {e['msg']}"
-            + (f" (got {e['input']!r})" if not isinstance(e["input"], dict) else "")
-            for e in error.errors()
-        ]
-    if problems:
-        where = path or "the settings given with --set"
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ConfigError(f"{len(problems)} wrong setting(s) in {where}:\n{lines}")
-    return config
+    import click
 
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration {path}: {error.strerror}; see configs/ for ready ones"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path} must hold sections such as `corpus:` and `embed:`")
-    return settings
-
-
-def _override(settings: dict[str, Any], text: str) -> str | None:
-    """Set one ``key.sub=value`` (the value is YAML) in place; return what is wrong with it."""
-    key, equals, value = text.partition("=")
-    *sections, name = key.split(".")
-    if not equals or not sections or not name:
-        return f"--set {text}: must look like embed.batch_size=64"
-    for section in sections:
-        settings = settings.setdefault(section, {})
-        if not isinstance(settings, dict):
-            return f"--set {text}: {section} is a value, not a section"
-    try:
-        settings[name] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        return f"--set {text}: the value is not YAML"
-    return None
+    for section, part in config:
+        settings = type(part).model_fields
+        if settings:
+            click.echo(f"{section}:")
+        for name, field in settings.items():
+            said = f"  {name}: {as_yaml(getattr(part, name))}"
+            default = as_yaml(field.get_default(call_default_factory=True))
+            origin = config.origin(f"{section}.{name}")
+            told = "default" if origin == "default" else f"{origin}; default {default}"
+            click.echo(f"{said:48}  # {told}")

@@ -2,9 +2,6 @@
 
 from math import ceil
 
-import click
-
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import errors, print_table
 from jobs.sitting import Sitting
@@ -14,10 +11,11 @@ from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings
 
 
-@click.command()
-@with_config
 def command(config: Config) -> None:
-    """Make corpus.images JPEGs in corpus.output; finished shards are skipped."""
+    """Make distinct JPEGs with known copies from PHOTOS.
+
+    Finished shards are skipped.
+    """
     make_corpus(config)
 
 

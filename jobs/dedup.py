@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from math import ceil, isqrt
 from typing import Any
 
-import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.session import ray_session
 from cluster.shard_map import map_shards
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table, track
 from jobs.report import read_pictures
@@ -44,12 +42,12 @@ LARGEST_SHOWN = 24
 RESULTS = ("pairs.parquet", "clusters.parquet")
 
 
-@click.command()
-@click.option("--add", is_flag=True, help="Only add new shards: the output must be there.")
-@with_config
-def command(config: Config, add: bool) -> None:
-    """Find all pairs of embed.output above dedup.similarity; finished parts are skipped."""
-    if add and not (config.dedup.output / "store.json").exists():
+def command(config: Config) -> None:
+    """Find all near-duplicates, and say whom to keep.
+
+    Finished parts are skipped.
+    """
+    if config.dedup.add and not (config.dedup.output / "store.json").exists():
         raise StoreError(f"{config.dedup.output} holds no pairs to add to; leave --add out")
     dedup(config)
 

@@ -2,10 +2,7 @@
 
 import time
 
-import click
-
 from cluster.session import ray_session
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console
 from jobs.corpus import make_corpus
@@ -14,10 +11,11 @@ from jobs.report import report
 from jobs.search import search
 
 
-@click.command()
-@with_config
 def command(config: Config) -> None:
-    """Make a corpus, embed it, search it and write the page; finished parts are skipped."""
+    """Make a corpus, embed it, search it, write the page.
+
+    Finished parts are skipped.
+    """
     began = time.perf_counter()
     with ray_session(config.ray.workers, config.ray.address):
         make_corpus(config)

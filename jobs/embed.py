@@ -1,8 +1,5 @@
 """`sluice embed`: one CNN vector for every image of a source."""
 
-import click
-
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_table
 from jobs.sitting import Sitting
@@ -15,10 +12,11 @@ from pipeline.images.fill import Filled
 from pipeline.images.source import open_source
 
 
-@click.command()
-@with_config
 def command(config: Config) -> None:
-    """Embed every image of source.url into embed.output; finished shards are skipped."""
+    """Embed every image of SOURCE with a CNN.
+
+    Finished shards are skipped.
+    """
     embed(config)
 
 

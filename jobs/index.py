@@ -1,9 +1,7 @@
 """`sluice index`: a grid over the embeddings, and every vector in its bucket."""
 
-import click
 import numpy as np
 
-from jobs.cli import with_config
 from jobs.config import Config, IndexConfig
 from jobs.console import print_table
 from jobs.sitting import Sitting
@@ -16,12 +14,12 @@ from pipeline.index.shard_indexer import IndexPlan
 from pipeline.index.training import index_identity, trained_grid
 
 
-@click.command()
-@click.option("--add", is_flag=True, help="Only add new shards: the index must be there.")
-@with_config
-def command(config: Config, add: bool) -> None:
-    """Sort embed.output into buckets in index.output; finished shards are skipped."""
-    if add and not (config.index.output / "store.json").exists():
+def command(config: Config) -> None:
+    """Sort the embeddings into the buckets of a grid, for quick searches.
+
+    Finished shards are skipped.
+    """
+    if config.index.add and not (config.index.output / "store.json").exists():
         raise StoreError(f"{config.index.output} holds no index to add to; leave --add out")
     index(config)
 

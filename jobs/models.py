@@ -1,8 +1,5 @@
 """`sluice models`: what can embed here, and why the rest cannot."""
 
-import click
-
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import print_table
 from pipeline.core.errors import SluiceError
@@ -25,10 +22,8 @@ BACKENDS: tuple[tuple[BackendName, Precision], ...] = (
 )
 
 
-@click.command()
-@with_config
 def command(config: Config) -> None:
-    """List models and backends with what `auto` takes; embed.weights is looked at for resnet50."""
+    """List the models and backends that can run here."""
     models = []
     for model, dimensions in DIMENSIONS.items():
         path = config.embed.weights if model == config.embed.model else None

@@ -5,11 +5,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console
 from pipeline.core.errors import InputError
@@ -27,10 +25,8 @@ from pipeline.search.copy_recall import CopyRecall
 from pipeline.search.queries import find_images
 
 
-@click.command()
-@with_config
 def command(config: Config) -> None:
-    """Write report.output over search.output, with what sluice growth measured where it was run."""
+    """Write one HTML page over the results of a search."""
     report(config)
 
 

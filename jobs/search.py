@@ -1,11 +1,7 @@
 """`sluice search`: the k most similar images of each query, exactly or by an index."""
 
-from typing import Any
-
-import click
 import pyarrow as pa
 
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_recall, print_table
 from jobs.sitting import Sitting
@@ -21,15 +17,9 @@ from pipeline.search.queries import gather_queries
 SHOWN = 5
 
 
-@click.command()
-@click.argument("queries", nargs=-1)
-@click.option("--index", is_flag=True, help="Probe the index at index.output, not every image.")
-@with_config
-def command(config: Config, queries: tuple[str, ...], index: bool) -> None:
-    """Find the images most similar to QUERIES: image files, folders, or id:NUMBER."""
-    wanted: dict[str, Any] = {"queries": queries} if queries else {}
-    wanted |= {"index": True} if index else {}
-    search(config.model_copy(update={"search": config.search.model_copy(update=wanted)}))
+def command(config: Config) -> None:
+    """Find the embedded images most similar to QUERIES."""
+    search(config)
 
 
 def search(config: Config) -> None:

@@ -1,8 +1,5 @@
 """`sluice sign`: a cheap signature and the header facts of every image of a source."""
 
-import click
-
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import print_table
 from jobs.sitting import Sitting
@@ -12,10 +9,11 @@ from pipeline.core.store import Store
 from pipeline.images.source import open_source
 
 
-@click.command()
-@with_config
 def command(config: Config) -> None:
-    """Sign every image of source.url into sign.output; finished shards are skipped."""
+    """Write a cheap signature of every image of SOURCE.
+
+    Finished shards are skipped.
+    """
     sign(config)
 
 

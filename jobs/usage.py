@@ -2,20 +2,23 @@
 
 from pathlib import Path
 
-import click
-
+from jobs.config import Config
 from jobs.console import print_table
+from pipeline.core.errors import ConfigError
 from pipeline.core.run_record import RunRecord, read_runs
 from pipeline.core.store import Store
 
 MIB = 2**20
 
 
-@click.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-def command(folders: tuple[Path, ...]) -> None:
-    """Print what FOLDERS (outputs of jobs) took. A sitting that was killed left no record."""
-    print_usage(folders)
+def command(config: Config) -> None:
+    """Print the time, disk and memory that FOLDERS took.
+
+    A sitting that was killed left no record.
+    """
+    if not config.usage.folders:
+        raise ConfigError("no folders: name outputs of jobs, as in sluice usage work/embeddings")
+    print_usage(config.usage.folders)
 
 
 def print_usage(folders: tuple[Path, ...]) -> None:

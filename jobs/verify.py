@@ -1,21 +1,18 @@
 """`sluice verify`: are the bytes of a store those its manifest records?"""
 
-from pathlib import Path
-
-import click
-
+from jobs.config import Config
 from jobs.console import print_table
-from pipeline.core.errors import StoreError
+from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 
 
-@click.command()
-@click.argument("stores", nargs=-1, required=True, type=click.Path(path_type=Path))
-def command(stores: tuple[Path, ...]) -> None:
-    """Check every checksum of STORES (folders that a job wrote); exit code 4 if one is wrong."""
+def command(config: Config) -> None:
+    """Check every checksum of STORES; exit code 4 if one is wrong."""
+    if not config.verify.stores:
+        raise ConfigError("no stores: name outputs of jobs, as in sluice verify work/embeddings")
     problems, rows, commands = [], [], []
-    for root in stores:
+    for root in config.verify.stores:
         store = Store.open(root)
         entries = store.manifest()
         found = list(store.problems())

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jobs.config import Config, Count, Section
+from jobs.config import Config, Count, Output, Section, Seed
 
 SEARCHED = Path("work/bench-search")  # what `sluice bench search` leaves unless told otherwise
 
@@ -13,7 +13,7 @@ SEARCHED = Path("work/bench-search")  # what `sluice bench search` leaves unless
 class ScaleConfig(Section):
     """`sluice lab scale`: the same work over a list of worker counts."""
 
-    output: Path = Path("work/scale")
+    output: Output = Path("work/scale")
     workloads: tuple[Literal["emulated", "embed", "sign", "search"], ...] = Field(
         ("emulated",),
         description="emulated sleeps; the others are real, up to this machine's cores: embed and "
@@ -29,13 +29,13 @@ class ScaleConfig(Section):
         100, description="whose answers the driver merges: made up, or of search, sampled images'"
     )
     k: Count = 10
-    seed: int = Field(0, description="of the order of the runs")
+    seed: Seed = Field(0, description="of the order of the runs")
 
 
 class MergeConfig(Section):
     """`sluice bench merge`: what merging costs against shards, queries and k."""
 
-    output: Path = Path("work/bench-merge")
+    output: Output = Path("work/bench-merge")
     shards: tuple[Count, ...] = (1, 10, 100, 1000, 10_000)
     queries: tuple[Count, ...] = (1, 100, 1000)
     k: tuple[Count, ...] = (10, 100)
@@ -48,13 +48,13 @@ class MergeConfig(Section):
 class GrowthConfig(Section):
     """`sluice lab growth`: how the time of each way of searching grows."""
 
-    output: Path = Path("work/growth")
+    output: Output = Path("work/growth")
 
 
 class NearestConfig(Section):
     """`sluice bench nearest`: one closest point, where more workers give almost nothing."""
 
-    output: Path = Path("work/bench-nearest")
+    output: Output = Path("work/bench-nearest")
     points: Count = 100_000
     dimensions: Count = 256
     queries: Count = 50
@@ -64,14 +64,14 @@ class NearestConfig(Section):
 class PageConfig(Section):
     """`sluice lab page`: one page over what scale, bench merge, growth and cascade have left."""
 
-    output: Path = Path("work/lab.html")
+    output: Output = Path("work/lab.html")
 
 
 class LabConfig(Config):
     """The settings of every job, and of `sluice lab` and `sluice bench`."""
 
-    scale: ScaleConfig = ScaleConfig()
-    merge: MergeConfig = MergeConfig()
-    nearest: NearestConfig = NearestConfig()
-    growth: GrowthConfig = GrowthConfig()
-    page: PageConfig = PageConfig()
+    scale: ScaleConfig = Field(default_factory=ScaleConfig)
+    merge: MergeConfig = Field(default_factory=MergeConfig)
+    nearest: NearestConfig = Field(default_factory=NearestConfig)
+    growth: GrowthConfig = Field(default_factory=GrowthConfig)
+    page: PageConfig = Field(default_factory=PageConfig)

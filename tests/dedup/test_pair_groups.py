@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.config import load_config
 from jobs.dedup import dedup
+from jobs.settings import load_config
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 from pipeline.dedup.clusters import cluster_pairs

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from jobs.config import load_config
+from jobs.settings import load_config
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 

@@ -1,6 +1,6 @@
 """The settings of a small collection on the main way: corpus, embed, search, report."""
 
-from jobs.config import load_config
+from jobs.settings import load_config
 
 
 def config(root, *overrides):

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from jobs.__main__ import sluice
 from jobs.bench.filters import command as bench_filters
 from jobs.calibrate import calibrate
 from jobs.cascade import cascade
@@ -15,7 +16,6 @@ from jobs.corpus import make_corpus
 from jobs.embed import embed
 from jobs.search import search
 from jobs.sign import sign
-from jobs.verify import command as verify
 from pipeline.core.errors import ConfigError, InputError, StoreError
 from pipeline.core.store import Store
 from tests.helpers import main_way
@@ -112,7 +112,7 @@ def test_verify_covers_the_features_kept(done, tmp_path):
     data = bytearray(segment.read_bytes())
     data[-20] ^= 1
     segment.write_bytes(data)
-    verified = CliRunner().invoke(verify, [str(kept)])
+    verified = CliRunner().invoke(sluice, ["verify", str(kept)])
     assert isinstance(verified.exception, StoreError)
     assert f"{segment} does not have its recorded checksum" in str(verified.exception)
 

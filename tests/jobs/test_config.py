@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import load_config
+from jobs.config import Config
+from jobs.settings import load_config, setting_fields
 from pipeline.core.errors import ConfigError
 
 
@@ -56,3 +57,86 @@ def test_what_is_no_config_is_told(tmp_path, text):
 def test_wrong_stages_are_told(stages, message):
     with pytest.raises(ConfigError, match=message):
         load_config(None, [f"cascade.stages={stages}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("source.url=/photos #1", "/photos #1"),
+        ("source.url=2024-05-01", "2024-05-01"),
+        ("source.url=1e3", "1e3"),
+        ("source.url=null", "null"),
+        ("source.url=a=b", "a=b"),
+        ("source.url=~/photos", f"{Path.home()}/photos"),
+        ("embed.output=~/e #1", Path.home() / "e #1"),
+        ("embed.weights=null", None),
+        ("embed.weights=", None),
+        ("embed.weights=~/w.pth", Path.home() / "w.pth"),
+        ("embed.batch_size=010", 10),
+        ("search.recall=5e-1", 0.5),
+        ("search.index=yes", True),
+        ("search.queries=[a b.jpg, 2024-05-01, 'c,d']", ("a b.jpg", "2024-05-01", "c,d")),
+        ("search.queries=my photo #1.jpg", ("my photo #1.jpg",)),
+        ("search.queries=[]", ()),
+    ],
+)
+def test_an_override_means_what_its_setting_takes(text, wanted):
+    section, name = text.partition("=")[0].split(".")
+    assert getattr(getattr(load_config(None, [text]), section), name) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("search.k=many", "valid integer"),
+        ("search.queries=[a", "not YAML"),
+        ("search.recall=nan", "finite number"),
+        ("corpus.seed=-1", "greater than or equal to 0"),
+        (f"index.seed={10**30}", "index.seed"),
+        (f"corpus.images={10**30}", "corpus.images"),
+        ("ray.workers=100000", "ray.workers"),
+        ("embed.output=s3://bucket/out", "do not work yet: name a folder"),
+        ("cascade.features=gs://bucket/out", "do not work yet: name a folder"),
+        ("embed.bach_size=3", "did you mean embed.batch_size"),
+        ("embd.batch_size=3", "did you mean embed.batch_size"),
+        ("batch_size=3", "did you mean embed.batch_size"),
+        ("source.url", "must look like"),
+    ],
+)
+def test_a_wrong_override_is_told_with_a_remedy(text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(None, [text])
+    assert str(caught.value).startswith("1 wrong setting(s)")
+
+
+def test_no_output_is_a_url():
+    for name, field in setting_fields(Config).items():
+        if name.endswith(".output"):
+            with pytest.raises(ConfigError, match="name a folder"):
+                load_config(None, [f"{name}=s3://bucket/{field}"])
+
+
+def test_a_wrong_file_is_told_by_name(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("source:\n  url: 2024-05-01\nembd:\n  batch_size: 8\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [])
+    assert "did you mean embed?" in str(caught.value)
+    assert f"put it in quotes (got datetime.date(2024, 5, 1), {path})" in str(caught.value)
+
+
+def test_an_empty_section_is_as_by_default(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("embed:\n#  batch_size: 8\n")
+    assert load_config(path, []) == load_config(None, [])
+
+
+def test_a_ready_config_is_found_by_its_name(tmp_path, monkeypatch):
+    ready = load_config(Path("configs/demo.yaml"), []).model_dump()
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "demo.yaml"):
+        assert load_config(Path(name), []).model_dump() == ready
+    Path("demo.yaml").write_text("embed:\n  batch_size: 3\n")
+    assert load_config(Path("demo.yaml"), []).embed.batch_size == 3
+    with pytest.raises(ConfigError, match=r"ready ones: .*demo"):
+        load_config(Path("dmo"), [])

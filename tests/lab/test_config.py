@@ -1,7 +1,7 @@
 import pytest
 
-from jobs.config import load_config
 from jobs.lab.config import LabConfig
+from jobs.settings import load_config
 from pipeline.core.errors import ConfigError
 
 
