@@ -1,14 +1,18 @@
 """Joining a Ray cluster, or starting one on this machine."""
 
+import io
 import logging
 import math
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import ray
 
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, SluiceError
 
 
 def gpu_share(workers: int) -> float:
@@ -32,20 +36,62 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    with core_lines_kept():
+        _start(workers, address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(workers: int, address: str | None) -> None:
     # Ray Data's own bars and log lines would write over ours.
     quiet = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
     if address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, logging_level=logging.ERROR, runtime_env={"env_vars": quiet})
-    else:
-        ray.init(
-            address="local",  # never a cluster that happens to run on this machine
-            num_cpus=workers,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env={"env_vars": quiet},
-        )
+        return
+    ray.init(
+        address="local",  # never a cluster that happens to run on this machine
+        num_cpus=workers,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        runtime_env={"env_vars": quiet},
+    )
+
+
+@contextmanager
+def core_lines_kept() -> Iterator[None]:
+    """Keep what Ray's C++ core writes to the screen in a file; show it where the block fails.
+
+    Ray Data hands its actors their context as an object, of which the core complains in every run
+    (github.com/ray-project/ray/issues/57733), and has no setting to be quiet. What Python writes to
+    sys.stderr is shown as ever. A process that crashes leaves the file in the temporary folder.
+    """
+    ours, screen = sys.stderr, os.dup(2)
+    handle, path = tempfile.mkstemp(prefix="sluice-ray-core-", suffix=".log")
+    os.dup2(handle, 2)
+    os.close(handle)
+    if _descriptor(ours) == 2:
+        raw = io.BufferedWriter(io.FileIO(screen, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(raw, ours.encoding, ours.errors, line_buffering=True)
     try:
         yield
+    except Exception as error:
+        if not isinstance(error, SluiceError):
+            with open(path, "rb") as kept:
+                os.write(screen, kept.read())
+        raise
     finally:
-        ray.shutdown()
+        sys.stderr.flush()
+        sys.stderr = ours
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.unlink(path)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):  # a test's or a notebook's stand-in has none
+        return None

@@ -1,4 +1,7 @@
-"""A plan over many shards, on a fixed pool of Ray actors."""
+"""A plan over many shards, on a fixed pool of actors that Ray Data keeps, restarts and feeds.
+
+The pool is Ray Data's and stays so: a scheduler of our own would have to learn about lost nodes.
+"""
 
 import logging
 import pickle
@@ -20,8 +23,7 @@ SHARDS_AHEAD = 4  # a worker
 class ShardActor:
     """Starts the plan once an actor: the model loads once, not once a shard.
 
-    The plan comes as a reference inside a list. As an argument of its own, or carried by the class,
-    a large plan would make Ray warn in every run that a restart may not find its arguments.
+    The plan comes as a reference inside a list, so that a restarted actor finds it where it was.
     """
 
     def __init__(self, plan: list["ray.ObjectRef[ShardPlan]"]) -> None:

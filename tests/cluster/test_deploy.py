@@ -35,7 +35,7 @@ def problems():
     kubernetes = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
     files = (
         kubernetes / "v1.37.0-local-strict" / "_definitions.json",
-        ROOT / "tests" / "kuberay.schema.json",
+        Path(__file__).parent / "kuberay.schema.json",
     )
     registry = [Resource.from_contents(json.loads(path.read_text())) for path in files] @ Registry()
 

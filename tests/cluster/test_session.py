@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import ray
 
@@ -19,3 +23,36 @@ def test_a_cluster_without_gpus_is_told(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
     with pytest.raises(ConfigError, match="no node of the cluster has a GPU"):
         gpu_share(2)
+
+
+CORE_WRITES = """
+import os, sys
+from cluster.session import core_lines_kept
+from pipeline.core.errors import InputError
+
+try:
+    with core_lines_kept():
+        os.write(2, b"core complains\\n")
+        print("ours", file=sys.stderr)
+        if sys.argv[1] != "none":
+            raise {"mistake": InputError, "bug": ValueError}[sys.argv[1]]("what")
+except (InputError, ValueError):
+    pass
+os.write(2, b"afterwards\\n")
+print("ours too", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "core"), [("none", ""), ("mistake", ""), ("bug", "core complains\n")]
+)
+def test_what_rays_core_writes_is_shown_only_where_a_job_fails(tmp_path, error, core):
+    done = subprocess.run(
+        [sys.executable, "-c", CORE_WRITES, error],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert done.stderr == f"ours\n{core}afterwards\nours too\n"
+    assert list(tmp_path.iterdir()) == []
