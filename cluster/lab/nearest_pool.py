@@ -4,11 +4,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import faiss
 import numpy as np
 import ray
 
+from pipeline.core.arrays import Ids, Vectors
 from pipeline.search.exact_topk import ShardTopK, shard_topk
 from pipeline.search.merge import SPARE, CertifiedMerge, Merged
+
+PARTS = ("latency", "scheduling", "slowest_shard", "merge")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class NearestAnswer:
 class NearestPool:
     """One actor a share of ``vectors`` f32 (n, d), unit rows; their ids are their rows."""
 
-    def __init__(self, vectors: np.ndarray[Any, Any], workers: int) -> None:
+    def __init__(self, vectors: Vectors, workers: int) -> None:
         shares = np.array_split(np.arange(len(vectors)), workers)
         actor = ray.remote(_Share)
         self.actors: list[Any] = [
@@ -36,7 +40,7 @@ class NearestPool:
         ]
         ray.get([actor.ready.remote() for actor in self.actors])
 
-    def ask(self, query: np.ndarray[Any, Any]) -> NearestAnswer:
+    def ask(self, query: Vectors) -> NearestAnswer:
         """Return the vector closest to ``query`` f32 (1, d), with what the waiting was for."""
         began = time.perf_counter()
         answers = ray.get([actor.search.remote(query) for actor in self.actors])
@@ -55,16 +59,45 @@ class NearestPool:
 
 
 class _Share:
-    def __init__(self, ids: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any], number: int):
-        import faiss
-
+    def __init__(self, ids: Ids, vectors: Vectors, number: int):
         faiss.omp_set_num_threads(1)
         self.ids, self.vectors, self.number = ids, vectors, number
 
     def ready(self) -> bool:
         return True
 
-    def search(self, query: np.ndarray[Any, Any]) -> tuple[ShardTopK, float]:
+    def search(self, query: Vectors) -> tuple[ShardTopK, float]:
         began = time.perf_counter()
         part = shard_topk(query, self.ids, self.vectors, 1 + SPARE, self.number)
         return part, time.perf_counter() - began
+
+
+def random_points(queries: int, points: int, dimensions: int) -> tuple[Vectors, Vectors]:
+    """Return unit vectors f32 (queries, 1, d) and (points, d), always the same ones."""
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(queries + points, dimensions)).astype(np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return drawn[:queries, None], drawn[queries:]
+
+
+def nearest_alone(points: Vectors, queries: Vectors) -> dict[str, float]:
+    """Return PARTS in ms, the median of ``queries`` (q, 1, d), on one thread without Ray."""
+    faiss.omp_set_num_threads(1)
+    ids, taken = np.arange(len(points)), []
+    for query in queries:
+        began = time.perf_counter()
+        shard_topk(query, ids, points, 1 + SPARE, 0)
+        taken.append(time.perf_counter() - began)
+    single = float(np.median(taken)) * 1000
+    times = {"latency": single, "scheduling": 0.0, "slowest_shard": single, "merge": 0.0}
+    return {"workers": 0, **times}
+
+
+def nearest_by_pool(points: Vectors, queries: Vectors, workers: int) -> dict[str, float]:
+    """Return PARTS in ms, the median of ``queries`` (q, 1, d), asked of ``workers`` actors."""
+    pool = NearestPool(points, workers)
+    pool.ask(queries[0])
+    answers = [pool.ask(query) for query in queries]
+    pool.close()
+    times = {n: float(np.median([getattr(a, n) for a in answers])) * 1000 for n in PARTS}
+    return {"workers": workers, **times}

@@ -9,7 +9,9 @@ import ray
 from pipeline.lab.merge_timing import add_all
 from pipeline.lab.scaling.emulated import made_up_part
 from pipeline.search.exact_topk import ShardTopK
-from pipeline.search.merge import CertifiedMerge, Merged
+from pipeline.search.merge import SPARE, CertifiedMerge, Merged
+
+TREE_BYTES = 1_000_000_000  # of parts the object store is asked to hold
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,18 @@ class TreeMerge:
 
     merged: Merged
     seconds: float
+
+
+def time_tree(shards: int, queries: int, k: int, fan_in: int, repeats: int) -> list[float]:
+    """Return the seconds of merging parts of random scores by a tree, one a repeat.
+
+    None are timed where the parts are more than TREE_BYTES.
+    """
+    depth = k + SPARE
+    if shards * queries * depth * 16 > TREE_BYTES:
+        return []
+    parts = make_parts(shards, queries, depth)
+    return [merge_by_tree(parts, k, fan_in).seconds for _ in range(repeats)]
 
 
 def merge_by_tree(parts: Sequence["ray.ObjectRef[ShardTopK]"], k: int, fan_in: int) -> TreeMerge:

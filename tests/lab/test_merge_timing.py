@@ -1,9 +1,12 @@
 import math
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
-from cluster.lab.tree_merge import make_parts, merge_by_tree, merge_group
+from cluster.lab.tree_merge import make_parts, merge_by_tree, merge_group, time_tree
+from jobs.bench.merge import command
 from pipeline.lab.merge_timing import MergeTiming, time_merges
 from pipeline.lab.scaling.emulated import made_up_part
 from pipeline.search.merge import CertifiedMerge
@@ -49,3 +52,21 @@ def test_the_tree_gives_the_drivers_answer(ray_cluster, fan_in):
     assert np.array_equal(merged.ids, wanted.ids)
     assert np.array_equal(merged.scores, wanted.scores)
     assert np.array_equal(merged.certified, wanted.certified)
+
+
+def test_the_command_times_every_combination_and_no_tree_without_ray(tmp_path):
+    sets = ["merge.shards=[1,2]", "merge.queries=[1,3]", "merge.k=[2]", "merge.repeats=1"]
+    sets += ["merge.shard_rows=50", "merge.dimensions=8", "ray.workers=0"]
+    args = [part for text in sets for part in ("--set", text)]
+    ran = CliRunner().invoke(command, [*args, "--set", f"merge.output={tmp_path}"])
+    assert ran.exception is None, ran.output
+    rows = pq.read_table(tmp_path / "merge.parquet").to_pylist()
+    assert [(row["queries"], row["shards"]) for row in rows] == [(1, 1), (1, 2), (3, 1), (3, 2)]
+    assert all(row["tree"] is None and row["certified"] > 0 for row in rows)
+
+
+@pytest.mark.ray
+def test_a_tree_is_timed_where_its_parts_fit(ray_cluster, monkeypatch):
+    assert min(time_tree(4, 2, 3, 2, 2)) > 0
+    monkeypatch.setattr("cluster.lab.tree_merge.TREE_BYTES", 4 * 2 * 19 * 16 - 1)
+    assert time_tree(4, 2, 3, 2, 2) == []

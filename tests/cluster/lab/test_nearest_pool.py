@@ -1,7 +1,10 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
-from cluster.lab.nearest_pool import NearestPool
+from cluster.lab.nearest_pool import NearestPool, nearest_alone, random_points
+from jobs.bench.nearest import command
 
 pytestmark = pytest.mark.ray
 
@@ -19,3 +22,21 @@ def test_any_workers_find_the_closest_point_and_say_what_took_the_time(ray_clust
         parts = (answer.scheduling, answer.slowest_shard, answer.merge)
         assert min(parts) > 0
         assert sum(parts) == pytest.approx(answer.latency)
+
+
+def test_without_ray_there_is_nothing_to_wait_for():
+    queries, points = random_points(3, 50, 8)
+    assert (queries.shape, points.shape) == ((3, 1, 8), (50, 8))
+    alone = nearest_alone(points, queries)
+    assert alone["workers"] == alone["scheduling"] == alone["merge"] == 0
+    assert alone["latency"] == alone["slowest_shard"] > 0
+
+
+def test_the_command_leaves_a_row_a_worker_count(ray_cluster, tmp_path):
+    sets = ("points=200", "dimensions=8", "queries=3", "workers=[1,2]", f"output={tmp_path}")
+    args = [part for text in sets for part in ("--set", f"nearest.{text}")]
+    ran = CliRunner().invoke(command, args)
+    assert ran.exception is None, ran.output
+    rows = pq.read_table(tmp_path / "nearest.parquet").to_pylist()
+    assert [row["workers"] for row in rows] == [0, 1, 2]
+    assert all(row["latency"] > row["slowest_shard"] for row in rows[1:])
