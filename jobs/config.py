@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import (
@@ -19,6 +19,12 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from pipeline.core.errors import ConfigError
+from pipeline.images.kinds import KINDS
+
+if TYPE_CHECKING:
+    SourceKind = str
+else:
+    SourceKind = Literal["auto", *KINDS]
 
 LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int
 
@@ -76,9 +82,7 @@ class SourceConfig(Section):
     """Where the images are: a folder, Parquet with bytes, or WebDataset tars, on any fsspec URL."""
 
     url: Location = Field("work/corpus", description="where the images are, on any fsspec URL")
-    kind: Literal["auto", "folder", "parquet", "webdataset"] = Field(
-        "auto", description="auto: by what lies there"
-    )
+    kind: SourceKind = Field("auto", description="auto: by what lies there")
     shard_rows: Count = Field(1000, description="images a shard; a tar is always one shard")
 
 

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import skimage
 
+from pipeline.core.arrays import Pixels
 from pipeline.core.errors import InputError
 from pipeline.core.files import checksum
 from pipeline.images.decode import UndecodableImage, decode_rgb
-from pipeline.images.webdataset import IMAGE_SUFFIXES
+from pipeline.images.kinds.folder import IMAGE_SUFFIXES
 
 # The photographs, not the drawings, among what the scikit-image wheel holds; chelsea comes first.
 WHEEL_PHOTOS = {
@@ -36,12 +36,12 @@ SMALLEST_SIDE = 64
 
 @dataclass(frozen=True)
 class Photo:
-    """One photograph: ``levels[i]`` is uint8 (h, w, 3) at 1/2**i of the full size."""
+    """One photograph: ``levels[i]`` is (h, w, 3) at 1/2**i of the full size."""
 
     name: str
     label: str
     checksum: str
-    levels: tuple[np.ndarray[Any, Any], ...]
+    levels: tuple[Pixels, ...]
 
     @property
     def height(self) -> int:

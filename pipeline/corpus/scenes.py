@@ -8,12 +8,13 @@ recompressed. An image depends on the seed and its own number alone, whatever sh
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import cos, floor, log2, radians, sin
-from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 
+from pipeline.core.arrays import Pixels
 from pipeline.corpus.photos import Photo
 
 TRANSFORMS = (
@@ -27,8 +28,7 @@ TRANSFORMS = (
     "recompression",
 )
 ASPECTS = (1.0, 4 / 3, 3 / 2, 3 / 4, 2 / 3)
-Pixels = np.ndarray[Any, Any]
-Matrix = np.ndarray[Any, Any]
+Matrix = NDArray[np.float64]  # (2, 3): an affine map
 
 
 @dataclass(frozen=True)

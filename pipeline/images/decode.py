@@ -2,12 +2,13 @@
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import PIL
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.core.arrays import Pixels
 
 DECODER = f"simplejpeg {simplejpeg.__version__} DCT-scaled by 2, else pillow {PIL.__version__}"
 MAX_PIXELS = 89_478_485  # the size Pillow warns at: 256 MiB of RGB
@@ -30,9 +31,9 @@ class UndecodableImage(Exception):  # noqa: N818 (a fact about an image, as Stop
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """RGB pixels uint8 (h, w, 3), perhaps scaled down; width and height are the original's."""
+    """RGB pixels (h, w, 3), perhaps scaled down; width and height are the original's."""
 
-    pixels: np.ndarray[Any, Any]
+    pixels: Pixels
     width: int
     height: int
 
@@ -92,7 +93,7 @@ def _exif_orientation(data: bytes) -> int:
     return int(found) if found in range(1, 9) else 1  # of any type in a damaged file
 
 
-def _upright(pixels: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo an EXIF orientation (2-8): mirrored in its plane, or turned by quarters, or both."""
     turned = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
     upright = np.rot90(pixels, turned)
@@ -123,7 +124,7 @@ def _decode_by_pillow(data: bytes, min_side: int) -> DecodedImage:
     return DecodedImage(pixels, *((height, width) if sideways else (width, height)))
 
 
-def _rgb(image: Image.Image) -> np.ndarray[Any, Any]:
+def _rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith(("I", "F")):
         # Pillow clips 16-bit greys to 255 instead of scaling them.
         grey = np.nan_to_num(np.asarray(image).astype(np.float32))

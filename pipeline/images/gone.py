@@ -1,14 +1,12 @@
 """Which stored images have left their source: their rows stay, readers no longer see them."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
 from pipeline.core.store import Store
-from pipeline.images.source import Kind, Source, list_files
-
-_TAR = re.compile(r"^(.*?\.tar)/", re.IGNORECASE)
+from pipeline.images.kinds import KINDS
+from pipeline.images.source import Source, list_files
 
 
 def gone_ids(source: Source, manifest: pa.Table, store: Store) -> list[int]:
@@ -20,19 +18,10 @@ def gone_ids(source: Source, manifest: pa.Table, store: Store) -> list[int]:
     ids: list[int] = []
     for shard in sorted({shard for shard, _ in gone} & finished):
         rows = store.read_whole(shard, ["id", "key"])
-        ids += _ids_of(rows, source.kind, files)
+        ids += _ids_of(rows, KINDS[source.kind].file_of, files)
     return sorted(ids)
 
 
-def _ids_of(rows: pa.Table, kind: Kind, files: set[str]) -> Iterable[int]:
+def _ids_of(rows: pa.Table, file_of: Callable[[str], str], files: set[str]) -> Iterable[int]:
     pairs = zip(rows["id"].to_pylist(), rows["key"].to_pylist(), strict=True)
-    return [number for number, key in pairs if file_of(kind, key) in files]
-
-
-def file_of(kind: Kind, key: str) -> str:
-    """Return the file below the source's root that holds the image ``key`` names."""
-    if kind == "parquet":
-        return key.rpartition("#")[0]
-    if kind == "webdataset" and (found := _TAR.match(key)):
-        return found[1]
-    return key
+    return [number for number, key in pairs if file_of(key) in files]

@@ -7,7 +7,6 @@ one or more units; it is what a worker takes, what a resumed run skips and what 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +17,9 @@ from pipeline.core.files import checksum
 from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
+from pipeline.images.kinds import KINDS
+from pipeline.images.kinds.kind import Unit
 from pipeline.images.source import Source, list_files
-from pipeline.images.webdataset import tar_images
 
 READERS = 16
 MANIFEST = "source.parquet"  # what the store keeps it as
@@ -54,7 +54,7 @@ def plan_manifest(source: Source, shard_rows: int, known: pa.Table | None = None
     with ThreadPoolExecutor(READERS) as pool:
         units = list(chain.from_iterable(pool.map(lambda path: _units(source, path), new)))
     first = max(known["shard"].to_pylist(), default=-1) + 1
-    rows_a_shard = 1 if source.kind == "webdataset" else shard_rows
+    rows_a_shard = KINDS[source.kind].rows_a_shard or shard_rows
     for unit, shard in zip(units, _shards(units, rows_a_shard, first), strict=True):
         unit["shard"] = shard
     return pa.concat_tables([known, pa.Table.from_pylist(units, schema=UNITS)])
@@ -69,25 +69,13 @@ def _refuse_changes(known: dict[str, int], there: dict[str, int], url: str) -> N
         )
 
 
-def _units(source: Source, path: str) -> list[dict[str, Any]]:
+def _units(source: Source, path: str) -> list[Unit]:
     data = source.filesystem().cat_file(source.path(path))
-    unit = {"shard": 0, "path": path, "start": 0, "stop": 0, "rows": 1}
-    unit |= {"bytes": len(data), "checksum": checksum(data)}
-    if source.kind == "folder":
-        return [unit]
-    if source.kind == "webdataset":
-        return [unit | {"rows": sum(1 for _ in tar_images(data, path))}]
-    try:
-        metadata = pq.ParquetFile(pa.BufferReader(data)).metadata
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} is not Parquet ({error}); remove it or write it anew") from error
-    groups = range(metadata.num_row_groups)
-    return [
-        unit | {"start": g, "stop": g + 1, "rows": metadata.row_group(g).num_rows} for g in groups
-    ]
+    file = {"shard": 0, "path": path, "bytes": len(data), "checksum": checksum(data)}
+    return [file | span._asdict() for span in KINDS[source.kind].units(data, path)]
 
 
-def _shards(units: list[dict[str, Any]], shard_rows: int, first: int) -> Iterator[int]:
+def _shards(units: list[Unit], shard_rows: int, first: int) -> Iterator[int]:
     """Yield each unit's shard: a shard is closed once it holds ``shard_rows`` rows."""
     shard, rows = first, 0
     for unit in units:
@@ -138,20 +126,19 @@ def read_manifest(store: Store) -> pa.Table:
 
 
 def refuse_repeated_ids(source: Source, manifest: pa.Table) -> None:
-    """Raise InputError where the id column of a Parquet source holds a number twice."""
-    if source.kind != "parquet":
+    """Raise InputError where the ids that the source brings hold a number twice."""
+    read_ids, found = KINDS[source.kind].ids, [np.empty(0, np.int64)]
+    if read_ids is None:
         return
-    fs, ids = source.filesystem(), []
-    there = {path for path, _ in list_files(source)}
+    fs, there = source.filesystem(), {path for path, _ in list_files(source)}
     for path in dict.fromkeys(manifest["path"].to_pylist()):
         if path not in there:
             continue
-        with fs.open(source.path(path)) as file:
-            parquet = pq.ParquetFile(file)
-            if "id" not in parquet.schema_arrow.names:
-                return
-            ids.append(parquet.read(["id"])["id"].to_numpy())
-    values, counts = np.unique(np.concatenate([np.empty(0, np.int64), *ids]), return_counts=True)
+        ids = read_ids(fs, source.path(path))
+        if ids is None:
+            return
+        found.append(ids)
+    values, counts = np.unique(np.concatenate(found), return_counts=True)
     if (counts > 1).any():
         raise InputError(
             f"{source.url} holds {int((counts > 1).sum())} ids more than once "

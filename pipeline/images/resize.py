@@ -1,15 +1,14 @@
 """Squares of one size for the CNN."""
 
-from typing import Any
-
-import numpy as np
 import torch
+
+from pipeline.core.arrays import Pixels
 
 RESIZER = f"torch {torch.__version__} squash: bilinear, antialiased"
 
 
-def resize_square(pixels: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
-    """Resize uint8 (h, w, 3) to uint8 (size, size, 3), the whole image squashed into the square.
+def resize_square(pixels: Pixels, size: int) -> Pixels:
+    """Resize (h, w, 3) to (size, size, 3), the whole image squashed into the square.
 
     Shrinking widens the bilinear filter over all it covers, as Pillow does, so fine texture does
     not alias. Of the resizers that agree with Pillow's, torch's fixed-point one is the fastest
@@ -17,5 +16,5 @@ def resize_square(pixels: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, An
     """
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     square = torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
-    resized: np.ndarray[Any, Any] = square[0].permute(1, 2, 0).numpy()
+    resized: Pixels = square[0].permute(1, 2, 0).numpy()
     return resized

@@ -4,20 +4,13 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import fsspec
 
 from pipeline.core.errors import InputError
 from pipeline.core.makers import made_by
-from pipeline.images.webdataset import IMAGE_SUFFIXES
-
-Kind = Literal["folder", "parquet", "webdataset"]
-SUFFIXES: dict[Kind, frozenset[str]] = {
-    "parquet": frozenset({".parquet"}),
-    "webdataset": frozenset({".tar"}),
-    "folder": IMAGE_SUFFIXES,
-}
+from pipeline.images.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -26,7 +19,7 @@ class Source:
 
     url: str
     root: str
-    kind: Kind
+    kind: str  # one of KINDS
 
     def filesystem(self) -> Any:
         return fsspec.core.url_to_fs(self.url)[0]
@@ -35,8 +28,10 @@ class Source:
         return f"{self.root}/{relative}"
 
 
-def open_source(url: str, kind: Literal["auto"] | Kind = "auto") -> Source:
-    """Find what ``url`` holds. A finished store counts as the Parquet of its shards.
+def open_source(url: str, kind: str = "auto") -> Source:
+    """Find what ``url`` holds, of ``kind`` where one of KINDS is named.
+
+    A finished store counts as the Parquet of its shards.
 
     Raises InputError where nothing is there, where it holds no images, or several kinds.
     """
@@ -68,9 +63,9 @@ def _refuse_unfinished(fs: Any, root: str, url: str) -> None:
     raise InputError(f"{reason}; run {made_by(kind)} again: it resumes")
 
 
-def _kinds(fs: Any, root: str) -> list[Kind]:
+def _kinds(fs: Any, root: str) -> list[str]:
     suffixes = {PurePosixPath(path).suffix.lower() for path in fs.find(root)}
-    return [kind for kind, wanted in SUFFIXES.items() if suffixes & wanted]
+    return [name for name, kind in KINDS.items() if suffixes & kind.suffixes]
 
 
 def list_files(source: Source) -> list[tuple[str, int]]:
@@ -78,11 +73,11 @@ def list_files(source: Source) -> list[tuple[str, int]]:
     return _list(source.filesystem(), source.root, source.kind)
 
 
-def _list(fs: Any, root: str, kind: Kind) -> list[tuple[str, int]]:
+def _list(fs: Any, root: str, kind: str) -> list[tuple[str, int]]:
     found = fs.find(root, detail=True)
     return sorted(
         (path[len(root) + 1 :], info["size"])
         for path, info in found.items()
-        if PurePosixPath(path).suffix.lower() in SUFFIXES[kind]
+        if PurePosixPath(path).suffix.lower() in KINDS[kind].suffixes
         and not PurePosixPath(path).name.startswith(".")
     )

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.images.decode import UndecodableImage, decode_rgb
+from pipeline.core.arrays import Pixels
+from pipeline.images.decode import DecodedImage, UndecodableImage, decode_rgb
 from pipeline.images.resize import resize_square
 
 QUARANTINE = pa.schema(
@@ -23,7 +24,7 @@ QUARANTINE = pa.schema(
 class Squares:
     """The images of a table that decode: squares of one size, and what is known of each."""
 
-    pixels: np.ndarray[Any, Any]  # uint8 (n, size, size, 3)
+    pixels: Pixels  # (n, size, size, 3)
     rows: list[int]  # each one's row in the table
     widths: list[int]  # of the original, pixels
     heights: list[int]
@@ -47,7 +48,7 @@ def decode_squares(images: pa.Table, size: int) -> Squares:
     return Squares(pixels, rows, widths, heights, _quarantine(images, refused))
 
 
-def _decode(data: bytes | None, size: int) -> Any:
+def _decode(data: bytes | None, size: int) -> DecodedImage:
     if data is None:
         raise UndecodableImage("changed", "gone or changed since the source manifest was written")
     return decode_rgb(data, size)

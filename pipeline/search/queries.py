@@ -14,8 +14,8 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.stored import stored_encoder, stored_settings
+from pipeline.images.kinds.folder import IMAGE_SUFFIXES
 from pipeline.images.squares import decode_squares
-from pipeline.images.webdataset import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,11 @@
-import pytest
-
 from jobs.embed import embed
 from jobs.search import search
 from pipeline.core.store import Store
-from pipeline.images.gone import file_of
 from tests.helpers.files import digests
 from tests.helpers.main_way import config
 
 
-def test_the_file_of_a_key():
-    assert file_of("folder", "cats/a.tar/1.jpg") == "cats/a.tar/1.jpg"
-    assert file_of("parquet", "part-#1.parquet#12") == "part-#1.parquet"
-    assert file_of("webdataset", "x/000.tar/deep/1.jpg") == "x/000.tar"
-
-
-@pytest.mark.ray
-def test_an_image_that_leaves_the_source_leaves_the_results(tmp_path, jpegs, ray_cluster):
+def test_an_image_that_leaves_the_source_leaves_the_results(tmp_path, jpegs):
     photos = tmp_path / "photos"
     photos.mkdir()
     for number, data in enumerate(jpegs):
@@ -26,6 +16,7 @@ def test_an_image_that_leaves_the_source_leaves_the_results(tmp_path, jpegs, ray
         "source.shard_rows=5",
         "search.sample_queries=3",
         "search.queries=[]",
+        "ray.workers=0",
     )
     embed(settings)
     store = tmp_path / "embeddings"

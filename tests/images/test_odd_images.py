@@ -198,17 +198,15 @@ def mean_colour(squares):
     return squares.mean(axis=(1, 2)).astype(np.float32)
 
 
-@pytest.mark.ray
-def test_whole_jobs_keep_the_one_and_quarantine_the_other(
-    tmp_path, decodable, undecodable, ray_cluster
-):
+def test_whole_jobs_keep_the_one_and_quarantine_the_other(tmp_path, decodable, undecodable):
     folder = tmp_path / "photos"
     folder.mkdir()
     for name, data in decodable.items():
         (folder / f"{name}.jpg").write_bytes(data)  # all by this name, whatever they are
     for name, (data, _) in undecodable.items():
         (folder / f"{name}.jpg").write_bytes(data)
-    wanted = config(tmp_path, f"source.url={folder}", f"sign.output={tmp_path}/signatures")
+    signatures = f"sign.output={tmp_path}/signatures"
+    wanted = config(tmp_path, f"source.url={folder}", signatures, "ray.workers=0")
     for job, output in ((embed, "embeddings"), (sign, "signatures")):
         job(wanted)
         store = Store.open(tmp_path / output)

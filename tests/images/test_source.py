@@ -1,11 +1,9 @@
-import io
-import tarfile
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import InputError, StoreError
+from pipeline.core.ids import stable_id
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.images.manifest import (
@@ -16,8 +14,9 @@ from pipeline.images.manifest import (
     read_manifest,
     refuse_repeated_ids,
 )
-from pipeline.images.reader import read_shard, stable_id
+from pipeline.images.reader import read_shard
 from pipeline.images.source import open_source
+from tests.helpers.images import write_tar
 
 
 @pytest.fixture
@@ -29,14 +28,6 @@ def folder(tmp_path, jpegs):
         path.write_bytes(data)
     (root / "notes.txt").write_text("not an image")
     return root
-
-
-def write_tar(path, members):
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
 
 
 def everything(source, shard_rows=5):

@@ -1,0 +1,57 @@
+from dataclasses import replace
+from itertools import combinations
+from typing import get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.config import SourceConfig
+from pipeline.images.kinds import KINDS
+from pipeline.images.manifest import plan_manifest
+from pipeline.images.reader import read_shard
+from pipeline.images.source import open_source
+from tests.helpers.images import write_tar
+
+
+def test_the_file_of_a_key():
+    assert KINDS["folder"].file_of("cats/a.tar/1.jpg") == "cats/a.tar/1.jpg"
+    assert KINDS["parquet"].file_of("part-#1.parquet#12") == "part-#1.parquet"
+    assert KINDS["webdataset"].file_of("x/000.tar/deep/1.jpg") == "x/000.tar"
+
+
+def test_a_file_is_of_one_kind():
+    for one, other in combinations(KINDS.values(), 2):
+        assert not one.suffixes & other.suffixes
+
+
+def test_the_settings_offer_the_kinds_there_are():
+    assert get_args(SourceConfig.model_fields["kind"].annotation) == ("auto", *KINDS)
+
+
+def test_a_new_kind_is_a_line_in_the_dict(tmp_path, jpegs, monkeypatch):
+    renamed = replace(KINDS["folder"], suffixes=frozenset({".photo"}), rows_a_shard=2)
+    monkeypatch.setitem(KINDS, "photos", renamed)
+    for number, data in enumerate(jpegs[:3]):
+        (tmp_path / f"{number}.photo").write_bytes(data)
+    source = open_source(str(tmp_path))
+    manifest = plan_manifest(source, 1000)
+    assert (source.kind, manifest["shard"].to_pylist()) == ("photos", [0, 0, 1])
+    assert read_shard(source, manifest, 1)["bytes"].to_pylist() == [jpegs[2]]
+
+
+WRITERS = {
+    "folder": lambda root, jpegs: [(root / f"{n}.jpg").write_bytes(d) for n, d in enumerate(jpegs)],
+    "webdataset": lambda root, jpegs: write_tar(root / "a.tar", {"x/1.jpg": jpegs[0]}),
+    "parquet": lambda root, jpegs: pq.write_table(pa.table({"bytes": jpegs}), root / "a.parquet"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_knows_the_file_of_the_keys_it_gives(tmp_path, kind, jpegs):
+    WRITERS[kind](tmp_path, jpegs)
+    source = open_source(str(tmp_path))
+    assert source.kind == kind
+    manifest = plan_manifest(source, 1000)
+    keys = read_shard(source, manifest, 0)["key"].to_pylist()
+    assert {KINDS[kind].file_of(key) for key in keys} == set(manifest["path"].to_pylist())
