@@ -128,7 +128,7 @@ class IndexConfig(Section):
         "f32", description="stored so; f16 and int8 are ranked again by the embeddings themselves"
     )
     seed: Seed = 0
-    calibration_queries: Annotated[int, Field(ge=2)] = Field(
+    calibration_queries: Annotated[int, Field(ge=2, le=LARGEST)] = Field(
         2000, description="half choose the buckets to probe, half measure the recall"
     )
     calibration_k: Count = Field(10, description="the largest search.k that recall is known for")
@@ -147,7 +147,7 @@ class SearchConfig(Section):
     argument = ("QUERIES", "search.queries")
     flags = ("ray.workers",)
     queries: tuple[Location, ...] = Field((), description="image paths, folders, or id:NUMBER")
-    sample_queries: Annotated[int, Field(ge=0)] = Field(
+    sample_queries: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
         0, description="further queries drawn evenly from the store's own images"
     )
     output: Output = Path("work/search")

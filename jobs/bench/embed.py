@@ -5,13 +5,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import click
 import pyarrow as pa
 from rich.markup import escape
 
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import errors, print_table
+from jobs.lab.config import LabConfig
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
 from pipeline.embedding.settings import EncoderSettings, Precision
@@ -33,24 +32,22 @@ from pipeline.lab.source_images import whole_source
 TIMED = 512  # images
 
 
-@click.command()
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--rival-images", default=256, show_default=True, type=click.IntRange(32))
-@with_config
-def command(config: Config, repeats: int, rival_images: int) -> None:
-    """Embed source.url our way, its first RIVAL_IMAGES the others' way, in turn, REPEATS times.
+def command(config: LabConfig) -> None:
+    """Time embedding SOURCE against the hardware's limit and common ways.
 
-    Rates are images a second on ray.workers cores; only steady rates are compared, but where the
-    row says whole.
+    All of it is embedded our way, its first images the others' way, in turn. Rates are images a
+    second on as many cores as workers; only steady rates are compared, but where the row says
+    whole.
     """
+    wanted = config.bench_embed
     settings = encoder_settings(**config.embed.encoder())
     source = open_source(config.source.url, config.source.kind)
     images = whole_source(source, config.source.shard_rows).sort_by("id")
     if images["bytes"].null_count or images.num_rows < TIMED:
         raise InputError(f"{source.url} needs {TIMED} readable images to time; it lacks them")
-    first = images.slice(0, rival_images)
+    first = images.slice(0, wanted.rival_images)
     timed: list[bytes] = images["bytes"].slice(0, TIMED).to_pylist()
-    rounds = [_round(config, settings, source, timed, first) for _ in range(repeats)]
+    rounds = [_round(config, settings, source, timed, first) for _ in range(wanted.repeats)]
     parts = ("part", "ms an image", "least", "most")
     title = f"{settings.model}, {settings.input_size} px, {settings.precision}"
     print_table(f"one core alone, {title}", parts, part_rows([r.alone for r in rounds]))

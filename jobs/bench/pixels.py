@@ -1,10 +1,8 @@
 """`sluice bench pixels`: making, decoding and signing images, each beside what bounds it."""
 
-import click
-
-from jobs.cli import with_config
-from jobs.config import Config, CorpusConfig
+from jobs.config import CorpusConfig
 from jobs.console import errors, print_arrow
+from jobs.lab.config import LabConfig
 from pipeline.cascade.signature import LENGTH, SIDE
 from pipeline.core.errors import InputError
 from pipeline.corpus.photos import find_photos, load_photos
@@ -18,14 +16,12 @@ JPEG = b"\xff\xd8"
 MADE = 2000
 
 
-@click.command()
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@with_config
-def command(config: Config, rounds: int) -> None:
-    """Time ways to decode, signing and making images on one thread, in turn, ROUNDS times.
+def command(config: LabConfig) -> None:
+    """Time decoding, signing and making images on one thread.
 
-    Decoded and signed is source.url's first shard; made are images of the corpus section.
+    Decoded and signed is SOURCE's first shard; made are images of the corpus section.
     """
+    rounds = config.bench_pixels.rounds
     source = open_source(config.source.url, config.source.kind)
     photos = decodable(first_shard(source, config.source.shard_rows), SIDE)
     if not photos:

@@ -1,10 +1,7 @@
 """`sluice bench precision`: what each backend and precision costs, and how far it drifts."""
 
-import click
-
-from jobs.cli import with_config
-from jobs.config import Config
 from jobs.console import print_table
+from jobs.lab.config import LabConfig
 from pipeline.core.errors import InputError
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.source import open_source
@@ -17,10 +14,11 @@ K = 10
 ROUNDS = 3
 
 
-@click.command()
-@with_config
-def command(config: Config) -> None:
-    """Embed source.url's first shard by every way usable here; compare with torch f32."""
+def command(config: LabConfig) -> None:
+    """Time backends and precisions, and measure their drift.
+
+    SOURCE's first shard is embedded by every way usable here, and compared with torch f32.
+    """
     on_one_thread()
     source = open_source(config.source.url, config.source.kind)
     settings = encoder_settings(**config.embed.encoder())

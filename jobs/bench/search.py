@@ -3,14 +3,12 @@
 import tempfile
 from pathlib import Path
 
-import click
 import faiss
 import pyarrow as pa
 
-from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, print_arrow, print_table
-from jobs.lab.config import SEARCHED
+from jobs.lab.config import LabConfig
 from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
@@ -36,30 +34,23 @@ from pipeline.lab.timing import middle_and_ends
 GRIDS: tuple[GridName, ...] = ("ivf", "hash")
 
 
-@click.command()
-@click.option("--rows", default=1_000_000, show_default=True, type=click.IntRange(2000))
-@click.option("--dimensions", default=256, show_default=True, type=click.IntRange(8))
-@click.option("--queries", default=1000, show_default=True, type=click.IntRange(100))
-@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--output", default=SEARCHED, type=click.Path(path_type=Path))
-@with_config
-def command(
-    config: Config, rows: int, dimensions: int, queries: int, repeats: int, output: Path
-) -> None:
-    """Index ROWS synthetic vectors by both grids; search them beside FAISS's IVF and flat index.
+def command(config: LabConfig) -> None:
+    """Recall and time of both grids beside FAISS's IVF and flat index.
 
-    The ways take turns in each of REPEATS rounds, on ray.workers threads.
+    They search synthetic vectors; the ways take turns in each round, on as many threads as workers.
     """
+    wanted = config.bench_search
+    rows, dimensions, queries = wanted.rows, wanted.dimensions, wanted.queries
     settings = SyntheticSettings(rows, max(1000, rows // 50), dimensions, max(10, rows // 200))
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
         ways = _ways(config, Path(folder), settings)
         asked = synthetic_queries(settings, queries)
         curve = recall_curve(ways, asked)
-        compared = compare_ways(ways, curve, asked, repeats)
+        compared = compare_ways(ways, curve, asked, wanted.repeats)
     print_arrow("recall and time by probes", curve_table(curve, rows))
     _print(ways, curve, compared, queries)
     title = f"{rows:,} synthetic clustered vectors x {dimensions}, {queries:,} queries"
-    _write(output.resolve(), curve_table(curve, rows), curve_table(compared, rows), title)
+    _write(wanted.output.resolve(), curve_table(curve, rows), curve_table(compared, rows), title)
 
 
 def _ways(config: Config, folder: Path, settings: SyntheticSettings) -> Ways:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jobs.config import Config, Count, Output, Section, Seed
+from jobs.config import LARGEST, Config, Count, Output, Section, Seed
 
 SEARCHED = Path("work/bench-search")  # what `sluice bench search` leaves unless told otherwise
 
@@ -40,7 +40,9 @@ class MergeConfig(Section):
     queries: tuple[Count, ...] = (1, 100, 1000)
     k: tuple[Count, ...] = (10, 100)
     repeats: Count = 3
-    fan_in: Annotated[int, Field(ge=2)] = Field(32, description="parts a task of the tree merges")
+    fan_in: Annotated[int, Field(ge=2, le=LARGEST)] = Field(
+        32, description="parts a task of the tree merges"
+    )
     shard_rows: Count = Field(1000, description="vectors of a shard, for the search beside it")
     dimensions: Count = 1280
 
@@ -67,6 +69,58 @@ class PageConfig(Section):
     output: Output = Path("work/lab.html")
 
 
+class MillionConfig(Section):
+    """`sluice lab million`: the main way at full size."""
+
+    flags = ("ray.workers",)
+
+
+class MillionDedupConfig(Section):
+    """`sluice lab million-dedup`: synthetic vectors joined in one sitting."""
+
+    flags = ("ray.workers",)
+    output: Output = Path("work/million-dedup")
+    rows: Annotated[int, Field(ge=2000, le=LARGEST)] = 1_000_000
+    dimensions: Annotated[int, Field(ge=8, le=LARGEST)] = 256
+
+
+class BenchEmbedConfig(Section):
+    """`sluice bench embed`: embedding against the hardware's limit and common ways."""
+
+    argument = ("SOURCE", "source.url")
+    flags = ("source.shard_rows", "ray.workers")
+    repeats: Count = 3
+    rival_images: Annotated[int, Field(ge=32, le=LARGEST)] = Field(
+        256, description="first images of the source, which the others embed"
+    )
+
+
+class BenchPixelsConfig(Section):
+    """`sluice bench pixels`: making, decoding and signing images."""
+
+    argument = ("SOURCE", "source.url")
+    flags = ("source.shard_rows",)
+    rounds: Count = 5
+
+
+class BenchPrecisionConfig(Section):
+    """`sluice bench precision`: backends, precisions and their drift."""
+
+    argument = ("SOURCE", "source.url")
+    flags = ("source.shard_rows", "embed.model", "embed.weights", "embed.input_size")
+
+
+class BenchSearchConfig(Section):
+    """`sluice bench search`: both grids beside plain FAISS, on synthetic vectors."""
+
+    flags = ("ray.workers",)
+    output: Output = Path("work/bench-search")
+    rows: Annotated[int, Field(ge=2000, le=LARGEST)] = 1_000_000
+    dimensions: Annotated[int, Field(ge=8, le=LARGEST)] = 256
+    queries: Annotated[int, Field(ge=100, le=LARGEST)] = 1000
+    repeats: Count = 5
+
+
 class LabConfig(Config):
     """The settings of every job, and of `sluice lab` and `sluice bench`."""
 
@@ -75,3 +129,9 @@ class LabConfig(Config):
     nearest: NearestConfig = Field(default_factory=NearestConfig)
     growth: GrowthConfig = Field(default_factory=GrowthConfig)
     page: PageConfig = Field(default_factory=PageConfig)
+    million: MillionConfig = Field(default_factory=MillionConfig)
+    million_dedup: MillionDedupConfig = Field(default_factory=MillionDedupConfig)
+    bench_embed: BenchEmbedConfig = Field(default_factory=BenchEmbedConfig)
+    bench_pixels: BenchPixelsConfig = Field(default_factory=BenchPixelsConfig)
+    bench_precision: BenchPrecisionConfig = Field(default_factory=BenchPrecisionConfig)
+    bench_search: BenchSearchConfig = Field(default_factory=BenchSearchConfig)

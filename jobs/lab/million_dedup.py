@@ -1,27 +1,19 @@
 """`sluice lab million-dedup`: a million synthetic vectors joined in one sitting."""
 
 import time
-from pathlib import Path
 
-import click
-
-from jobs.cli import with_config
-from jobs.config import Config
 from jobs.console import console
 from jobs.dedup import dedup
+from jobs.lab.config import LabConfig
 from jobs.sitting import Sitting, one_session
 from jobs.usage import print_usage
 from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_store
 
 
-@click.command()
-@click.option("--rows", default=1_000_000, show_default=True, type=click.IntRange(2000))
-@click.option("--dimensions", default=256, show_default=True, type=click.IntRange(8))
-@click.option("--output", default=Path("work/million-dedup"), type=click.Path(path_type=Path))
-@with_config
-def command(config: Config, rows: int, dimensions: int, output: Path) -> None:
-    """Make ROWS synthetic vectors, a tenth of them near-copies of others, and find the pairs."""
-    output = output.resolve()
+def command(config: LabConfig) -> None:
+    """Join 1,000,000 synthetic vectors, a tenth of them near-copies of others."""
+    wanted = config.million_dedup
+    rows, dimensions, output = wanted.rows, wanted.dimensions, wanted.output.resolve()
     settings = SyntheticSettings(rows, max(1000, rows // 50), dimensions, max(10, rows // 200))
     update = {
         "embed": config.embed.model_copy(update={"output": output / "embeddings"}),

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from jobs.config import Config
-from jobs.settings import load_config, setting_fields
+from jobs.lab.config import LabConfig
+from jobs.settings import alternatives, load_config, setting_fields
 from pipeline.core.errors import ConfigError
 
 
@@ -109,11 +110,23 @@ def test_a_wrong_override_is_told_with_a_remedy(text, message):
     assert str(caught.value).startswith("1 wrong setting(s)")
 
 
-def test_no_output_is_a_url():
-    for name, field in setting_fields(Config).items():
-        if name.endswith(".output"):
-            with pytest.raises(ConfigError, match="name a folder"):
-                load_config(None, [f"{name}=s3://bucket/{field}"])
+@pytest.mark.parametrize("kind", [Config, LabConfig])
+def test_no_output_is_a_url(kind):
+    outputs = [name for name in setting_fields(kind) if name.endswith(".output")]
+    assert len(outputs) > 7
+    for name in outputs:
+        with pytest.raises(ConfigError, match="name a folder"):
+            load_config(None, [f"{name}=s3://bucket/out"], kind)
+
+
+@pytest.mark.parametrize("kind", [Config, LabConfig])
+def test_no_number_is_larger_than_libraries_take(kind):
+    fields = setting_fields(kind).items()
+    numbers = [name for name, field in fields if int in alternatives(field.annotation)]
+    assert len(numbers) > 20
+    for name in numbers:
+        with pytest.raises(ConfigError, match=f"{name}: Input should be less"):
+            load_config(None, [f"{name}={10**30}"], kind)
 
 
 def test_a_wrong_file_is_told_by_name(tmp_path):

@@ -1,17 +1,16 @@
 """The benchmark over synthetic vectors, small and in this process: what they say, not how fast."""
 
 import pyarrow.parquet as pq
-from click.testing import CliRunner
 
-from jobs.bench import search as bench_search
 from pipeline.lab.faiss_ways import Timed, fewest_probes, probe_ladder
+from tests.helpers.command_line import run
 
 
 def test_recall_grows_with_probes_to_all(tmp_path):
     sizes = ["--rows", "2500", "--dimensions", "16", "--queries", "100", "--repeats", "1"]
-    sizes += ["--set", "ray.workers=0"]
-    run = CliRunner().invoke(bench_search.command, [*sizes, "--output", str(tmp_path)])
-    assert run.exception is None, run.output
+    sizes += ["--workers", "0"]
+    ran = run("bench", "search", *sizes, "--output", tmp_path)
+    assert ran.exception is None, ran.output
     curve = pq.read_table(tmp_path / "curve.parquet").to_pandas()
     assert set(curve["way"]) == {"sluice ivf", "sluice hash", "FAISS IVF"}
     for _, rows in curve.groupby("way"):

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from jobs.bench.pixels import command
 from pipeline.core.errors import InputError
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings
@@ -11,6 +9,7 @@ from pipeline.images.source import open_source
 from pipeline.lab.decoders import decodable, psnr
 from pipeline.lab.pixel_timing import time_decoders, time_making, time_signing
 from pipeline.lab.source_images import first_shard, whole_source
+from tests.helpers.command_line import run
 
 
 def ordered(row):
@@ -64,10 +63,7 @@ def test_images_are_read_as_a_job_reads_them(source, jpegs):
 
 
 def bench(folder, *sets):
-    sets = (f"source.url={folder}", *sets)
-    ran = CliRunner().invoke(
-        command, ["--rounds", "1", *(part for text in sets for part in ("--set", text))]
-    )
+    ran = run("bench", "pixels", folder, "--rounds", 1, *(f"--set={text}" for text in sets))
     if ran.exception:
         raise ran.exception
     return ran.output
