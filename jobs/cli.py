@@ -19,7 +19,7 @@ from click.exceptions import NoSuchCommand
 from pydantic.fields import FieldInfo
 
 from jobs.config import Config, Section, as_yaml
-from jobs.settings import alternatives, is_structure, list_item, load_config, setting_fields
+from jobs.settings import READY, alternatives, is_structure, list_item, load_config, setting_fields
 
 Command = Callable[..., None]
 
@@ -57,11 +57,14 @@ class Commands(click.Group):
         if function.decorator_list:
             command: click.Command = importlib.import_module(f"{self.package}.{file}").command
             return command
+        section = self.prefix + file
         return click.Command(
             cmd_name,
-            params=_parameters(self.kind, self.prefix + file),
+            params=_parameters(self.kind, section),
             help=ast.get_docstring(function),
-            callback=partial(_run, f"{self.package}.{file}", self.kind),
+            callback=partial(
+                _run, f"{self.package}.{file}", self.kind, _part(self.kind, section).ready
+            ),
         )
 
     def resolve_command(
@@ -106,19 +109,25 @@ def _first_line(command: click.Command) -> str:
 def _run(
     module: str,
     kind: type[Config],
+    ready: str | None,
     /,
     config: Path | None,
     overrides: tuple[str, ...],
     **flags: Any,
 ) -> None:
+    path = config or (READY / ready if ready else None)
     given = {key: said for key, said in flags.items() if said not in (None, ())}
-    importlib.import_module(module).command(load_config(config, overrides, kind, given))
+    importlib.import_module(module).command(load_config(path, overrides, kind, given))
+
+
+def _part(kind: type[Config], section: str) -> type[Section]:
+    found = kind.model_fields.get(section)
+    return found.annotation if found else Section  # type: ignore[return-value]
 
 
 def _parameters(kind: type[Config], section: str) -> list[click.Parameter]:
     """Return the argument and the flags of ``section``'s command, and what all commands take."""
-    found = kind.model_fields.get(section)
-    part: type[Section] = found.annotation if found else Section  # type: ignore[assignment]
+    part = _part(kind, section)
     keys = [*(f"{section}.{name}" for name in part.model_fields), *part.flags]
     fields = setting_fields(kind)
     parameters: list[click.Parameter] = []

@@ -57,6 +57,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
     argument: ClassVar[tuple[str, str] | None] = None  # what the help calls it; the setting it is
     flags: ClassVar[tuple[str, ...]] = ()  # settings of other sections, as "ray.workers"
+    ready: ClassVar[str | None] = None  # the file of configs/ read where --config names none
 
 
 class CorpusConfig(Section):
@@ -284,6 +285,7 @@ class ReportConfig(Section):
 class DemoConfig(Section):
     """`sluice demo`: the other commands, one after the other."""
 
+    ready = "demo.yaml"
     flags = ("ray.workers",)
 
 

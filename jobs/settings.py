@@ -37,7 +37,7 @@ def load_config(
 ) -> Config:
     """Read the YAML at ``path``, lay ``embed.batch_size=64`` overrides over it, then flags; check.
 
-    Without a path all is as by default; a bare name finds a ready one in configs/. ``kind`` is
+    Without a path all is as by default; a bare name finds a ready file of configs/. ``kind`` is
     Config, or one with further sections; ``flags`` is what was said of settings by their names.
     Raises ConfigError naming every wrong setting at once.
     """
@@ -112,7 +112,7 @@ def typed(annotation: Any, said: Said) -> Any:
 
 def _found(path: Path) -> Path:
     ready = READY / path.with_suffix(".yaml")
-    return ready if path.name == str(path) and not path.exists() and ready.exists() else path
+    return ready if path.name == str(path) and not path.is_file() and ready.exists() else path
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

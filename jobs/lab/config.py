@@ -72,6 +72,7 @@ class PageConfig(Section):
 class MillionConfig(Section):
     """`sluice lab million`: the main way at full size."""
 
+    ready = "million.yaml"
     flags = ("ray.workers",)
 
 

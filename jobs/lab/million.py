@@ -9,9 +9,9 @@ from jobs.usage import print_usage
 
 
 def command(config: LabConfig) -> None:
-    """Make, embed and search a corpus, in as many sittings as it takes.
+    """Make, embed and search 1,000,000 images, in as many sittings as it takes.
 
-    Break it off at will, the next sitting goes on. The ready config `million` is of 1,000,000.
+    Break it off at will, the next sitting goes on.
     """
     with one_session(config.ray):
         make_corpus(config)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -7,11 +8,13 @@ from click.testing import CliRunner
 
 from jobs.__main__ import HEADINGS, sluice
 from jobs.config import Config
+from jobs.settings import READY, load_config
 from pipeline.core.errors import ConfigError
 
 HEAVY = ("torch", "ray", "faiss", "openvino", "pyarrow", "numpy")
 HELP_OF_ALL = f"""
 import sys
+from pathlib import Path
 from click.testing import CliRunner
 from tests.jobs.test_cli import paths
 from jobs.__main__ import sluice
@@ -136,3 +139,14 @@ def test_config_prints_what_it_reads_back(tmp_path):
 @pytest.mark.parametrize("command", ["verify", "usage"])
 def test_nothing_to_look_after_is_told(command):
     assert "name outputs of jobs" in str(told(command).exception)
+
+
+def test_a_command_without_a_config_reads_its_ready_one(monkeypatch, tmp_path):
+    seen: list[Config] = []
+    monkeypatch.setattr("jobs.demo.command", seen.append)
+    monkeypatch.chdir(tmp_path)
+    told("demo", "--workers", "0")
+    told("demo", "-c", "local")
+    ready, other = seen
+    assert ready.model_dump() == load_config(READY / "demo.yaml", ["ray.workers=0"]).model_dump()
+    assert other.search.output == Path("work/local/search")
