@@ -167,9 +167,13 @@ class SearchConfig(Section):
 
 
 class DedupConfig(Section):
-    """`sluice dedup`: all pairs above a similarity, their clusters, and whom to keep."""
+    """`sluice dedup`: all pairs above a similarity, their groups, and whom to keep."""
 
+    argument = ("FOLDER", "dedup.folder")
     flags = ("ray.workers",)
+    folder: Location | None = Field(
+        None, description="embed first what embed.output lacks of it; none: embed.output as it is"
+    )
     output: Output = Path("work/dedup")
     similarity: Annotated[float, Field(gt=0, le=1)] = Field(
         0.85, description="cosine from which two images are a pair"
@@ -191,9 +195,14 @@ class DedupConfig(Section):
     sample: Count = Field(64, description="vectors a bucket to train the grid on")
     recall_sample: Count = Field(1000, description="images compared with all, to measure recall")
     confidence: Share = 0.95
-    shown: Count = Field(40, description="groups of pictures on the page")
+    shown: Count = Field(40, description="connected components on the page, with their pictures")
     seed: Seed = 0
     add: bool = Field(False, description="only add new shards: the output must be there")
+
+    def partitions(self) -> dict[str, Any]:
+        """Return what PartitionSettings takes."""
+        names = {"buckets", "brute_force_up_to", "assignments", "partition_rows", "sample", "seed"}
+        return self.model_dump(include=names)
 
 
 class SignConfig(Section):

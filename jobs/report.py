@@ -1,9 +1,6 @@
 """`sluice report`: the results of a search as one page."""
 
-from collections import defaultdict
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,17 +9,18 @@ from jobs.config import Config
 from jobs.console import console
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
-from pipeline.core.ids import NO_ID
-from pipeline.core.run_record import read_runs
 from pipeline.core.store import Store
-from pipeline.images.manifest import read_manifest
-from pipeline.images.pictures import Picture, thumbnail
-from pipeline.images.reader import read_shard
+from pipeline.images.pictures import read_pictures
 from pipeline.images.source import open_source
 from pipeline.pages.growth import read_growth
-from pipeline.pages.report import Hit, QueryResult, ReportData, StageTime, render_report
+from pipeline.pages.report import (
+    ReportData,
+    copy_origin,
+    query_results,
+    render_report,
+    stage_times,
+)
 from pipeline.search.copy_recall import CopyRecall
-from pipeline.search.queries import find_images
 
 
 def command(config: Config) -> None:
@@ -36,13 +34,13 @@ def report(config: Config) -> None:
     results = _read_results(config.search.output)
     shown = results["query"].unique()[: config.report.max_queries]
     chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
-    pictures = read_pictures(config, store, {row[n] for row in chosen for n in ("id", "query_id")})
-    origin = _copy_origin(store, list(pictures))
+    source = open_source(config.source.url, config.source.kind)
+    pictures = read_pictures(source, store, {row[n] for row in chosen for n in ("id", "query_id")})
     data = ReportData(
         title="Sluice: similar photos",
         facts=_facts(config, store, results),
-        results=_query_results(chosen, pictures, origin),
-        stages=_stages([config.corpus.output, config.embed.output, config.search.output]),
+        results=query_results(chosen, pictures, copy_origin(store, list(pictures))),
+        stages=stage_times([config.corpus.output, config.embed.output, config.search.output]),
         recall=[
             CopyRecall(**row)
             for row in pq.read_table(config.search.output / "recall.parquet").to_pylist()
@@ -68,58 +66,6 @@ def _read_results(folder: Path) -> pa.Table:
     return results
 
 
-def read_pictures(config: Config, store: Store, ids: set[int]) -> dict[int, Picture]:
-    """Read the images of ``ids`` from the shards of the source that hold them."""
-    source = open_source(config.source.url, config.source.kind)
-    manifest = read_manifest(store)
-    wanted = pa.array(sorted(ids - {NO_ID}), pa.int64())
-    pictures = {}
-    for entry in store.manifest():
-        if not pa.compute.any(
-            pa.compute.is_in(store.read(entry.shard, ["id"])["id"], value_set=wanted)
-        ).as_py():
-            continue
-        images = read_shard(source, manifest, entry.shard)
-        for row in images.filter(pa.compute.is_in(images["id"], value_set=wanted)).to_pylist():
-            if row["bytes"] is None:
-                raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
-            pictures[row["id"]] = Picture(row["id"], row["key"], thumbnail(row["bytes"]))
-    return pictures
-
-
-def _copy_origin(store: Store, ids: list[int]) -> dict[int, tuple[int, str]]:
-    """Return (scene, transform) by id; empty where the store does not know its scenes."""
-    if not {"scene", "transform"} <= set(store.columns()):
-        return {}
-    rows = find_images(store, ids, ["id", "scene", "transform"]).to_pylist()
-    return {row["id"]: (row["scene"], row["transform"]) for row in rows}
-
-
-def _query_results(
-    rows: list[dict[str, Any]],
-    pictures: dict[int, Picture],
-    origin: dict[int, tuple[int, str]],
-) -> list[QueryResult]:
-    found: dict[str, tuple[Picture, list[Hit]]] = {}
-    for row in rows:
-        query, number = row["query_id"], row["id"]
-        if row["query"] not in found:
-            found[row["query"]] = (_query_picture(row, pictures), [])
-        copy = query in origin and origin[query][0] == origin[number][0]
-        hit = Hit(pictures[number], row["rank"], row["score"], origin[number][1] if copy else None)
-        found[row["query"]][1].append(hit)
-    return [QueryResult(query, tuple(hits)) for query, hits in found.values()]
-
-
-def _query_picture(row: dict[str, Any], pictures: dict[int, Picture]) -> Picture:
-    if row["query_id"] != NO_ID:
-        return pictures[row["query_id"]]
-    path = Path(row["query"])
-    if not path.exists():
-        raise InputError(f"the query image {path} is gone; put it back or search again")
-    return Picture(NO_ID, path.name, thumbnail(path.read_bytes()))
-
-
 def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, str]]:
     made = store.identity
     queries = len(results["query"].unique())
@@ -131,14 +77,6 @@ def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, s
         ("backend", f"{made['backend']} {made['precision']}"),
         ("search", results.schema.metadata[b"loss"].decode()),
     ]
-
-
-def _stages(folders: list[Path]) -> list[StageTime]:
-    sums: dict[tuple[str, str], float] = defaultdict(float)
-    for run in chain.from_iterable(read_runs(folder) for folder in folders):
-        for name, value in run.seconds.items():
-            sums[run.job, name] += value
-    return [StageTime(job, name, value) for (job, name), value in sums.items()]
 
 
 def _quarantine(store: Store) -> list[tuple[str, int]]:

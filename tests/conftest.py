@@ -1,7 +1,6 @@
 """Small photos, sources and one Ray session, shared by the tests."""
 
 import os
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -34,13 +33,4 @@ def ray_cluster():
     from cluster.session import ray_session
 
     with ray_session(2):
-        yield
-
-
-@pytest.fixture(scope="module")
-def dedup_without_ray():
-    """`sluice dedup` in this process, shard by shard."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.dedup.ray_session", lambda *_: nullcontext())
-        patch.setattr("jobs.dedup.map_shards", lambda plan, shards, _: map(plan.start(), shards))
         yield

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from jobs.cli import with_config
 from jobs.config import Config
 from jobs.console import console, errors, print_table
-from jobs.dedup import read_images, read_results
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.dedup.copy_quality import copy_quality, known_pairs
-from pipeline.dedup.pair_groups import PairGroups, pair_groups
+from pipeline.dedup.identical_sets import SetPairs, set_pairs
+from pipeline.dedup.results import read_images, read_results
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
@@ -45,7 +45,7 @@ def command(config: Config) -> None:
         mine = _config(config, root)
         used = {OURS: _ours(mine, root)}
         _tell(OURS, used[OURS])
-        found = {OURS: pair_groups(read_results(mine)[0], mine.dedup.similarity)}
+        found = {OURS: set_pairs(read_results(mine.dedup.output)[0], mine.dedup.similarity)}
         truth = read_images(Store.open(mine.embed.output, "embeddings"))
         if "scene" not in truth.column_names:
             raise InputError(f"{config.source.url} has no column scene that tells its copies")
@@ -111,17 +111,17 @@ def _write_source(config: Config, folder: Path) -> np.ndarray[Any, Any]:
 
 def _theirs(
     method: str, files: Path, root: Path, wanted: dict[str, Any], ids: np.ndarray[Any, Any]
-) -> tuple[TreeUse, PairGroups]:
+) -> tuple[TreeUse, SetPairs]:
     output = root / f"{method}.parquet"
     module = [sys.executable, "-m", "pipeline.lab.dedup_rivals"]
     use = run_watched([*module, method, str(files), str(output), json.dumps(wanted)])
     pairs = pq.read_table(output)
     for place, name in enumerate(("a", "b")):
         pairs = pairs.set_column(place, name, pa.array(ids[pairs[name].to_numpy()]))
-    return use, pair_groups(pairs, -np.inf)
+    return use, set_pairs(pairs, -np.inf)
 
 
-def _row(name: str, use: TreeUse, pairs: PairGroups, truth: pa.Table) -> tuple[Any, ...]:
+def _row(name: str, use: TreeUse, pairs: SetPairs, truth: pa.Table) -> tuple[Any, ...]:
     found = copy_quality(pairs, truth)
     return (
         name,

@@ -1,20 +1,20 @@
 """How well pairs found match known copies: the DISC21 benchmark's measures, and by transform.
 
-Pairs come as groups of identical images: every figure counts the pairs of images they stand for.
+Pairs come as pairs of identical sets: every figure counts the pairs of images they stand for.
 
 Papakipos et al.: Results and findings of the 2021 image similarity challenge, 2022.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.pair_groups import PairGroups, pairs_between
+from pipeline.core.arrays import Ids, Mask, Scores
+from pipeline.dedup.identical_sets import SetPairs, pairs_between
 
 ORIGINAL = "original"
-# Scenes of one group looked up in another's at once.
+# Scenes of one set looked up in another's at once.
 LOOKED_UP = 2**20
 
 
@@ -52,7 +52,7 @@ class CopyQuality:
         return self.copies / self.pairs if self.pairs else float("nan")
 
 
-def copy_quality(pairs: PairGroups, truth: pa.Table) -> CopyQuality:
+def copy_quality(pairs: SetPairs, truth: pa.Table) -> CopyQuality:
     """Return how well ``pairs`` match the images of one scene in ``truth`` (id, scene)."""
     copies = shared_scenes(pairs, truth).copies(np.ones(len(pairs.ids), np.bool_))
     known, counts = known_pairs(truth), pairs.counts
@@ -66,9 +66,9 @@ def copy_quality(pairs: PairGroups, truth: pa.Table) -> CopyQuality:
 
 
 def micro_average_precision(
-    scores: np.ndarray[Any, Any],
-    copies: np.ndarray[Any, Any],
-    pairs: np.ndarray[Any, Any],
+    scores: Scores,
+    copies: Ids,
+    pairs: Ids,
     known: int,
 ) -> float:
     """Return micro-AP: the sum of precision times the step in recall, over all pairs by score.
@@ -82,9 +82,9 @@ def micro_average_precision(
 
 
 def recall_at_precision(
-    scores: np.ndarray[Any, Any],
-    copies: np.ndarray[Any, Any],
-    pairs: np.ndarray[Any, Any],
+    scores: Scores,
+    copies: Ids,
+    pairs: Ids,
     known: int,
     precision: float,
 ) -> float:
@@ -94,11 +94,11 @@ def recall_at_precision(
 
 
 def _curve(
-    scores: np.ndarray[Any, Any],
-    copies: np.ndarray[Any, Any],
-    pairs: np.ndarray[Any, Any],
+    scores: Scores,
+    copies: Ids,
+    pairs: Ids,
     known: int,
-) -> Any:
+) -> tuple[Scores, Scores]:
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.diff(scores[order], append=-np.inf))
     hits = np.cumsum(copies[order])[last]
@@ -111,7 +111,7 @@ def known_pairs(truth: pa.Table) -> int:
     return int((counts * (counts - 1) // 2).sum())
 
 
-def copies_by_transform(pairs: PairGroups, truth: pa.Table) -> list[CopyPairs]:
+def copies_by_transform(pairs: SetPairs, truth: pa.Table) -> list[CopyPairs]:
     """Return a row for each transform in ``truth`` (id, scene, transform), by name."""
     names = np.array(truth["transform"].to_pylist())
     scenes = truth["scene"].to_numpy()
@@ -121,7 +121,7 @@ def copies_by_transform(pairs: PairGroups, truth: pa.Table) -> list[CopyPairs]:
     with_original = np.unique(scenes[names == ORIGINAL])
     rows = []
     for name in np.unique(names[names != ORIGINAL]).tolist():
-        others = np.bincount(pairs.group, kinds != name, len(pairs.sizes)).astype(np.int64)
+        others = np.bincount(pairs.set_of, kinds != name, len(pairs.sizes)).astype(np.int64)
         mine = counts - pairs_between(others, pairs.one, pairs.other)
         copies = everything - shared.copies(kinds != name)
         found = shared.copies((kinds == name) | (kinds == ORIGINAL))
@@ -134,15 +134,15 @@ def copies_by_transform(pairs: PairGroups, truth: pa.Table) -> list[CopyPairs]:
 
 @dataclass(frozen=True)
 class SharedScenes:
-    """Where two paired groups hold images of one scene. A part is a group's images of one scene."""
+    """Where two paired sets hold images of one scene. A part is a set's images of one scene."""
 
-    part: np.ndarray[Any, Any]  # int64 (n,): of each image of the pairs
-    row: np.ndarray[Any, Any]  # int64 (s,): the pair of groups, ascending
-    one: np.ndarray[Any, Any]  # int64 (s,): parts of one scene
-    other: np.ndarray[Any, Any]  # int64 (s,)
+    part: Ids  # (n,): of each image of the pairs
+    row: Ids  # (s,): the pair of sets, ascending
+    one: Ids  # (s,): parts of one scene
+    other: Ids  # (s,)
     pairs: int
 
-    def copies(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def copies(self, images: Mask) -> Ids:
         """Return int64 (pairs,): the pairs of one scene among the images chosen, bool (n,)."""
         sizes = np.bincount(self.part, images).astype(np.int64)
         found = np.zeros(self.pairs, np.int64)
@@ -150,14 +150,14 @@ class SharedScenes:
         return found
 
 
-def shared_scenes(pairs: PairGroups, truth: pa.Table) -> SharedScenes:
-    """Return the scenes that paired groups share, by ``truth`` (id, scene).
+def shared_scenes(pairs: SetPairs, truth: pa.Table) -> SharedScenes:
+    """Return the scenes that paired sets share, by ``truth`` (id, scene).
 
-    The scenes of the group that has fewer are looked up in the other's, LOOKED_UP at a time.
+    The scenes of the set that has fewer are looked up in the other's, LOOKED_UP at a time.
     """
     _, scene = np.unique(truth["scene"].to_numpy()[_rows(pairs.ids, truth)], return_inverse=True)
     most = int(scene.max(initial=0)) + 1
-    keys, part = np.unique(pairs.group * most + scene, return_inverse=True)
+    keys, part = np.unique(pairs.set_of * most + scene, return_inverse=True)
     starts = np.searchsorted(keys, np.arange(len(pairs.sizes) + 1) * most)
     widths = np.diff(starts)
     swap = widths[pairs.one] > widths[pairs.other]
@@ -175,8 +175,8 @@ def shared_scenes(pairs: PairGroups, truth: pa.Table) -> SharedScenes:
     return SharedScenes(part, row, one, other, len(few))
 
 
-def _rows(ids: np.ndarray[Any, Any], truth: pa.Table) -> np.ndarray[Any, Any]:
+def _rows(ids: Ids, truth: pa.Table) -> Ids:
     known = truth["id"].to_numpy()
     order = np.argsort(known)
-    rows: np.ndarray[Any, Any] = order[np.searchsorted(known, ids, sorter=order)]
+    rows: Ids = order[np.searchsorted(known, ids, sorter=order)]
     return rows

@@ -8,12 +8,13 @@ partition's row groups out of all those files. No more than a partition is in me
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import faiss
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import Ids, Numbers, Vectors
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -27,7 +28,7 @@ ROW_GROUP = 256
 QUERIES_AT_ONCE = 512
 
 
-def partition_edges(buckets: int, partitions: int) -> np.ndarray[Any, Any]:
+def partition_edges(buckets: int, partitions: int) -> Ids:
     """Return int64 (partitions + 1,): partition p holds the buckets edges[p] to edges[p + 1]."""
     return np.linspace(0, buckets, partitions + 1).round().astype(np.int64)
 
@@ -64,12 +65,7 @@ class SortPlan:
         return sort_shard
 
 
-def partition_table(
-    ids: np.ndarray[Any, Any],
-    vectors: np.ndarray[Any, Any],
-    nearest: np.ndarray[Any, Any],
-    edges: np.ndarray[Any, Any],
-) -> pa.Table:
+def partition_table(ids: Ids, vectors: Vectors, nearest: Numbers, edges: Ids) -> pa.Table:
     """Return (partition, id, buckets, embedding), by partition, then id; a vector once in each."""
     partitions = np.searchsorted(edges, nearest, side="right") - 1
     repeated = np.sort(partitions, axis=1)
@@ -148,9 +144,9 @@ class PartnersPlan:
 
     name: ClassVar[str] = "compare a sample with all"
     embeddings: Path
-    ids: np.ndarray[Any, Any]  # int64 (q,)
-    vectors: np.ndarray[Any, Any]  # f32 (q, d)
-    further: np.ndarray[Any, Any]  # int64 (r,): images for which another one stands
+    ids: Ids  # (q,)
+    vectors: Vectors  # (q, d)
+    further: Ids  # (r,): images for which another one stands
     similarity: float
 
     def start(self) -> ShardFunction:

@@ -7,12 +7,12 @@ placeholder that a collection holds n times costs n rows, not n (n - 1) / 2.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.pair_groups import PAIRS, pairs_table
+from pipeline.core.arrays import AnyArray, Ids, Numbers, Scores, Vectors
+from pipeline.dedup.identical_sets import PAIRS, pairs_table
 from pipeline.search.exact_topk import pair_scores
 from pipeline.search.merge import MARGIN
 
@@ -24,9 +24,9 @@ BLOCK = 1024
 class Members:
     """Vectors to be joined, those of earlier generations first."""
 
-    ids: np.ndarray[Any, Any]  # int64 (n,)
-    buckets: np.ndarray[Any, Any]  # int32 (n, m): the buckets each lies in
-    vectors: np.ndarray[Any, Any]  # f32 (n, d), of unit length
+    ids: Ids  # (n,)
+    buckets: Numbers  # (n, m): the buckets each lies in
+    vectors: Vectors  # (n, d), of unit length
     old: int  # the first ``old`` rows were joined among themselves before
 
 
@@ -52,7 +52,7 @@ def join_buckets(members: Members, buckets: range, similarity: float) -> pa.Tabl
     return pairs_table(*(pairs[name] for name in PAIRS.names))
 
 
-def standing_for(members: Members) -> np.ndarray[Any, Any]:
+def standing_for(members: Members) -> Ids:
     """Return for each member the first one of the same bits and buckets, int64 (n,).
 
     An old member is before the new ones, so a new member that is identical to an old one is not
@@ -74,7 +74,7 @@ def standing_for(members: Members) -> np.ndarray[Any, Any]:
     return stands
 
 
-def _identical(members: Members, stands: np.ndarray[Any, Any], buckets: range) -> Any:
+def _identical(members: Members, stands: Ids, buckets: range) -> AnyArray:
     """Return new members beside those that stand for them, where their lowest bucket is ours."""
     lowest = members.buckets.min(axis=1, initial=np.iinfo(np.int32).max)
     ours = (lowest >= buckets.start) & (lowest < buckets.stop)
@@ -85,9 +85,7 @@ def _identical(members: Members, stands: np.ndarray[Any, Any], buckets: range) -
     return _rows(members.ids[first], members.ids[further], scores, True)
 
 
-def _near(
-    vectors: np.ndarray[Any, Any], start: int, stop: int, similarity: float
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _near(vectors: Vectors, start: int, stop: int, similarity: float) -> tuple[Ids, Ids]:
     """Return the rows [start, stop) and the earlier rows whose f32 product may be enough."""
     products = vectors[start:stop] @ vectors[:stop].T
     places = np.flatnonzero(products.reshape(-1) >= np.float32(similarity - MARGIN))
@@ -97,13 +95,7 @@ def _near(
     return one[earlier], other[earlier]
 
 
-def _verified(
-    members: Members,
-    one: np.ndarray[Any, Any],
-    other: np.ndarray[Any, Any],
-    bucket: int,
-    similarity: float,
-) -> np.ndarray[Any, Any]:
+def _verified(members: Members, one: Ids, other: Ids, bucket: int, similarity: float) -> AnyArray:
     lowest = _lowest_shared(members.buckets, one, other) == bucket
     one, other = one[lowest], other[lowest]
     scores = pair_scores(members.vectors, one, members.vectors, other)
@@ -112,9 +104,7 @@ def _verified(
     return _rows(left, right, scores[enough], False)
 
 
-def _lowest_shared(
-    buckets: np.ndarray[Any, Any], one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
+def _lowest_shared(buckets: Numbers, one: Ids, other: Ids) -> Numbers:
     lowest = np.full(len(one), np.iinfo(np.int32).max, np.int32)
     for column in buckets.T:
         mine = column[one]
@@ -123,9 +113,7 @@ def _lowest_shared(
     return lowest
 
 
-def _rows(
-    left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], scores: Any, identical: bool
-) -> np.ndarray[Any, Any]:
+def _rows(left: Ids, right: Ids, scores: Scores, identical: bool) -> AnyArray:
     kinds = [("a", np.int64), ("b", np.int64), ("score", np.float64), ("identical", np.bool_)]
     pairs = np.empty(len(left), kinds)
     pairs["a"], pairs["b"] = np.minimum(left, right), np.maximum(left, right)

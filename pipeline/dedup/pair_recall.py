@@ -1,13 +1,18 @@
 """The share of all similar pairs that a join found, from a sample of images compared with all."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrays import Ids, Mask
 from pipeline.core.bounds import lower_bound
-from pipeline.dedup.pair_groups import PairGroups
+from pipeline.core.spread import Spread
+from pipeline.core.store import Store
+from pipeline.core.tables import flat_column
+from pipeline.dedup.identical_sets import SetPairs
+from pipeline.dedup.join_shard import PartnersPlan
+from pipeline.search.queries import stored_queries
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,40 @@ class PairRecall:
         return lower_bound(self.drawn_found, self.drawn, self.confidence)
 
 
-def true_pairs(images: np.ndarray[Any, Any], partners: pa.Table, groups: PairGroups) -> pa.Table:
+def measure_recall(
+    spread: Spread,
+    embeddings: Store,
+    sets: SetPairs,
+    ids: Ids,
+    sample: int,
+    similarity: float,
+    confidence: float,
+    seed: int,
+) -> PairRecall:
+    """Compare ``sample`` of ``ids`` int64 (n,), drawn, with all; look their pairs up in ``sets``.
+
+    Raises StoreError where a shard of ``embeddings`` is missing or damaged.
+    """
+    rng = np.random.default_rng([seed, 1])
+    ids = np.sort(ids)
+    ids = np.sort(rng.choice(ids, min(sample, len(ids)), replace=False))
+    queries = stored_queries(embeddings, np.unique(sets.stand_ins(ids)[0]).tolist())
+    plan = PartnersPlan(embeddings.root, queries.ids, queries.vectors, sets.further, similarity)
+    tables = list(spread(plan, [entry.shard for entry in embeddings.manifest()]))
+    names = ("image", "partner")
+    columns = {
+        name: np.concatenate([flat_column(table, name) for table in tables]) for name in names
+    }
+    return pair_recall(sampled_pairs(ids, pa.table(columns), sets), sets, len(ids), confidence)
+
+
+def sampled_pairs(images: Ids, partners: pa.Table, sets: SetPairs) -> pa.Table:
     """Return (image, stands, partner, pairs) of the sampled ``images`` int64 (m,).
 
     partners: (image, partner), every pair of one that stands for a sampled image with one that
-    stands for its group, itself too. ``pairs``: how many partners of the image that is.
+    stands for its set, itself too. ``pairs``: how many partners of the image that is.
     """
-    stands, _ = groups.groups_of(images)
+    stands, _ = sets.stand_ins(images)
     asked, partner = partners["image"].to_numpy(), partners["partner"].to_numpy()
     order = np.lexsort((partner, asked))
     asked, partner = asked[order], partner[order]
@@ -45,16 +77,16 @@ def true_pairs(images: np.ndarray[Any, Any], partners: pa.Table, groups: PairGro
     counts = np.searchsorted(asked, stands, side="right") - first
     line = np.repeat(np.arange(len(images)), counts)
     rows = np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts - first, counts)
-    pairs = groups.groups_of(partner[rows])[1] - (partner[rows] == stands[line])
+    pairs = sets.stand_ins(partner[rows])[1] - (partner[rows] == stands[line])
     columns = (images[line], stands[line], partner[rows], pairs)
     table = pa.table(dict(zip(("image", "stands", "partner", "pairs"), columns, strict=True)))
     return table.filter(pa.array(pairs > 0))
 
 
 def pair_recall(
-    true: pa.Table, found: PairGroups, images: int, confidence: float, seed: int = 0
+    true: pa.Table, found: SetPairs, images: int, confidence: float, seed: int = 0
 ) -> PairRecall:
-    """Compare ``true`` pairs of ``images`` sampled, as ``true_pairs`` gives them, with ``found``.
+    """Compare ``true`` pairs of ``images`` sampled, from ``sampled_pairs``, with ``found``.
 
     An image's pairs stand and fall together, so the bound counts one pair an image: an image with
     n partners is taken with chance n / max n, and one of its pairs drawn. Each pair of the
@@ -75,9 +107,7 @@ def pair_recall(
     return PairRecall(*sizes, confidence)
 
 
-def _contains(
-    found: PairGroups, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
+def _contains(found: SetPairs, a: Ids, b: Ids) -> Mask:
     kind = [("a", np.int64), ("b", np.int64)]
     known, asked = np.empty(len(found.one), kind), np.empty(len(a), kind)
     one, other = found.first[found.one], found.first[found.other]

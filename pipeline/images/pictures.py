@@ -3,8 +3,17 @@
 import base64
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
+import pyarrow as pa
 from PIL import Image
+
+from pipeline.core.errors import InputError
+from pipeline.core.ids import NO_ID
+from pipeline.core.store import Store
+from pipeline.images.manifest import read_manifest
+from pipeline.images.reader import read_shard
+from pipeline.images.source import Source
 
 
 def thumbnail(data: bytes, size: int = 200) -> bytes:
@@ -29,3 +38,30 @@ class Picture:
     @property
     def uri(self) -> str:
         return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
+
+
+def read_pictures(source: Source, store: Store, ids: set[int]) -> dict[int, Picture]:
+    """Read the images of ``ids`` from the shards of ``source`` that hold them, by id.
+
+    Raises InputError where one is no longer what ``store`` was made from.
+    """
+    manifest = read_manifest(store)
+    wanted = pa.array(sorted(ids - {NO_ID}), pa.int64())
+    pictures = {}
+    for entry in store.manifest():
+        there = pa.compute.is_in(store.read(entry.shard, ["id"])["id"], value_set=wanted)
+        if not pa.compute.any(there).as_py():
+            continue
+        images = read_shard(source, manifest, entry.shard)
+        for row in images.filter(pa.compute.is_in(images["id"], value_set=wanted)).to_pylist():
+            if row["bytes"] is None:
+                raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
+            pictures[row["id"]] = Picture(row["id"], row["key"], thumbnail(row["bytes"]))
+    return pictures
+
+
+def query_picture(path: Path) -> Picture:
+    """Return the picture of a query's file. Raises InputError where it is there no more."""
+    if not path.exists():
+        raise InputError(f"the query image {path} is gone; put it back or search again")
+    return Picture(NO_ID, path.name, thumbnail(path.read_bytes()))

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dedup.pair_groups import PAIRS
+from pipeline.dedup.identical_sets import PAIRS
 from pipeline.embedding.models import find_weights
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.lab.embed_rivals import imagededup_encoder

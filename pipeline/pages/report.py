@@ -1,14 +1,22 @@
 """One self-contained HTML page over a search: pictures, times, recall. It loads nothing."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 
-from pipeline.images.pictures import Picture
+from pipeline.core.ids import NO_ID
+from pipeline.core.run_record import read_runs
+from pipeline.core.store import Store
+from pipeline.images.pictures import Picture, query_picture
 from pipeline.pages.growth import CACHES, Growth, growth_chart
 from pipeline.pages.page import BAR, INK, chart_layout, render_page
 from pipeline.search.copy_recall import CopyRecall
+from pipeline.search.queries import find_images
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,44 @@ class ReportData:
     recall: Sequence[CopyRecall]
     quarantine: Sequence[tuple[str, int]]  # reason, images
     growth: Growth | None = None
+
+
+def query_results(
+    rows: Sequence[Mapping[str, Any]],
+    pictures: Mapping[int, Picture],
+    origin: Mapping[int, tuple[int, str]],
+) -> list[QueryResult]:
+    """Return the queries of ``rows`` of a search's results, each with its hits, in their order.
+
+    pictures: by id; origin: (scene, transform) by id, as ``copy_origin`` gives them.
+    """
+    found: dict[str, tuple[Picture, list[Hit]]] = {}
+    for row in rows:
+        query, number = row["query_id"], row["id"]
+        if row["query"] not in found:
+            mine = query_picture(Path(row["query"])) if query == NO_ID else pictures[query]
+            found[row["query"]] = (mine, [])
+        copy = query in origin and origin[query][0] == origin[number][0]
+        hit = Hit(pictures[number], row["rank"], row["score"], origin[number][1] if copy else None)
+        found[row["query"]][1].append(hit)
+    return [QueryResult(query, tuple(hits)) for query, hits in found.values()]
+
+
+def copy_origin(store: Store, ids: list[int]) -> dict[int, tuple[int, str]]:
+    """Return (scene, transform) by id; empty where the store does not know its scenes."""
+    if not {"scene", "transform"} <= set(store.columns()):
+        return {}
+    rows = find_images(store, ids, ["id", "scene", "transform"]).to_pylist()
+    return {row["id"]: (row["scene"], row["transform"]) for row in rows}
+
+
+def stage_times(folders: Sequence[Path]) -> list[StageTime]:
+    """Return the seconds of each stage of the jobs that wrote ``folders``, over all sittings."""
+    sums: dict[tuple[str, str], float] = defaultdict(float)
+    for run in chain.from_iterable(read_runs(folder) for folder in folders):
+        for name, value in run.seconds.items():
+            sums[run.job, name] += value
+    return [StageTime(job, name, value) for (job, name), value in sums.items()]
 
 
 def render_report(data: ReportData) -> str:

@@ -11,7 +11,7 @@ from pipeline.dedup.copy_quality import (
     micro_average_precision,
     recall_at_precision,
 )
-from pipeline.dedup.pair_groups import PAIRS, every_pair, pair_groups
+from pipeline.dedup.identical_sets import PAIRS, every_pair, set_pairs
 
 TRUTH = pa.table(
     {
@@ -22,9 +22,9 @@ TRUTH = pa.table(
 )
 
 
-def groups_of(*rows):
+def sets_of(*rows):
     columns = [[row[place] for row in rows] for place in range(4)]
-    return pair_groups(pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS), 0.5)
+    return set_pairs(pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS), 0.5)
 
 
 def test_micro_ap_is_the_area_under_the_steps():
@@ -50,14 +50,14 @@ def test_nothing_found_scores_nothing():
     none = np.empty(0, np.int64)
     assert micro_average_precision(np.empty(0), none, none, 3) == 0
     assert recall_at_precision(np.empty(0), none, none, 3, 0.9) == 0
-    quality = copy_quality(groups_of(), TRUTH)
+    quality = copy_quality(sets_of(), TRUTH)
     assert (quality.known, quality.pairs, quality.copies) == (4, 0, 0)
-    assert [row.pairs for row in copies_by_transform(groups_of(), TRUTH)] == [0, 0]
+    assert [row.pairs for row in copies_by_transform(sets_of(), TRUTH)] == [0, 0]
 
 
 def test_pairs_are_counted_by_transform():
     assert known_pairs(TRUTH) == 3 + 1
-    pairs = groups_of(*((a, b, 0.9, False) for a, b in ((1, 4), (1, 3), (3, 9), (2, 9))))
+    pairs = sets_of(*((a, b, 0.9, False) for a, b in ((1, 4), (1, 3), (3, 9), (2, 9))))
     crop, flip = copies_by_transform(pairs, TRUTH)
     assert (crop.transform, crop.pairs, crop.copies, crop.found, crop.known) == ("crop", 4, 2, 2, 2)
     assert (flip.transform, flip.pairs, flip.copies, flip.found, flip.known) == ("flip", 1, 0, 0, 1)
@@ -65,15 +65,15 @@ def test_pairs_are_counted_by_transform():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 12), st.sampled_from([1, 7]))
-def test_groups_give_the_figures_of_all_their_pairs(seed, images, groups, at_once):
+def test_sets_give_the_figures_of_all_their_pairs(seed, images, sets, at_once):
     rng = np.random.default_rng(seed)
-    group = rng.integers(groups, size=images)
-    first = {int(g): int(np.flatnonzero(group == g)[0]) for g in np.unique(group)}
-    within = rng.choice([0.4, 0.7, 1.0], groups)
+    set_of = rng.integers(sets, size=images)
+    first = {int(s): int(np.flatnonzero(set_of == s)[0]) for s in np.unique(set_of)}
+    within = rng.choice([0.4, 0.7, 1.0], sets)
     rows = [
-        (first[g], number, within[g], True)
-        for number, g in enumerate(group.tolist())
-        if first[g] != number
+        (first[s], number, within[s], True)
+        for number, s in enumerate(set_of.tolist())
+        if first[s] != number
     ]
     for a in first.values():
         for b in first.values():
@@ -82,14 +82,14 @@ def test_groups_give_the_figures_of_all_their_pairs(seed, images, groups, at_onc
     kinds = np.array(["original", "crop", "flip"])[rng.integers(3, size=images)].tolist()
     scenes = rng.integers(4, size=images)
     truth = pa.table({"id": np.arange(images), "scene": scenes, "transform": kinds})
-    grouped = groups_of(*rows)
-    listed = every_pair(grouped)
+    by_sets = sets_of(*rows)
+    listed = every_pair(by_sets)
     single = listed.set_column(3, "identical", pa.array(np.zeros(listed.num_rows, bool)))
-    alone = pair_groups(single, 0.5)
+    alone = set_pairs(single, 0.5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.dedup.copy_quality.LOOKED_UP", at_once)
-        assert copies_by_transform(grouped, truth) == copies_by_transform(alone, truth)
-        quality, wanted = copy_quality(grouped, truth), copy_quality(alone, truth)
+        assert copies_by_transform(by_sets, truth) == copies_by_transform(alone, truth)
+        quality, wanted = copy_quality(by_sets, truth), copy_quality(alone, truth)
     same = scenes[listed["a"].to_numpy()] == scenes[listed["b"].to_numpy()]
     assert (quality.pairs, quality.copies) == (listed.num_rows, same.sum())
     assert (quality.known, quality.pairs, quality.copies) == (

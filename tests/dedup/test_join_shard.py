@@ -1,7 +1,5 @@
 """What Ray's workers index, search and join has the bits of what this process does alone."""
 
-from contextlib import nullcontext
-
 import pyarrow.parquet as pq
 import pytest
 
@@ -28,11 +26,8 @@ def test_an_index_and_its_answers(tmp_path, ray_cluster):
     assert answers[0].equals(answers[1])
 
 
-def test_a_join(tmp_path, ray_cluster, monkeypatch):
+def test_a_join(tmp_path, ray_cluster):
     scenes.synthetic(tmp_path / "embeddings", shards=2)
-    dedup(scenes.config(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr("jobs.dedup.ray_session", lambda *_: nullcontext())
-        patch.setattr("jobs.dedup.map_shards", lambda plan, shards, _: map(plan.start(), shards))
-        dedup(scenes.config(tmp_path, f"dedup.output={tmp_path}/alone"))
+    dedup(scenes.config(tmp_path, "ray.workers=2"))
+    dedup(scenes.config(tmp_path, f"dedup.output={tmp_path}/alone"))
     assert digests(tmp_path / "dedup") == digests(tmp_path / "alone")

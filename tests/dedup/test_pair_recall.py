@@ -1,14 +1,14 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.pair_groups import PAIRS, pair_groups
-from pipeline.dedup.pair_recall import pair_recall, true_pairs
+from pipeline.dedup.identical_sets import PAIRS, set_pairs
+from pipeline.dedup.pair_recall import pair_recall, sampled_pairs
 
 
 def found_pairs(*rows):
-    """PairGroups of (a, b) or of (a, b, True), where b is identical to a."""
+    """SetPairs of (a, b) or of (a, b, True), where b is identical to a."""
     columns = zip(*((a, b, 1.0, bool(same)) for a, b, *same in rows), strict=True)
-    return pair_groups(pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS), 0.5)
+    return set_pairs(pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS), 0.5)
 
 
 def singly(image, partner):
@@ -29,7 +29,7 @@ def test_identical_images_count_one_by_one():
     """2, 3 and 4 are identical, 7 and 8 too; 2 has the partner 1, found, and 7, missed."""
     found = found_pairs((1, 2), (2, 3, True), (2, 4, True), (7, 8, True))
     partners = pa.table({"image": [2, 2, 2, 7, 7], "partner": [1, 2, 7, 2, 7]})
-    true = true_pairs(np.array([3, 4, 7, 9]), partners, found)
+    true = sampled_pairs(np.array([3, 4, 7, 9]), partners, found)
     assert true.to_pylist() == [
         {"image": image, "stands": stands, "partner": partner, "pairs": pairs}
         for image, stands, partner, pairs in [

@@ -45,5 +45,6 @@ def config(root, *overrides):
         "dedup.partition_rows=300",
         "dedup.recall_sample=300",
         "dedup.similarity=0.85",
+        "ray.workers=0",
     )
     return load_config(None, [*small, *overrides])

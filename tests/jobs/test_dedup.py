@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from jobs.dedup import dedup, read_results
+from jobs.dedup import dedup
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
+from pipeline.dedup.results import read_results
 from tests.helpers.scenes import config, synthetic
-
-pytestmark = pytest.mark.usefixtures("dedup_without_ray")
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +35,14 @@ def test_the_join_misses_little_and_knows_how_much(done):
     root, truth, found = done
     pairs = pairs_of(found.pairs)
     assert pairs <= truth
-    assert found.grid.buckets == 20
+    assert found.buckets == 20
     assert found.recall.low <= len(pairs) / len(truth) + 0.02
     assert abs(found.recall.recall - len(pairs) / len(truth)) < 0.05
     assert list(Store.open(root / "dedup").problems()) == []
     assert all(
         kept.equals(made)
         for kept, made in zip(
-            read_results(config(root)), (found.pairs, found.clusters), strict=True
+            read_results(root / "dedup"), (found.pairs, found.groups), strict=True
         )
     )
 
@@ -64,8 +63,8 @@ def test_added_shards_give_the_pairs_of_a_rebuild(tmp_path):
     same_grid = (f"dedup.grid_from={tmp_path}/dedup", f"dedup.output={tmp_path}/whole")
     whole = dedup(config(tmp_path, *same_grid))
     assert added.pairs.equals(whole.pairs)
-    assert added.clusters.equals(whole.clusters)
-    for name in ("pairs", "clusters"):
+    assert added.groups.equals(whole.groups)
+    for name in ("pairs", "groups"):
         path = f"attached/{name}.parquet"
         assert (tmp_path / "dedup" / path).read_bytes() == (tmp_path / "whole" / path).read_bytes()
 
@@ -76,7 +75,7 @@ def test_a_resumed_join_gives_the_same_bytes(done):
     (root / "dedup" / "partitions" / "entries" / "000002.json").unlink()
     (root / "dedup" / "attached" / "pairs.parquet.json").unlink()
     with pytest.raises(StoreError, match="not finished"):
-        read_results(config(root))
+        read_results(root / "dedup")
     before = {p: p.read_bytes() for p in (root / "dedup").rglob("*.parquet")}
     assert dedup(config(root)).pairs.equals(found.pairs)
     assert {p: p.read_bytes() for p in (root / "dedup").rglob("*.parquet")} == before

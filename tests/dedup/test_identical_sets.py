@@ -1,11 +1,10 @@
-"""Pairs of groups are all pairs: of shards, generations and tombstones in any order."""
+"""Pairs of identical sets are all pairs: of shards, generations and tombstones in any order."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,11 +12,9 @@ from jobs.dedup import dedup
 from jobs.settings import load_config
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
-from pipeline.dedup.clusters import cluster_pairs
-from pipeline.dedup.pair_groups import PAIRS, every_pair, gather_groups, pair_groups
+from pipeline.dedup.groups import group_pairs
+from pipeline.dedup.identical_sets import PAIRS, every_pair, set_pairs, unite_sets
 from pipeline.dedup.pair_join import Members, join_buckets
-
-pytestmark = pytest.mark.usefixtures("dedup_without_ray")
 
 DIMENSIONS = 6
 
@@ -71,6 +68,7 @@ class Collection:
             "dedup.partition_rows=20",
             "dedup.assignments=3",
             f"dedup.similarity={self.similarity}",
+            "ray.workers=0",
         )
         return dedup(load_config(None, [*small, *overrides]))
 
@@ -86,8 +84,8 @@ class Collection:
                     found[a, b] = score
         return found
 
-    def clusters(self, pairs, rule):
-        """Cluster the full list of pairs by the letter of the rule: {id: its survivor's id}."""
+    def groups(self, pairs, rule):
+        """Group the full list of pairs by the letter of the rule: {id: its survivor's id}."""
         pixels = dict(zip(self.ids.tolist(), self.pixels.tolist(), strict=True))
         near = {number: set() for pair in pairs for number in pair}
         for a, b in pairs:
@@ -121,17 +119,17 @@ def test_stored_pairs_stand_for_those_of_brute_force(seed, buckets):
             images.bury(rng.choice([0, 0.3, 0.8]))
         found = images.dedup(f"dedup.buckets={buckets}")
         truth = images.brute_force()
-        listed = every_pair(found.groups)
+        listed = every_pair(found.sets)
         pairs = zip(listed["a"].to_pylist(), listed["b"].to_pylist(), strict=True)
         assert dict(zip(pairs, listed["score"].to_pylist(), strict=True)) == truth
-        assert listed.num_rows == len(truth) == found.groups.counts.sum()
+        assert listed.num_rows == len(truth) == found.sets.counts.sum()
         assert set(found.pairs["a"].to_pylist() + found.pairs["b"].to_pylist()) <= set(
             images.ids[images.there].tolist()
         )
         for rule in ("survivor", "components"):
-            clusters = cluster_pairs(found.groups, found.images, rule)
-            mine = dict(zip(*clusters.select(["id", "cluster"]).to_pydict().values(), strict=True))
-            assert mine == images.clusters(truth, rule)
+            groups = group_pairs(found.sets, found.images, rule)
+            mine = dict(zip(*groups.select(["id", "group"]).to_pydict().values(), strict=True))
+            assert mine == images.groups(truth, rule)
         if found.recall is not None:
             assert (found.recall.true, found.recall.found) == (2 * len(truth), 2 * len(truth))
         whole = images.dedup(
@@ -140,7 +138,7 @@ def test_stored_pairs_stand_for_those_of_brute_force(seed, buckets):
             f"dedup.output={folder}/whole",
         )
         assert found.pairs.equals(whole.pairs)
-        assert found.clusters.equals(whole.clusters)
+        assert found.groups.equals(whole.groups)
 
 
 def test_twenty_thousand_identical_images_are_as_many_rows():
@@ -152,31 +150,31 @@ def test_twenty_thousand_identical_images_are_as_many_rows():
     members = Members(ids, np.zeros((len(ids), 1), np.int32), vectors, 0)
     joined = join_buckets(members, range(1), 0.9)
     assert joined.num_rows == count - 1 + 3
-    pairs = gather_groups(joined, ids)
+    pairs = unite_sets(joined, ids)
     assert pairs.num_rows == joined.num_rows
-    groups = pair_groups(pairs, 0.9)
-    assert groups.identical_images == count
-    assert groups.counts.sum() == (count + 2) * (count + 1) // 2
+    sets = set_pairs(pairs, 0.9)
+    assert sets.identical_images == count
+    assert sets.counts.sum() == (count + 2) * (count + 1) // 2
     images = pa.table({"id": ids, "pixels": np.where(ids == 12_345, 9, 1)})
     for rule in ("survivor", "components"):
-        clusters = cluster_pairs(groups, images, rule)
-        assert clusters.num_rows == count + 2
-        assert set(clusters["cluster"].to_pylist()) == {12_345}
-    left = gather_groups(joined, np.arange(1, 100))  # 2, the lowest of the identical, is there
+        groups = group_pairs(sets, images, rule)
+        assert groups.num_rows == count + 2
+        assert set(groups["group"].to_pylist()) == {12_345}
+    left = unite_sets(joined, np.arange(1, 100))  # 2, the lowest of the identical, is there
     assert left.num_rows == 97 + 1
-    later = gather_groups(joined, np.arange(50, 100))  # neither 2 nor the others are
+    later = unite_sets(joined, np.arange(50, 100))  # neither 2 nor the others are
     assert later["a"].unique().to_pylist() == [50]
     assert later.num_rows == 49
 
 
-def test_a_new_image_with_a_lower_id_is_one_of_an_old_group():
+def test_a_new_image_with_a_lower_id_is_one_of_an_old_set():
     vectors = np.array([[1, 0], [1, 0], [1, 0.1], [1, 0]], np.float32)
     ids, places = np.array([7, 8, 9, 3]), np.zeros((4, 1), np.int32)
     first = join_buckets(Members(ids[:3], places[:3], vectors[:3], 0), range(1), 0.5)
     added = join_buckets(Members(ids, places, vectors, 3), range(1), 0.5)
     rows = [tuple(row.values())[:2] for row in added.to_pylist()]
     assert rows == [(3, 7)]
-    pairs = gather_groups(pa.concat_tables([first, added]), ids)
+    pairs = unite_sets(pa.concat_tables([first, added]), ids)
     assert [(r["a"], r["b"], r["identical"]) for r in pairs.to_pylist()] == [
         (3, 7, True),
         (3, 8, True),
@@ -185,7 +183,7 @@ def test_a_new_image_with_a_lower_id_is_one_of_an_old_group():
     assert pairs.schema == PAIRS
 
 
-def test_identical_vectors_in_other_buckets_are_not_one_group():
+def test_identical_vectors_in_other_buckets_are_not_one_set():
     vectors = np.tile(np.array([[1, 0]], np.float32), (3, 1))
     places = np.array([[0, 1], [1, 2], [0, 1]], np.int32)
     members = Members(np.arange(3), places, vectors, 0)
@@ -194,4 +192,4 @@ def test_identical_vectors_in_other_buckets_are_not_one_group():
         (0, 1, 1.0, False),
         (0, 2, 1.0, True),
     ]
-    assert every_pair(pair_groups(gather_groups(found, np.arange(3)), 0.9)).num_rows == 3
+    assert every_pair(set_pairs(unite_sets(found, np.arange(3)), 0.9)).num_rows == 3

@@ -3,8 +3,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedup.clusters import cluster_pairs
-from pipeline.dedup.pair_groups import PAIRS, pair_groups
+from pipeline.dedup.groups import group_pairs
+from pipeline.dedup.identical_sets import PAIRS, set_pairs
 
 
 def tables(pairs, pixels):
@@ -12,7 +12,7 @@ def tables(pairs, pixels):
     columns = (a, b, [0.9] * len(a), [False] * len(a))
     images = {"id": list(pixels), "pixels": list(pixels.values())}
     paired = pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
-    return pair_groups(paired, 0.9), pa.table(images)
+    return set_pairs(paired, 0.9), pa.table(images)
 
 
 def rows(table):
@@ -21,7 +21,7 @@ def rows(table):
 
 def test_most_pixels_survive_then_the_lowest_id():
     pairs, images = tables({(1, 5), (1, 9), (5, 9)}, {9: 40, 5: 90, 1: 90})
-    assert rows(cluster_pairs(pairs, images, "survivor")) == [
+    assert rows(group_pairs(pairs, images, "survivor")) == [
         (1, 1, True, 90),
         (1, 5, False, 90),
         (1, 9, False, 40),
@@ -30,15 +30,15 @@ def test_most_pixels_survive_then_the_lowest_id():
 
 def test_the_strict_rule_ends_a_chain_and_components_follow_it():
     pairs, images = tables({(1, 2), (2, 3), (3, 4)}, dict.fromkeys((1, 2, 3, 4), 10))
-    strict = cluster_pairs(pairs, images, "survivor")
-    assert rows(strict.select(["cluster", "id"])) == [(1, 1), (1, 2), (3, 3), (3, 4)]
-    chain = cluster_pairs(pairs, images, "components")
-    assert rows(chain.select(["cluster", "id"])) == [(1, 1), (1, 2), (1, 3), (1, 4)]
+    strict = group_pairs(pairs, images, "survivor")
+    assert rows(strict.select(["group", "id"])) == [(1, 1), (1, 2), (3, 3), (3, 4)]
+    chain = group_pairs(pairs, images, "components")
+    assert rows(chain.select(["group", "id"])) == [(1, 1), (1, 2), (1, 3), (1, 4)]
 
 
-def test_an_image_whose_partners_were_all_taken_is_in_no_cluster():
+def test_an_image_whose_partners_were_all_taken_is_in_no_group():
     pairs, images = tables({(1, 2), (2, 3)}, {1: 10, 2: 10, 3: 10})
-    assert cluster_pairs(pairs, images, "survivor")["id"].to_pylist() == [1, 2]
+    assert group_pairs(pairs, images, "survivor")["id"].to_pylist() == [1, 2]
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,12 +48,12 @@ def test_every_member_is_paired_with_its_survivor(drawn, seed):
     rng = np.random.default_rng(seed)
     pixels = {n: int(rng.integers(1, 4)) for n in range(31)}
     table, images = tables(pairs, pixels)
-    found = cluster_pairs(table, images, "survivor").to_pylist()
+    found = group_pairs(table, images, "survivor").to_pylist()
     assert len({row["id"] for row in found}) == len(found)
     for row in found:
-        cluster, number = row["cluster"], row["id"]
-        assert row["survivor"] == (cluster == number)
-        assert cluster == number or (min(cluster, number), max(cluster, number)) in pairs
-        assert (-pixels[cluster], cluster) <= (-pixels[number], number)
+        group, number = row["group"], row["id"]
+        assert row["survivor"] == (group == number)
+        assert group == number or (min(group, number), max(group, number)) in pairs
+        assert (-pixels[group], group) <= (-pixels[number], number)
     kept = {n for p in pairs for n in p} - {r["id"] for r in found if not r["survivor"]}
     assert not {p for p in pairs if set(p) <= kept}, "two images that are kept are near-duplicates"

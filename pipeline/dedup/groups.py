@@ -1,11 +1,11 @@
-"""Clusters of near-duplicates, and the one image of each that is kept.
+"""Groups of near-duplicates, and the one image of each that is kept.
 
 The survivor is the image with the most pixels, and of equal ones the lowest id. ``survivor`` is
 the strict rule: images are taken in that order, and each one not yet taken takes the untaken
 images that are paired with itself, so every member is similar to its survivor and chains end.
 ``components`` takes all that pairs connect.
 
-Identical images share all partners, so a group of them is taken as one, in the place of its first.
+Identical images share all partners, so a set of them is taken as one, in the place of its first.
 """
 
 from typing import Any, Literal
@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import coo_array
 
-from pipeline.dedup.pair_groups import PairGroups, connected
+from pipeline.core.arrays import Ids, Mask
+from pipeline.dedup.identical_sets import SetPairs, connected
 
 Rule = Literal["survivor", "components"]
-CLUSTERS = pa.schema(
+GROUPS = pa.schema(
     [
-        ("cluster", pa.int64()),  # the survivor's id
+        ("group", pa.int64()),  # the survivor's id
         ("id", pa.int64()),
         ("survivor", pa.bool_()),
         ("pixels", pa.int64()),
@@ -27,27 +28,27 @@ CLUSTERS = pa.schema(
 )
 
 
-def cluster_pairs(pairs: PairGroups, images: pa.Table, rule: Rule) -> pa.Table:
-    """Return CLUSTERS of all images in a pair, by cluster, its survivor first, then id.
+def group_pairs(pairs: SetPairs, images: pa.Table, rule: Rule) -> pa.Table:
+    """Return GROUPS of all images in a pair, by group, its survivor first, then id.
 
     ``images`` has id and pixels of every image at least in ``pairs``.
     """
     pixels = _pixels(images, pairs.ids)
     order = np.lexsort((pairs.ids, -pixels))  # who survives before whom
     members = pairs.ids[order]
-    owner = _owners(pairs, pairs.group[order], rule)
+    owner = _owners(pairs, pairs.set_of[order], rule)
     inside = _not_alone(owner)
-    ids, cluster, kept = members[inside], members[owner][inside], pixels[order][inside]
-    survivor = ids == cluster
-    rows = np.lexsort((ids, ~survivor, cluster))
-    columns = (cluster[rows], ids[rows], survivor[rows], kept[rows])
-    return pa.table(dict(zip(CLUSTERS.names, columns, strict=True)), schema=CLUSTERS)
+    ids, group, kept = members[inside], members[owner][inside], pixels[order][inside]
+    survivor = ids == group
+    rows = np.lexsort((ids, ~survivor, group))
+    columns = (group[rows], ids[rows], survivor[rows], kept[rows])
+    return pa.table(dict(zip(GROUPS.names, columns, strict=True)), schema=GROUPS)
 
 
-def _owners(pairs: PairGroups, group: np.ndarray[Any, Any], rule: Rule) -> np.ndarray[Any, Any]:
-    """Return for each rank the rank that survives it; ``group`` int64 (n,) is each rank's."""
-    _, first = np.unique(group, return_index=True)
-    queue = np.argsort(first)  # the groups, each in the place of its first rank
+def _owners(pairs: SetPairs, set_of: Ids, rule: Rule) -> Ids:
+    """Return for each rank the rank that survives it; ``set_of`` int64 (n,) is each rank's."""
+    _, first = np.unique(set_of, return_index=True)
+    queue = np.argsort(first)  # the sets, each in the place of its first rank
     turn = np.argsort(queue)
     one, other = turn[pairs.one], turn[pairs.other]
     if rule == "survivor":
@@ -58,36 +59,32 @@ def _owners(pairs: PairGroups, group: np.ndarray[Any, Any], rule: Rule) -> np.nd
         held = _not_alone(owner)
     # By rounding, identical images can score below the similarity: then only others hold them.
     held[one[one == other]] = True
-    place = turn[group]
-    return np.where(held[place], first[queue[owner[place]]], np.arange(len(group)))
+    place = turn[set_of]
+    return np.where(held[place], first[queue[owner[place]]], np.arange(len(set_of)))
 
 
-def _pixels(images: pa.Table, members: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _pixels(images: pa.Table, members: Ids) -> Ids:
     known, pixels = images["id"].to_numpy(), images["pixels"].to_numpy()
     order = np.argsort(known)
-    found: np.ndarray[Any, Any] = pixels[order[np.searchsorted(known, members, sorter=order)]]
+    found: Ids = pixels[order[np.searchsorted(known, members, sorter=order)]]
     return found
 
 
-def _graph(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], count: int) -> Any:
+def _graph(one: Ids, other: Ids, count: int) -> Any:
     ends = (np.concatenate([one, other]), np.concatenate([other, one]))
     return coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(count, count)).tocsr()
 
 
-def _components(
-    one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], count: int
-) -> np.ndarray[Any, Any]:
+def _components(one: Ids, other: Ids, count: int) -> Ids:
     """Return for each place the lowest place in its connected component."""
     labels = connected(one, other, count)
     lowest = np.full(count, count)
     np.minimum.at(lowest, labels, np.arange(count))
-    found: np.ndarray[Any, Any] = lowest[labels]
+    found: Ids = lowest[labels]
     return found
 
 
-def _stars(
-    one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], count: int
-) -> np.ndarray[Any, Any]:
+def _stars(one: Ids, other: Ids, count: int) -> Ids:
     """Return for each place the place that took it: the first untaken one paired with it."""
     graph = _graph(one, other, count)
     owner = np.full(count, -1)
@@ -99,8 +96,8 @@ def _stars(
     return owner
 
 
-def _not_alone(owner: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """An image whose every partner was taken by another survivor is in no cluster."""
+def _not_alone(owner: Ids) -> Mask:
+    """An image whose every partner was taken by another survivor is in no group."""
     sizes = np.bincount(owner, minlength=len(owner))
-    alone: np.ndarray[Any, Any] = sizes[owner] > 1
+    alone: Mask = sizes[owner] > 1
     return alone

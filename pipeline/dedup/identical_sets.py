@@ -1,0 +1,175 @@
+"""Pairs between sets of identical images, which stand for all pairs without listing them.
+
+Images whose f32 vectors have the same bits are one set. They have the same partners, with the same
+scores, so a pair of sets is a pair of each image of one with each of the other: n identical images
+are n rows, not n (n - 1) / 2. An image that is identical to no other is a set of one.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.core.arrays import Ids, Mask, Numbers, Scores
+
+# identical false: two images that stand for their sets. identical true: a, which stands for its
+# set, and b, a further image of it; the score may be below the similarity by f32 rounding.
+PAIRS = pa.schema(
+    [("a", pa.int64()), ("b", pa.int64()), ("score", pa.float64()), ("identical", pa.bool_())]
+)
+NOBODY = np.iinfo(np.int64).max
+
+
+def unite_sets(joined: pa.Table, there: Ids) -> pa.Table:
+    """Return PAIRS of the images ``there`` int64 (n,), by a, then b, from those of all parts.
+
+    Parts may know a set by different images, some of which are there no more: in the result the
+    lowest id that is there stands for it.
+    """
+    a, b, scores, identical = (joined[name].to_numpy() for name in PAIRS.names)
+    ids = np.unique(np.concatenate([a, b]))
+    left, right = np.searchsorted(ids, a), np.searchsorted(ids, b)
+    set_of = connected(left[identical], right[identical], len(ids))
+    alive = np.isin(ids, there)
+    stands = np.full(len(ids), NOBODY)
+    np.minimum.at(stands, set_of[alive], ids[alive])
+    one, other = stands[set_of[left]], stands[set_of[right]]
+    paired = ~identical & (one != NOBODY) & (other != NOBODY)
+    within = np.zeros(len(ids))
+    within[set_of[left[identical]]] = scores[identical]
+    further = alive & (ids != stands[set_of])
+    return pairs_table(
+        np.concatenate([np.minimum(one, other)[paired], stands[set_of[further]]]),
+        np.concatenate([np.maximum(one, other)[paired], ids[further]]),
+        np.concatenate([scores[paired], within[set_of[further]]]),
+        np.repeat([False, True], [paired.sum(), further.sum()]),
+    )
+
+
+def connected(one: Ids, other: Ids, count: int) -> Numbers:
+    """Return for each of ``count`` the number of its connected component, int32 (count,)."""
+    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(count, count))
+    labels: Numbers = connected_components(graph, directed=False)[1]
+    return labels
+
+
+def pairs_table(a: Ids, b: Ids, scores: Scores, identical: Mask) -> pa.Table:
+    """Return PAIRS of columns (p,), by a, then b."""
+    order = np.lexsort((b, a))
+    columns = (a[order], b[order], scores[order], identical[order])
+    return pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
+
+
+@dataclass(frozen=True)
+class SetPairs:
+    """Pairs of sets; where both are one set, the pairs of different images within it."""
+
+    ids: Ids  # (n,), ascending: all images in a pair or identical to another
+    set_of: Ids  # (n,): the number of each image's set
+    one: Ids  # (p,): numbers of sets
+    other: Ids  # (p,)
+    scores: Scores  # (p,)
+
+    @cached_property
+    def sizes(self) -> Ids:
+        """Images of each set, int64 (s,)."""
+        return np.bincount(self.set_of)
+
+    @property
+    def identical_images(self) -> int:
+        """How many images are identical to another."""
+        return int(self.sizes[self.sizes > 1].sum())
+
+    @cached_property
+    def first(self) -> Ids:
+        """The lowest id of each set, int64 (s,)."""
+        return self.ids[np.unique(self.set_of, return_index=True)[1]]
+
+    @property
+    def further(self) -> Ids:
+        """The images for which another one stands, int64 (f,)."""
+        further: Ids = self.ids[self.ids != self.first[self.set_of]]
+        return further
+
+    @cached_property
+    def counts(self) -> Ids:
+        """Pairs of images that each pair of sets stands for, int64 (p,)."""
+        return pairs_between(self.sizes, self.one, self.other)
+
+    @property
+    def within(self) -> int:
+        """How many pairs of images are identical."""
+        return int(self.counts[self.one == self.other].sum())
+
+    def at_least(self, similarity: float) -> "SetPairs":
+        """Return the pairs with a score of ``similarity`` and above; no image is left out."""
+        return self._some(self.scores >= similarity)
+
+    def among(self, ids: Ids) -> "SetPairs":
+        """Return the pairs between the sets that ``ids`` int64 (m,) are of."""
+        mine = np.zeros(len(self.sizes), np.bool_)
+        mine[self.set_of[np.isin(self.ids, ids)]] = True
+        return self._some(mine[self.one] & mine[self.other])
+
+    def _some(self, rows: Mask) -> "SetPairs":
+        one, other, scores = self.one[rows], self.other[rows], self.scores[rows]
+        return replace(self, one=one, other=other, scores=scores)
+
+    def stand_ins(self, ids: Ids) -> tuple[Ids, Ids]:
+        """Return for each of ``ids`` int64 (m,) its set's lowest id and size, int64 (m,)."""
+        lowest, sizes = ids.copy(), np.ones(len(ids), np.int64)
+        known = np.isin(ids, self.ids)
+        mine = self.set_of[np.searchsorted(self.ids, ids[known])]
+        lowest[known], sizes[known] = self.first[mine], self.sizes[mine]
+        return lowest, sizes
+
+
+def pairs_between(counts: Ids, one: Ids, other: Ids) -> Ids:
+    """Return the pairs (p,) of counts[one] things with counts[other] others; within, if the same.
+
+    counts int64 (s,); one, other int64 (p,).
+    """
+    within = counts[one] * (counts[one] - 1) // 2
+    pairs: Ids = np.where(one == other, within, counts[one] * counts[other])
+    return pairs
+
+
+def set_pairs(pairs: pa.Table, similarity: float) -> SetPairs:
+    """Return PAIRS, as united, by sets; identical images are pairs from ``similarity``."""
+    a, b, scores, identical = (pairs[name].to_numpy() for name in PAIRS.names)
+    ids = np.unique(np.concatenate([a, b]))
+    left, right = np.searchsorted(ids, a), np.searchsorted(ids, b)
+    stands = np.arange(len(ids))
+    stands[right[identical]] = left[identical]
+    set_of = np.unique(stands, return_inverse=True)[1]
+    several, row = np.unique(set_of[left[identical]], return_index=True)
+    within = scores[identical][row]
+    own = several[within >= similarity]
+    return SetPairs(
+        ids,
+        set_of,
+        np.concatenate([set_of[left[~identical]], own]),
+        np.concatenate([set_of[right[~identical]], own]),
+        np.concatenate([scores[~identical], within[within >= similarity]]),
+    )
+
+
+def every_pair(pairs: SetPairs) -> pa.Table:
+    """Return PAIRS of every two images, by a, then b; quadratic, so for few of them."""
+    order = np.argsort(pairs.set_of, kind="stable")
+    sizes = pairs.sizes
+    starts = np.cumsum(sizes) - sizes
+    wide = sizes[pairs.other]
+    count = sizes[pairs.one] * wide
+    row = np.repeat(np.arange(len(count)), count)
+    one, other = np.divmod(np.arange(len(row)) - (np.cumsum(count) - count)[row], wide[row])
+    within = pairs.one[row] == pairs.other[row]
+    once = ~within | (one < other)
+    row, one, other = row[once], one[once], other[once]
+    left = pairs.ids[order[starts[pairs.one[row]] + one]]
+    right = pairs.ids[order[starts[pairs.other[row]] + other]]
+    a, b = np.minimum(left, right), np.maximum(left, right)
+    return pairs_table(a, b, pairs.scores[row], within[once])

@@ -1,0 +1,114 @@
+"""What a deduplication found: gathered from all joins, kept beside them, and read again.
+
+Of images with the same vector the lowest id stands for all: attached/pairs.parquet (PAIRS) holds
+the pairs of those that stand for their set, and each further image beside the one that stands for
+it. Everything counted is counted over all pairs of images.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import StoreError
+from pipeline.core.store import Store
+from pipeline.core.tables import parquet_bytes
+from pipeline.dedup.groups import Rule, group_pairs
+from pipeline.dedup.identical_sets import PAIRS, SetPairs, set_pairs, unite_sets
+from pipeline.dedup.pair_recall import PairRecall
+
+RESULTS = ("pairs.parquet", "groups.parquet")
+
+
+@dataclass(frozen=True)
+class Deduplicated:
+    """What the job found."""
+
+    pairs: pa.Table  # PAIRS: of images that stand for their set, and who is in it
+    sets: SetPairs  # the same pairs, to count and to group
+    groups: pa.Table  # GROUPS
+    images: pa.Table  # id, pixels and, where known, scene and transform
+    buckets: int
+    recall: PairRecall | None = None  # None where all pairs were compared
+
+    @property
+    def survivors(self) -> int:
+        """How many groups there are: each keeps one image."""
+        return int(np.count_nonzero(self.groups["survivor"].to_numpy()))
+
+
+def gather_results(
+    embeddings: Store, store: Store, similarity: float, rule: Rule, buckets: int
+) -> Deduplicated:
+    """Gather the pairs of all joins in ``store``, group them by ``rule``, and keep both there."""
+    images = read_images(embeddings)
+    pairs = gather_pairs(store, images)
+    sets = set_pairs(pairs, similarity)
+    groups = group_pairs(sets, images, rule)
+    for name, table in zip(RESULTS, (pairs, groups), strict=True):
+        store.attach(name, parquet_bytes(table))
+    return Deduplicated(pairs, sets, groups, images, buckets)
+
+
+def read_images(embeddings: Store) -> pa.Table:
+    """Return (id, pixels, scene and transform where the store has them) of images still there."""
+    names = embeddings.columns()
+    extra = [name for name in ("scene", "transform") if name in names]
+    columns = ["id", "width", "height", *extra]
+    shards = [entry.shard for entry in embeddings.manifest()]
+    table = pa.concat_tables([embeddings.read(shard, columns) for shard in shards])
+    pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
+    kept = {"id": table["id"], "pixels": pixels} | {name: table[name] for name in extra}
+    return pa.table(kept)
+
+
+def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
+    """Return PAIRS of the ``images`` (id) still there, by a, then b."""
+    tables = [store.read(entry.shard) for entry in store.manifest()]
+    joined = pa.concat_tables([PAIRS.empty_table(), *tables])
+    return unite_sets(joined, images["id"].to_numpy())
+
+
+def read_results(root: Path) -> tuple[pa.Table, pa.Table]:
+    """Return the PAIRS and GROUPS of a finished job at ``root``.
+
+    Raises StoreError where they are missing.
+    """
+    store = Store.open(root, "pairs")
+    found = [store.attached(name) for name in RESULTS]
+    if not all(found):
+        raise StoreError(f"{store.root} is not finished; run sluice dedup again: it resumes")
+    pairs, groups = (pq.read_table(pa.BufferReader(data)) for data in found)
+    return pairs, groups
+
+
+def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str, Any]]:
+    """Return what is to be told of ``found`` in figures, in the order of telling."""
+    return [
+        ("images", found.images.num_rows),
+        ("images identical to another", found.sets.identical_images),
+        (f"pairs, similarity >= {similarity}", int(found.sets.counts.sum())),
+        ("of them between identical images", found.sets.within),
+        ("rows of pairs.parquet, which stand for them", found.pairs.num_rows),
+        ("groups", found.survivors),
+        ("images to drop", found.groups.num_rows - found.survivors),
+        ("rule", rule),
+        ("kept of a group", "the most pixels, of equal ones the lowest id"),
+        ("buckets", found.buckets),
+    ]
+
+
+def recall_text(recall: PairRecall | None) -> str:
+    """Return what is known of the pairs that were not found."""
+    if recall is None:
+        return "all pairs were compared: none is missing"
+    if not recall.drawn:
+        return f"recall is unknown: none of {recall.images} sampled images has a partner"
+    return (
+        f"pair recall {recall.recall:.4f} ({recall.found} of {recall.true} pairs of "
+        f"{recall.images} sampled images, each compared with all images), at least "
+        f"{recall.low:.4f} with {recall.confidence:.0%} confidence"
+    )
