@@ -5,8 +5,9 @@ Both go on where they stopped: ``unsorted`` and ``unjoined`` tell what is still 
 
 from collections.abc import Sequence
 
+from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import Spread
-from pipeline.core.store import ShardEntry, Store
+from pipeline.core.store import Store
 from pipeline.dedup.join_shard import JoinPlan, SortPlan
 from pipeline.dedup.partitions import Partitions
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jobs.dedup import dedup
-from pipeline.core.errors import StoreError
+from jobs.dedup import command, dedup
+from pipeline.core.errors import InputError, StoreError
 from pipeline.core.store import Store
 from pipeline.dedup.results import read_results
 from tests.helpers.scenes import config, synthetic
@@ -21,6 +21,14 @@ def done(tmp_path_factory):
 
 def pairs_of(table):
     return set(zip(table["a"].to_pylist(), table["b"].to_pylist(), strict=True))
+
+
+def keys_of_pairs(root):
+    store = Store.open(root / "embeddings")
+    shards = [store.read(entry.shard, ["id", "key"]) for entry in store.manifest()]
+    keys = {row["id"]: row["key"] for shard in shards for row in shard.to_pylist()}
+    pairs, _ = read_results(root / "dedup")
+    return {tuple(sorted((keys[a], keys[b]))) for a, b in pairs_of(pairs)}
 
 
 def test_one_bucket_gives_all_pairs(done, tmp_path):
@@ -93,3 +101,27 @@ def test_pairs_of_tombstoned_images_are_gone(tmp_path):
 def test_other_settings_are_refused(done):
     with pytest.raises(StoreError, match="assignments: 3 there, 2 asked for"):
         dedup(config(done[0], "dedup.assignments=2"))
+
+
+def test_a_folder_is_embedded_before_the_join_and_only_what_is_new(tmp_path, jpegs):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in (0, 1, 2):
+        (folder / f"{number}.jpg").write_bytes(jpegs[number])
+    (folder / "twin.jpg").write_bytes(jpegs[1])
+    few = ("dedup.buckets=1", "dedup.similarity=0.999", "embed.input_size=32")
+    wanted = config(tmp_path, f"dedup.folder={folder}", *few)
+    command(wanted)
+    first = (tmp_path / "embeddings" / "shards" / "000000.parquet").stat().st_mtime_ns
+    assert keys_of_pairs(tmp_path) == {("1.jpg", "twin.jpg")}
+    assert "twin.jpg" in (tmp_path / "dedup" / "report.html").read_text()
+    (folder / "late.jpg").write_bytes(jpegs[2])
+    command(wanted)
+    assert keys_of_pairs(tmp_path) == {("1.jpg", "twin.jpg"), ("2.jpg", "late.jpg")}
+    assert (tmp_path / "embeddings" / "shards" / "000000.parquet").stat().st_mtime_ns == first
+
+
+def test_without_a_folder_nothing_is_embedded(tmp_path):
+    with pytest.raises(InputError, match="holds no embeddings .* run sluice embed first"):
+        command(config(tmp_path))
+    assert not (tmp_path / "embeddings").exists()
