@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.session import ray_session
-from jobs.bench.filters import BOTH
 from jobs.calibrate import calibrate
 from jobs.cascade import cascade
 from jobs.cli import with_config
@@ -38,6 +37,7 @@ from pipeline.images.source import open_source
 from pipeline.lab.break_even import BreakEven
 from pipeline.lab.cascade_truth import passing_pairs, true_pairs
 from pipeline.lab.charts import break_even_chart, frontier_chart
+from pipeline.lab.filter_recall import BOTH
 from pipeline.pages.page import render_charts
 
 TARGETS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-from rich.markup import escape
 
 from jobs.config import Config
-from jobs.console import errors, print_table
+from jobs.console import print_table, warn
 from jobs.lab.config import LabConfig
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
@@ -33,9 +32,9 @@ TIMED = 512  # images
 
 
 def command(config: LabConfig) -> None:
-    """Time embedding SOURCE against the hardware's limit and common ways.
+    """Time embedding beside the hardware's limit and common ways.
 
-    All of it is embedded our way, its first images the others' way, in turn. Rates are images a
+    All of SOURCE is embedded our way, its first images the others' way, in turn. Rates are images a
     second on as many cores as workers; only steady rates are compared, but where the row says
     whole.
     """
@@ -116,6 +115,5 @@ def _rivals(config: Config, settings: EncoderSettings, first: pa.Table) -> dict[
             run = embed_by_imagededup(images, settings, Path(folder))
             runs["imagededup's CNN encoder"] = run
     except ImportError as error:
-        why = escape(str(error))
-        errors.print(f"[yellow]left out:[/] imagededup ({why})", highlight=False)
+        warn(f"left out: imagededup ({error})")
     return runs

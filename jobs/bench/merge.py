@@ -2,13 +2,11 @@
 
 from statistics import median
 
-import click
 import pyarrow as pa
 
 from cluster.lab.tree_merge import time_tree
-from jobs.cli import with_config_of
 from jobs.console import console, print_arrow
-from jobs.lab.config import LabConfig, MergeConfig
+from jobs.lab.config import BenchMergeConfig, LabConfig
 from jobs.sitting import one_session
 from pipeline.core.files import write_atomically
 from pipeline.core.run_record import RunRecord
@@ -18,11 +16,12 @@ from pipeline.lab.merge_timing import MergeTiming, time_merges
 SHOWN = ["shards", "queries", "k", "certified", "faiss_heap", "tree", "times_heap", "outweighs_at"]
 
 
-@click.command()
-@with_config_of(LabConfig)
 def command(config: LabConfig) -> None:
-    """Time merging by shards, queries and k; the tree takes Ray, so more than 0 workers."""
-    wanted, record = config.merge, RunRecord("bench-merge", 0, config.ray.workers)
+    """Time the driver's merge beside FAISS's and a tree of merges.
+
+    The tree takes Ray: without workers it is left out.
+    """
+    wanted, record = config.bench_merge, RunRecord("bench-merge", 0, config.ray.workers)
     with one_session(config.ray), record.stage("merges"):
         rows = [
             _row(wanted, shards, queries, k, by_tree=config.ray.workers > 0)
@@ -41,7 +40,7 @@ def command(config: LabConfig) -> None:
 
 
 def _row(
-    wanted: MergeConfig, shards: int, queries: int, k: int, by_tree: bool
+    wanted: BenchMergeConfig, shards: int, queries: int, k: int, by_tree: bool
 ) -> dict[str, float | None]:
     timings = [
         time_merges(shards, queries, k, wanted.shard_rows, wanted.dimensions)

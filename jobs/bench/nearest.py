@@ -1,10 +1,8 @@
 """`sluice bench nearest`: the latency of finding the one closest point, by worker count."""
 
-import click
 import pyarrow as pa
 
 from cluster.lab.nearest_pool import nearest_alone, nearest_by_pool, random_points
-from jobs.cli import with_config_of
 from jobs.console import console, print_arrow
 from jobs.lab.config import LabConfig
 from jobs.sitting import one_session
@@ -13,11 +11,9 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.tables import parquet_bytes
 
 
-@click.command()
-@with_config_of(LabConfig)
 def command(config: LabConfig) -> None:
-    """Ask for one closest point of random ones, with each of several worker counts."""
-    wanted, record = config.nearest, RunRecord("bench-nearest", 0, config.ray.workers)
+    """Time finding the one closest of random points, by worker count."""
+    wanted, record = config.bench_nearest, RunRecord("bench-nearest", 0, config.ray.workers)
     queries, points = random_points(wanted.queries, wanted.points, wanted.dimensions)
     rows = [nearest_alone(points, queries)]
     ray = config.ray.model_copy(update={"workers": max(wanted.workers)})

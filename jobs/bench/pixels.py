@@ -1,7 +1,7 @@
 """`sluice bench pixels`: making, decoding and signing images, each beside what bounds it."""
 
 from jobs.config import CorpusConfig
-from jobs.console import errors, print_arrow
+from jobs.console import print_arrow, warn
 from jobs.lab.config import LabConfig
 from pipeline.cascade.signature import LENGTH, SIDE
 from pipeline.core.errors import InputError
@@ -17,15 +17,15 @@ MADE = 2000
 
 
 def command(config: LabConfig) -> None:
-    """Time decoding, signing and making images on one thread.
+    """Time making, decoding and signing images, each beside what bounds it.
 
-    Decoded and signed is SOURCE's first shard; made are images of the corpus section.
+    Decoded and signed is the first shard of SOURCE; all on one thread, each way in turn.
     """
     rounds = config.bench_pixels.rounds
     source = open_source(config.source.url, config.source.kind)
     photos = decodable(first_shard(source, config.source.shard_rows), SIDE)
     if not photos:
-        raise InputError(f"no image of {source.url}'s first shard decodes; mend source.url")
+        raise InputError(f"no image of {source.url}'s first shard decodes; name another source")
     on_one_thread()
     _decode(photos, config.embed.input_size, rounds)
     title = f"signing {len(photos)} images, {LENGTH} bytes each, {rounds} rounds"
@@ -36,7 +36,7 @@ def command(config: LabConfig) -> None:
 def _decode(photos: list[bytes], size: int, rounds: int) -> None:
     jpegs = [data for data in photos if data.startswith(JPEG)]
     if not jpegs:
-        errors.print("[yellow]left out:[/] ways to decode a JPEG: the first shard holds none")
+        warn("left out: ways to decode a JPEG; the first shard holds none")
         return
     title = f"{len(jpegs)} JPEGs to {size} px, one thread, {rounds} rounds, ms an image"
     print_arrow(title, time_decoders(jpegs, size, rounds))

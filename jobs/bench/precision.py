@@ -15,9 +15,9 @@ ROUNDS = 3
 
 
 def command(config: LabConfig) -> None:
-    """Time backends and precisions, and measure their drift.
+    """Time backends and precisions, and measure how far each drifts.
 
-    SOURCE's first shard is embedded by every way usable here, and compared with torch f32.
+    All that can run here embed the first shard of SOURCE; torch f32 is the reference.
     """
     on_one_thread()
     source = open_source(config.source.url, config.source.kind)

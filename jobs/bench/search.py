@@ -35,9 +35,9 @@ GRIDS: tuple[GridName, ...] = ("ivf", "hash")
 
 
 def command(config: LabConfig) -> None:
-    """Recall and time of both grids beside FAISS's IVF and flat index.
+    """Recall and time of our grids beside FAISS's IVF and flat index, on synthetic vectors.
 
-    They search synthetic vectors; the ways take turns in each round, on as many threads as workers.
+    The ways take turns in each repeat, on as many threads as workers.
     """
     wanted = config.bench_search
     rows, dimensions, queries = wanted.rows, wanted.dimensions, wanted.queries

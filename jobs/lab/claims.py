@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from jobs.cli import with_config_of
 from jobs.console import print_table
-from jobs.lab.config import SEARCHED, LabConfig
+from jobs.lab.config import LabConfig
 from jobs.lab.plan import calibrated
 from pipeline.core.tables import read_parquet
 from pipeline.lab.claims import Fact, bisection_checks, check_claims, read_claims
@@ -33,16 +33,18 @@ TOLD_BY = {
 
 @click.command()
 @click.option("--claims", type=click.Path(path_type=Path), default=CLAIMS, help="A list of claims.")
-@click.option(
-    "--searched", type=click.Path(path_type=Path), default=SEARCHED, help="Of bench-search."
-)
 @with_config_of(LabConfig)
-def command(config: LabConfig, claims: Path, searched: Path) -> None:
+def command(config: LabConfig, claims: Path) -> None:
     """Print every claim beside its arithmetic and this machine.
 
     Uses what sluice scale, sluice cascade and sluice bench-search have left in their outputs.
     """
-    facts = counted_checks() | scale_facts(config) | cascade_facts(config) | search_facts(searched)
+    facts = (
+        counted_checks()
+        | scale_facts(config)
+        | cascade_facts(config)
+        | search_facts(config.bench_search.output)
+    )
     rows = check_claims(read_claims(claims), facts, TOLD_BY)
     lines = [
         (row.claim, row.unit, _text(row.claimed), _text(row.arithmetic), _text(row.here), row.how)

@@ -7,8 +7,6 @@ from pydantic import Field
 
 from jobs.config import LARGEST, Config, Count, Output, Section, Seed
 
-SEARCHED = Path("work/bench-search")  # what `sluice bench search` leaves unless told otherwise
-
 
 class ScaleConfig(Section):
     """`sluice lab scale`: the same work over a list of worker counts."""
@@ -32,35 +30,10 @@ class ScaleConfig(Section):
     seed: Seed = Field(0, description="of the order of the runs")
 
 
-class MergeConfig(Section):
-    """`sluice bench merge`: what merging costs against shards, queries and k."""
-
-    output: Output = Path("work/bench-merge")
-    shards: tuple[Count, ...] = (1, 10, 100, 1000, 10_000)
-    queries: tuple[Count, ...] = (1, 100, 1000)
-    k: tuple[Count, ...] = (10, 100)
-    repeats: Count = 3
-    fan_in: Annotated[int, Field(ge=2, le=LARGEST)] = Field(
-        32, description="parts a task of the tree merges"
-    )
-    shard_rows: Count = Field(1000, description="vectors of a shard, for the search beside it")
-    dimensions: Count = 1280
-
-
 class GrowthConfig(Section):
     """`sluice lab growth`: how the time of each way of searching grows."""
 
     output: Output = Path("work/growth")
-
-
-class NearestConfig(Section):
-    """`sluice bench nearest`: one closest point, where more workers give almost nothing."""
-
-    output: Output = Path("work/bench-nearest")
-    points: Count = 100_000
-    dimensions: Count = 256
-    queries: Count = 50
-    workers: tuple[Count, ...] = (1, 2, 4, 8)
 
 
 class PageConfig(Section):
@@ -85,49 +58,110 @@ class MillionDedupConfig(Section):
     dimensions: Annotated[int, Field(ge=8, le=LARGEST)] = 256
 
 
-class BenchEmbedConfig(Section):
-    """`sluice bench embed`: embedding against the hardware's limit and common ways."""
+SOURCE = ("SOURCE", "source.url")
+READ_BY = ("source.kind", "source.shard_rows", "ray.workers")
+NETWORK = ("embed.model", "embed.weights", "embed.input_size", "embed.batch_size")
 
-    argument = ("SOURCE", "source.url")
-    flags = ("source.shard_rows", "ray.workers")
+
+class BenchEmbedConfig(Section):
+    """`sluice bench embed`: our embedding beside the hardware's limit and other ways."""
+
+    argument = SOURCE
+    flags = (*NETWORK, "embed.backend", "embed.precision", *READ_BY)
     repeats: Count = 3
     rival_images: Annotated[int, Field(ge=32, le=LARGEST)] = Field(
-        256, description="first images of the source, which the others embed"
+        256, description="of the first images, which the others embed"
     )
 
 
 class BenchPixelsConfig(Section):
     """`sluice bench pixels`: making, decoding and signing images."""
 
-    argument = ("SOURCE", "source.url")
-    flags = ("source.shard_rows",)
+    argument = SOURCE
+    flags = ("source.kind", "source.shard_rows", "embed.input_size", "corpus.photos")
     rounds: Count = 5
 
 
 class BenchPrecisionConfig(Section):
-    """`sluice bench precision`: backends, precisions and their drift."""
+    """`sluice bench precision`: every backend and precision that can run here."""
 
-    argument = ("SOURCE", "source.url")
-    flags = ("source.shard_rows", "embed.model", "embed.weights", "embed.input_size")
+    argument = SOURCE
+    flags = ("source.kind", "source.shard_rows", *NETWORK)
 
 
 class BenchSearchConfig(Section):
-    """`sluice bench search`: both grids beside plain FAISS, on synthetic vectors."""
+    """`sluice bench search`: our grids beside plain FAISS."""
 
     flags = ("ray.workers",)
     output: Output = Path("work/bench-search")
-    rows: Annotated[int, Field(ge=2000, le=LARGEST)] = 1_000_000
+    rows: Annotated[int, Field(ge=2000, le=LARGEST)] = Field(
+        1_000_000, description="synthetic vectors"
+    )
     dimensions: Annotated[int, Field(ge=8, le=LARGEST)] = 256
     queries: Annotated[int, Field(ge=100, le=LARGEST)] = 1000
     repeats: Count = 5
+
+
+class BenchNearestConfig(Section):
+    """`sluice bench nearest`: one closest point, where more workers give almost nothing."""
+
+    output: Output = Path("work/bench-nearest")
+    points: Count = 100_000
+    dimensions: Count = 256
+    queries: Count = 50
+    workers: tuple[Count, ...] = (1, 2, 4, 8)
+
+
+class BenchMergeConfig(Section):
+    """`sluice bench merge`: what merging costs against shards, queries and k."""
+
+    flags = ("ray.workers",)
+    output: Output = Path("work/bench-merge")
+    shards: tuple[Count, ...] = (1, 10, 100, 1000, 10_000)
+    queries: tuple[Count, ...] = (1, 100, 1000)
+    k: tuple[Count, ...] = (10, 100)
+    repeats: Count = 3
+    fan_in: Annotated[int, Field(ge=2, le=LARGEST)] = Field(
+        32, description="parts a task of the tree merges"
+    )
+    shard_rows: Count = Field(1000, description="vectors of a shard, for the search beside it")
+    dimensions: Count = 1280
+
+
+class BenchRecallConfig(Section):
+    """`sluice bench recall`: every filter's recall, and whether a promised one is kept."""
+
+    flags = ("sign.output", "search.k", "cascade.recall", "cascade.confidence")
+    trials: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
+        200, description="calibrations; 0: the filters alone"
+    )
+    sample: Annotated[int, Field(ge=100, le=LARGEST)] = Field(
+        2000, description="images of each, drawn from the calibration sample"
+    )
+
+
+class BenchCascadeConfig(Section):
+    """`sluice bench cascade`: the cascade beside brute force."""
+
+    argument = SOURCE
+    flags = (*READ_BY, "search.k", "cascade.recall", "cascade.confidence", "cascade.output")
+    queries: Count = Field(3, description="single queries, each answered by every way")
+    in_turn: Annotated[int, Field(ge=4, le=LARGEST)] = Field(
+        12, description="queries one after the other, sharing what they made"
+    )
+
+
+class BenchDedupConfig(Section):
+    """`sluice bench dedup`: near-duplicates our way and by imagededup."""
+
+    argument = SOURCE
+    flags = (*READ_BY, *NETWORK, "dedup.similarity")
 
 
 class LabConfig(Config):
     """The settings of every job, and of `sluice lab` and `sluice bench`."""
 
     scale: ScaleConfig = Field(default_factory=ScaleConfig)
-    merge: MergeConfig = Field(default_factory=MergeConfig)
-    nearest: NearestConfig = Field(default_factory=NearestConfig)
     growth: GrowthConfig = Field(default_factory=GrowthConfig)
     page: PageConfig = Field(default_factory=PageConfig)
     million: MillionConfig = Field(default_factory=MillionConfig)
@@ -136,3 +170,8 @@ class LabConfig(Config):
     bench_pixels: BenchPixelsConfig = Field(default_factory=BenchPixelsConfig)
     bench_precision: BenchPrecisionConfig = Field(default_factory=BenchPrecisionConfig)
     bench_search: BenchSearchConfig = Field(default_factory=BenchSearchConfig)
+    bench_nearest: BenchNearestConfig = Field(default_factory=BenchNearestConfig)
+    bench_merge: BenchMergeConfig = Field(default_factory=BenchMergeConfig)
+    bench_recall: BenchRecallConfig = Field(default_factory=BenchRecallConfig)
+    bench_cascade: BenchCascadeConfig = Field(default_factory=BenchCascadeConfig)
+    bench_dedup: BenchDedupConfig = Field(default_factory=BenchDedupConfig)

@@ -21,7 +21,7 @@ from pipeline.pages.growth import read_growth
 def command(config: LabConfig) -> None:
     """Write page.output over scale.output, and over what other jobs have left.
 
-    These are merge.output, growth.output and cascade.output; the page says what is not there.
+    These are bench_merge.output, growth.output and cascade.output; the page says what is not there.
     """
     calibration, _ = calibrated(config)
     scale = config.scale.output
@@ -29,7 +29,7 @@ def command(config: LabConfig) -> None:
         _required(scale / "runs.parquet", "sluice scale"),
         _required(scale / "laws.parquet", "sluice scale"),
         calibration,
-        _left(config.merge.output / "merge.parquet", "sluice bench-merge"),
+        _left(config.bench_merge.output / "merge.parquet", "sluice bench-merge"),
         read_growth(config.growth.output),
         _funnel(config.cascade.output),
         _left(config.cascade.output / "recall_costs.parquet", "sluice cascade"),

@@ -1,5 +1,6 @@
 """Recall against keep rate of every cheap filter, on the calibration sample."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow as pa
 from pipeline.cascade.calibration import Calibration, Neighbours
 from pipeline.cascade.planner import neighbour_ranks
 from pipeline.cascade.signature import PARTS, part_slice
+from pipeline.core.arrays import AnyArray, Ids
 from pipeline.core.bounds import interval
 from pipeline.core.tables import embedding_matrix
 
+BOTH: tuple[Neighbours, ...] = ("semantic", "copies")
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -30,9 +33,24 @@ def filter_recall(
     return pa.Table.from_pylist(rows)
 
 
+def by_share(table: pa.Table) -> pa.Table:
+    """Return filter_recall's table with a row a filter: its recall at each of SHARES."""
+    names = list(dict.fromkeys(table["filter"].to_pylist()))
+    recalls = table["recall"].to_numpy().reshape(len(names), len(SHARES))
+    shares = {f"{share:.1%}": recalls[:, column] for column, share in enumerate(SHARES)}
+    return pa.table({"filter": names} | shares)
+
+
+def all_filters(found: Mapping[Neighbours, pa.Table]) -> pa.Table:
+    """Return filter_recall's tables of all kinds of neighbours as one, with a column of those."""
+    return pa.concat_tables(
+        [t.append_column("neighbours", pa.array([who] * t.num_rows)) for who, t in found.items()]
+    )
+
+
 def _filters(
     calibration: Calibration, asking: pa.Table, neighbours: Neighbours
-) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+) -> dict[str, tuple[AnyArray, AnyArray]]:
     """Return by filter the queries' and the sample's vectors, compared by inner product."""
     mine, theirs = (embedding_matrix(t["signature"]) for t in (asking, calibration.sample))
     found = {
@@ -52,9 +70,7 @@ def _filters(
     return found
 
 
-def _by_distance(
-    queries: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _by_distance(queries: AnyArray, rows: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Return vectors whose inner products order ``rows`` as their distances to a query do."""
     queries, rows = queries.astype(np.float64), rows.astype(np.float64)
     lengths = (rows**2).sum(axis=1, keepdims=True)
@@ -62,7 +78,7 @@ def _by_distance(
     return np.hstack([queries, ones]), np.hstack([rows, lengths])
 
 
-def _row(name: str, ranks: np.ndarray[Any, Any], share: float, sample: int) -> dict[str, Any]:
+def _row(name: str, ranks: Ids, share: float, sample: int) -> dict[str, Any]:
     passed, drawn = int((ranks <= max(1, int(np.ceil(share * sample)))).sum()), len(ranks)
     low, high = interval(passed, drawn)
     return {

@@ -1,9 +1,10 @@
 """Is the promised recall kept? Calibrate again and again, and measure the true recall each time."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.cascade.calibration import Calibration, Neighbours, draw_neighbours, groups
 from pipeline.cascade.planner import (
@@ -15,6 +16,8 @@ from pipeline.cascade.planner import (
     ranks_among,
     thresholds,
 )
+from pipeline.core.arrays import Ids, Vectors
+from pipeline.core.bounds import lower_bound
 from pipeline.core.tables import embedding_matrix
 
 ROWS_AT_ONCE = 512
@@ -64,13 +67,13 @@ class PromiseTrials:
         plan = plan_cascade(evidence, dict.fromkeys(codes), recall, confidence)
         return Trial(plan, self._true_recall(plan, codes, rest))
 
-    def _targets(self, mine: np.ndarray[Any, Any], own: np.ndarray[Any, Any]) -> Any:
+    def _targets(self, mine: Ids, own: Ids) -> Ids:
         if self.neighbours == "copies":
             return own
         share = len(mine) / len(self.vectors)
         return draw_neighbours(self.vectors[mine], self.k, share, self.group[mine])
 
-    def _brute_force(self) -> np.ndarray[Any, Any]:
+    def _brute_force(self) -> Ids:
         """Return int64 (n, k) rows of each image's true neighbours; for copies (n, 1), itself."""
         if self.neighbours == "copies":
             return np.arange(len(self.vectors))[:, None]
@@ -82,9 +85,7 @@ class PromiseTrials:
             parts.append(np.argsort(-scores, axis=1, kind="stable")[:, : self.k])
         return np.concatenate(parts)
 
-    def _true_recall(
-        self, plan: CascadePlan, codes: dict[str, np.ndarray[Any, Any]], rest: np.ndarray[Any, Any]
-    ) -> float:
+    def _true_recall(self, plan: CascadePlan, codes: dict[str, Vectors], rest: Ids) -> float:
         wanted = self.wanted[rest]
         passed = np.ones(wanted.shape, np.bool_)
         for stage, keep in zip(plan.stages, plan.keep, strict=True):
@@ -92,3 +93,32 @@ class PromiseTrials:
             scores = np.einsum("qc,qkc->qk", asked, self.codes[stage][wanted])
             passed &= scores >= thresholds(asked, codes[stage], keep)[:, None]
         return float(passed.mean())
+
+
+def promise_table(
+    trials: Mapping[Neighbours, Sequence[Trial]], recall: float, costs: StageCosts
+) -> pa.Table:
+    """Return a row a kind of neighbours: how many trials gave less than ``recall``, and at what.
+
+    "at most" is the upper bound of that share at 95 % confidence; "speed-up" the CNN on all over
+    the median plan's expected cost; "gave up" counts the trials without a plan.
+    """
+    return pa.Table.from_pylist([_row(who, found, recall, costs) for who, found in trials.items()])
+
+
+def _row(
+    who: Neighbours, trials: Sequence[Trial], recall: float, costs: StageCosts
+) -> dict[str, str | float]:
+    reached = [trial.recall for trial in trials]
+    broken = sum(found < recall for found in reached)
+    cost = float(np.median([trial.plan.milliseconds for trial in trials]))
+    return {
+        "neighbours": who,
+        "broken": broken,
+        "share": broken / len(trials),
+        "at most, 95 %": 1 - lower_bound(len(trials) - broken, len(trials), 0.95),
+        "recall": float(np.median(reached)),
+        "least": min(reached),
+        "speed-up": costs.milliseconds["cnn"] / cost,
+        "gave up": sum(not trial.plan.stages for trial in trials),
+    }

@@ -9,11 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.__main__ import sluice
-from jobs.bench.filters import command as bench_filters
+from jobs.bench.recall import command as bench_recall
 from jobs.calibrate import calibrate
 from jobs.cascade import cascade
 from jobs.corpus import make_corpus
 from jobs.embed import embed
+from jobs.lab.config import BenchRecallConfig, LabConfig
 from jobs.search import search
 from jobs.sign import sign
 from pipeline.core.errors import ConfigError, InputError, StoreError
@@ -175,14 +176,23 @@ def test_copies_are_found_and_files_can_ask(done, tmp_path):
         cascade(config(done, *own))
 
 
+def recalls(root, **wanted):
+    return LabConfig(**dict(config(root)), bench_recall=BenchRecallConfig(**wanted))
+
+
 def test_the_curves_of_the_filters(done):
-    bench_filters.callback.__wrapped__(config(done))
+    bench_recall(recalls(done, trials=0))
     table = pq.read_table(done / "cascade" / "filters.parquet").to_pandas()
     whole = table[table["keep"] == 0.5].set_index(["neighbours", "filter"])["recall"]
     assert whole["semantic", "learned: rough"] > whole["semantic", "hand-made: shape"]
     assert whole["copies", "learned: signature"] > 0.8
     assert (table["low"] <= table["recall"]).all()
     assert (table["recall"] <= table["high"]).all()
+
+
+def test_a_promise_is_tried_on_a_large_calibration_sample_alone(done):
+    with pytest.raises(InputError, match=r"holds 160 images, fewer than 200.*--trials 0"):
+        bench_recall(recalls(done, sample=100))
 
 
 def test_another_cnn_than_the_calibrations_is_refused(done, tmp_path):

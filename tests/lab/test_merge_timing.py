@@ -3,13 +3,12 @@ import math
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
 from cluster.lab.tree_merge import make_parts, merge_by_tree, merge_group, time_tree
-from jobs.bench.merge import command
 from pipeline.lab.merge_timing import MergeTiming, time_merges
 from pipeline.lab.scaling.emulated import made_up_part
 from pipeline.search.merge import CertifiedMerge
+from tests.helpers.command_line import run
 
 
 def on_the_driver(shards, queries, depth, k):
@@ -55,10 +54,11 @@ def test_the_tree_gives_the_drivers_answer(ray_cluster, fan_in):
 
 
 def test_the_command_times_every_combination_and_no_tree_without_ray(tmp_path):
-    sets = ["merge.shards=[1,2]", "merge.queries=[1,3]", "merge.k=[2]", "merge.repeats=1"]
-    sets += ["merge.shard_rows=50", "merge.dimensions=8", "ray.workers=0"]
-    args = [part for text in sets for part in ("--set", text)]
-    ran = CliRunner().invoke(command, [*args, "--set", f"merge.output={tmp_path}"])
+    config = {"shards": [1, 2], "queries": [1, 3], "k": [2], "repeats": 1, "shard_rows": 50}
+    sets = [f"bench_merge.{name}={value}" for name, value in config.items()]
+    flags = ["--dimensions", "8", "--workers", "0", "--output", str(tmp_path)]
+    flags += [part for text in sets for part in ("--set", text)]
+    ran = run("bench", "merge", *flags)
     assert ran.exception is None, ran.output
     rows = pq.read_table(tmp_path / "merge.parquet").to_pylist()
     assert [(row["queries"], row["shards"]) for row in rows] == [(1, 1), (1, 2), (3, 1), (3, 2)]

@@ -107,7 +107,7 @@ def test_the_job_reads_what_other_jobs_left(measured, data, tmp_path):
     def lab():
         sets = [f"scale.output={measured}", f"cascade.output={tmp_path}/cascade"]
         sets += [f"page.output={tmp_path}/lab.html", f"growth.output={tmp_path}/growth"]
-        sets += [f"merge.output={tmp_path}/merge"]
+        sets += [f"bench_merge.output={tmp_path}/merge"]
         ran = CliRunner().invoke(command, [part for text in sets for part in ("--set", text)])
         if ran.exception:
             raise ran.exception

@@ -83,5 +83,5 @@ def test_a_source_of_other_images_is_signed_alone_and_one_of_none_refused(tmp_pa
     assert "signing 1 images" in printed
     assert "JPEGs to" not in printed
     (tmp_path / "red.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"mend source\.url"):
+    with pytest.raises(InputError, match="name another source"):
         bench(tmp_path)

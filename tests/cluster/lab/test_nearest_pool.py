@@ -1,10 +1,9 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
 from cluster.lab.nearest_pool import NearestPool, nearest_alone, random_points
-from jobs.bench.nearest import command
+from tests.helpers.command_line import run
 
 pytestmark = pytest.mark.ray
 
@@ -33,9 +32,9 @@ def test_without_ray_there_is_nothing_to_wait_for():
 
 
 def test_the_command_leaves_a_row_a_worker_count(ray_cluster, tmp_path):
-    sets = ("points=200", "dimensions=8", "queries=3", "workers=[1,2]", f"output={tmp_path}")
-    args = [part for text in sets for part in ("--set", f"nearest.{text}")]
-    ran = CliRunner().invoke(command, args)
+    sizes = ["--points", "200", "--dimensions", "8", "--queries", "3"]
+    flags = [*sizes, "--workers", "1", "--workers", "2", "--output", str(tmp_path)]
+    ran = run("bench", "nearest", *flags)
     assert ran.exception is None, ran.output
     rows = pq.read_table(tmp_path / "nearest.parquet").to_pylist()
     assert [row["workers"] for row in rows] == [0, 1, 2]
