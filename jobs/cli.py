@@ -9,7 +9,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -47,10 +47,10 @@ class Commands(click.Group):
         self.headings = headings or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*self._commands(), *self.commands])
+        return sorted([*self._functions, *self.commands])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        function = self._commands().get(cmd_name)
+        function = self._functions.get(cmd_name)
         if function is None:
             return self.commands.get(cmd_name)
         file = cmd_name.replace("-", "_")
@@ -84,7 +84,8 @@ class Commands(click.Group):
                 with formatter.section(heading):
                     formatter.write_dl(lines)
 
-    def _commands(self) -> dict[str, ast.FunctionDef]:
+    @cached_property
+    def _functions(self) -> dict[str, ast.FunctionDef]:
         folder = Path(__file__).parent.joinpath(*self.package.split(".")[1:])
         files = {module.name: folder / f"{module.name}.py" for module in _modules(folder)}
         found = {name.replace("_", "-"): _function(file) for name, file in files.items()}

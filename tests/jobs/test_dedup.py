@@ -122,6 +122,6 @@ def test_a_folder_is_embedded_before_the_join_and_only_what_is_new(tmp_path, jpe
 
 
 def test_without_a_folder_nothing_is_embedded(tmp_path):
-    with pytest.raises(InputError, match="holds no embeddings .* run sluice embed first"):
+    with pytest.raises(InputError, match=r"holds no embeddings .* run sluice embed first"):
         command(config(tmp_path))
     assert not (tmp_path / "embeddings").exists()
