@@ -19,12 +19,15 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from pipeline.core.errors import ConfigError
+from pipeline.embedding.models import EMBEDDERS, WITHOUT_WEIGHTS
 from pipeline.images.kinds import KINDS
 
 if TYPE_CHECKING:
     SourceKind = str
+    ModelName = str
 else:
     SourceKind = Literal["auto", *KINDS]
+    ModelName = Literal[EMBEDDERS]
 
 LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int
 
@@ -93,9 +96,11 @@ class EmbedConfig(Section):
     argument = ("SOURCE", "source.url")
     flags = ("source.kind", "source.shard_rows", "ray.workers")
     output: Output = Path("work/embeddings")
-    model: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"
+    model: ModelName = "efficientnet_lite0"
     weights: LocalPath | None = Field(
-        None, description="weights file (.pth or .safetensors); resnet50 needs one"
+        None,
+        description="weights file (.pth or .safetensors), which no package brings for "
+        + ", ".join(WITHOUT_WEIGHTS),
     )
     weights_sha256: str | None = Field(None, description="refuse weights with another checksum")
     backend: Literal["auto", "cuda", "openvino", "torch"] = Field(

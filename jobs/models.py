@@ -9,7 +9,7 @@ from pipeline.embedding.encoder import (
     openvino_capabilities,
     usable_precisions,
 )
-from pipeline.embedding.models import DIMENSIONS, find_weights
+from pipeline.embedding.models import MODELS, find_weights
 from pipeline.embedding.settings import BackendName, Precision
 
 BACKENDS: tuple[tuple[BackendName, Precision], ...] = (
@@ -25,13 +25,13 @@ BACKENDS: tuple[tuple[BackendName, Precision], ...] = (
 def command(config: Config) -> None:
     """List the models and backends that can run here."""
     models = []
-    for model, dimensions in DIMENSIONS.items():
-        path = config.embed.weights if model == config.embed.model else None
+    for name, model in MODELS.items():
+        path = config.embed.weights if name == config.embed.model else None
         try:
-            state = f"usable, weights {find_weights(model, path).path.name}"
+            state = f"usable, weights {find_weights(name, path).path.name}"
         except SluiceError as error:
             state = str(error)
-        models.append((model, dimensions, state))
+        models.append((name, model.dimensions, state))
     print_table("models", ("model", "dimensions", "state"), models)
 
     best = choose_backend("auto", "auto")

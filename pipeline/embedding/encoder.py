@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import ConfigError
-from pipeline.embedding.models import DIMENSIONS, NORMALISATION, find_weights
+from pipeline.embedding.models import MODELS, Model, find_weights
 from pipeline.embedding.openvino import openvino_core
 from pipeline.embedding.settings import BackendName, Encode, EncoderSettings, Precision
 
@@ -31,7 +31,7 @@ class Encoder:
 
     @property
     def dimensions(self) -> int:
-        return DIMENSIONS[self.settings.model]
+        return MODELS[self.settings.model].dimensions
 
     def start(self) -> Encode:
         """Return uint8 (n,s,s,3) -> f32 (n,d), each row of unit length.
@@ -102,7 +102,7 @@ def build_encoder(settings: EncoderSettings) -> Encoder:
         warnings.simplefilter("ignore", FutureWarning)
         model = ov.convert_model(module, example_input=torch.zeros([1, *shape[1:]]))
     model.reshape(shape)
-    return pack_network(settings, _with_uint8_input(model, *NORMALISATION[settings.model]))
+    return pack_network(settings, _with_uint8_input(model, MODELS[settings.model]))
 
 
 def pack_network(settings: EncoderSettings, model: Any) -> Encoder:
@@ -115,14 +115,15 @@ def pack_network(settings: EncoderSettings, model: Any) -> Encoder:
         return Encoder(settings, path.read_bytes(), path.with_suffix(".bin").read_bytes())
 
 
-def _with_uint8_input(model: Any, mean: list[float], deviation: list[float]) -> Any:
+def _with_uint8_input(network: Any, model: Model) -> Any:
     import openvino as ov
     from openvino.preprocess import PrePostProcessor
 
-    steps = PrePostProcessor(model)
+    steps = PrePostProcessor(network)
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().model().set_layout(ov.Layout("NCHW"))
-    steps.input().preprocess().convert_element_type(ov.Type.f32).mean(mean).scale(deviation)
+    pixels = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    pixels.mean(list(model.mean)).scale(list(model.deviation))
     return steps.build()
 
 
@@ -184,9 +185,10 @@ def torch_runner_on(kind: Literal["cuda", "cpu"], settings: EncoderSettings) -> 
     weights = find_weights(settings.model, settings.weights.path, settings.weights.sha256)
     module = load_cnn(settings.model, weights, settings.input_size)
     module = module.to(device).to(memory_format=torch.channels_last)
+    model = MODELS[settings.model]
     mean, deviation = (
         torch.tensor(values, device=device).view(1, 3, 1, 1)
-        for values in NORMALISATION[settings.model]
+        for values in (model.mean, model.deviation)
     )
 
     def embed(pixels: np.ndarray[Any, Any]) -> torch.Tensor:

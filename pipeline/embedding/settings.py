@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.embedding.models import ModelName, Weights
+from pipeline.embedding.models import Weights
 
 Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 BackendName = Literal["cuda", "openvino", "torch"]  # torch: on the CPU, the reference
@@ -17,7 +17,7 @@ Precision = Literal["f32", "bf16", "int8"]
 class EncoderSettings:
     """What decides an embedding's value, beside its pixels."""
 
-    model: ModelName
+    model: str  # one of MODELS
     weights: Weights
     backend: BackendName
     precision: Precision

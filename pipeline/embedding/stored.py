@@ -5,7 +5,7 @@ from typing import Literal
 
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import Encoder, build_encoder, choose_backend
-from pipeline.embedding.models import ModelName, find_weights
+from pipeline.embedding.models import find_weights
 from pipeline.embedding.quantised import quantise
 from pipeline.embedding.settings import BackendName, EncoderSettings, Precision
 from pipeline.embedding.shard_embedder import embedding_identity
@@ -31,7 +31,7 @@ def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
 
 
 def encoder_settings(
-    model: ModelName,
+    model: str,
     weights: Path | None,
     weights_sha256: str | None,
     backend: Literal["auto"] | BackendName,

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.embedding.cnn import load_cnn
-from pipeline.embedding.models import NORMALISATION
+from pipeline.embedding.models import MODELS
 from pipeline.embedding.settings import EncoderSettings
 
 
@@ -36,9 +36,9 @@ class EagerNetwork:
     def __init__(self, settings: EncoderSettings, threads: int) -> None:
         torch.set_num_threads(threads)
         self.module = load_cnn(settings.model, settings.weights, settings.input_size)
-        mean, deviation = NORMALISATION[settings.model]
-        self.mean = torch.tensor(mean).view(1, 3, 1, 1)
-        self.deviation = torch.tensor(deviation).view(1, 3, 1, 1)
+        model = MODELS[settings.model]
+        self.mean = torch.tensor(model.mean).view(1, 3, 1, 1)
+        self.deviation = torch.tensor(model.deviation).view(1, 3, 1, 1)
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -83,13 +83,13 @@ def imagededup_encoder(settings: EncoderSettings) -> Any:
     from imagededup.utils import CustomModel
     from torchvision import transforms
 
-    mean, deviation = NORMALISATION[settings.model]
+    model = MODELS[settings.model]
     side = (settings.input_size, settings.input_size)
     transform = transforms.Compose(
         [
             transforms.Resize(side),
             transforms.ToTensor(),
-            transforms.Normalize([m / 255 for m in mean], [d / 255 for d in deviation]),
+            transforms.Normalize([m / 255 for m in model.mean], [d / 255 for d in model.deviation]),
         ]
     )
     network = load_cnn(settings.model, settings.weights, settings.input_size)

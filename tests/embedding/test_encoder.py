@@ -15,7 +15,7 @@ from pipeline.embedding.encoder import (
     openvino_capabilities,
     torch_runner_on,
 )
-from pipeline.embedding.models import DIMENSIONS, Weights, find_weights
+from pipeline.embedding.models import MODELS, Weights, find_weights
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.stored import stored_encoder
 
@@ -42,7 +42,7 @@ def reference(squares):
 
 
 def test_embeddings_have_unit_length(reference, squares):
-    assert reference.shape == (len(squares), DIMENSIONS["efficientnet_lite0"])
+    assert reference.shape == (len(squares), MODELS["efficientnet_lite0"].dimensions)
     assert reference.dtype == np.float32
     assert np.linalg.norm(reference, axis=1) == pytest.approx(1, abs=1e-5)
 
@@ -87,7 +87,7 @@ def test_resnet50_from_local_weights(tmp_path, kind, squares):
         save_file(state, path)
     weights = find_weights("resnet50", path)
     settings = EncoderSettings("resnet50", weights, "torch", "f32", SIZE, 4)
-    assert build_encoder(settings).start()(squares[:2]).shape == (2, DIMENSIONS["resnet50"])
+    assert build_encoder(settings).start()(squares[:2]).shape == (2, MODELS["resnet50"].dimensions)
 
 
 def test_wrong_weights_are_told(tmp_path):
