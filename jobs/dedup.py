@@ -5,7 +5,7 @@ from dataclasses import replace
 from jobs.config import Config, DedupConfig
 from jobs.console import console, print_table
 from jobs.sitting import Sitting, one_session
-from pipeline.core.errors import StoreError
+from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
@@ -28,7 +28,7 @@ def command(config: Config) -> None:
     """
     made = config.dedup
     if made.add and not (made.output / "store.json").exists():
-        raise StoreError(f"{made.output} holds no pairs to add to; leave --add out")
+        raise InputError(f"{made.output} holds no pairs to add to; leave --add out")
     with one_session(config.ray):
         if made.folder is not None:
             source = config.source.model_copy(update={"url": made.folder})
@@ -44,19 +44,23 @@ def _embed(config: Config) -> None:
     on_gpu = settings.backend == "cuda"
     with Sitting("embed", 0, config.ray, store.root, further=True, on_gpu=on_gpu) as sitting:
         rows = config.source.shard_rows
-        embed_source(store, source, rows, settings, sitting.spread, sitting.record)
+        filled = embed_source(store, source, rows, settings, sitting.spread, sitting.record)
+    refused = sum(entry.quarantined for entry in filled.entries)
+    if refused:
+        console.print(
+            f"{refused} images quarantined, with their reasons, in {store.root}/quarantine"
+        )
 
 
 def dedup(config: Config) -> Deduplicated:
     """Run the job: sort the shards by partition, join the partitions, group, measure."""
     made, root = config.dedup, config.dedup.output.resolve()
     embeddings = Store.open(config.embed.output.resolve(), "embeddings")
-    settings = PartitionSettings(**made.partitions())
-    identity = dedup_identity(embeddings, made.similarity, settings)
+    identity = dedup_identity(embeddings, made.similarity, PartitionSettings(**made.partitions()))
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
     with store.lock(), one_session(config.ray), sitting:
-        buckets = _join(made, settings, embeddings, store, sitting)
+        buckets = _join(made, embeddings, store, sitting)
         with sitting.stage("group"):
             found = gather_results(embeddings, store, made.similarity, made.rule, buckets)
         if buckets > 1:
@@ -70,15 +74,10 @@ def dedup(config: Config) -> Deduplicated:
     return found
 
 
-def _join(
-    made: DedupConfig,
-    settings: PartitionSettings,
-    embeddings: Store,
-    store: Store,
-    sitting: Sitting,
-) -> int:
+def _join(made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting) -> int:
     """Bring the pairs up to ``embeddings``; return the number of buckets they were joined by."""
     parts = Store.create(store.root / "partitions", "partitions", store.identity)
+    settings = PartitionSettings(**made.partitions())
     grid_from = made.grid_from and made.grid_from.resolve()
     with sitting.stage("train the grid"):
         partitions = grown_partitions(store, embeddings, settings, grid_from)

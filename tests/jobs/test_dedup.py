@@ -103,15 +103,17 @@ def test_other_settings_are_refused(done):
         dedup(config(done[0], "dedup.assignments=2"))
 
 
-def test_a_folder_is_embedded_before_the_join_and_only_what_is_new(tmp_path, jpegs):
+def test_a_folder_is_embedded_before_the_join_and_only_what_is_new(tmp_path, jpegs, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in (0, 1, 2):
         (folder / f"{number}.jpg").write_bytes(jpegs[number])
     (folder / "twin.jpg").write_bytes(jpegs[1])
+    (folder / "bad.jpg").write_text("a text")
     few = ("dedup.buckets=1", "dedup.similarity=0.999", "embed.input_size=32")
     wanted = config(tmp_path, f"dedup.folder={folder}", *few)
     command(wanted)
+    assert "1 images quarantined" in capsys.readouterr().out
     first = (tmp_path / "embeddings" / "shards" / "000000.parquet").stat().st_mtime_ns
     assert keys_of_pairs(tmp_path) == {("1.jpg", "twin.jpg")}
     assert "twin.jpg" in (tmp_path / "dedup" / "report.html").read_text()
@@ -125,3 +127,8 @@ def test_without_a_folder_nothing_is_embedded(tmp_path):
     with pytest.raises(InputError, match=r"holds no embeddings .* run sluice embed first"):
         command(config(tmp_path))
     assert not (tmp_path / "embeddings").exists()
+
+
+def test_adding_to_no_output_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no pairs to add to; leave --add out"):
+        command(config(tmp_path, "dedup.add=true"))
