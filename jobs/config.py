@@ -241,6 +241,7 @@ DEFAULT_STAGES = (Stage(stage="signature"), Stage(stage="rough"), Stage(stage="c
 class CalibrateConfig(Section):
     """`sluice calibrate`: what the filters are fitted to, and the evidence for their recall."""
 
+    argument = ("SOURCE", "source.url")
     flags = ("cascade.fit_images", "cascade.calibration_images", "cascade.features", "ray.workers")
 
 
@@ -248,7 +249,7 @@ class CascadeConfig(Section):
     """`sluice calibrate` and `sluice cascade`: search without running the CNN on everything."""
 
     argument = ("QUERIES", "search.queries")
-    flags = ("search.k", "search.sample_queries", "ray.workers")
+    flags = ("source.url", "search.k", "search.sample_queries", "ray.workers")
     stages: tuple[Stage, ...] = DEFAULT_STAGES
     neighbours: Literal["semantic", "copies"] = Field(
         "semantic", description="whose recall is promised: semantic neighbours' or copies'"
@@ -289,6 +290,7 @@ class CascadeConfig(Section):
 class ReportConfig(Section):
     """`sluice report`: one self-contained page."""
 
+    argument = ("SOURCE", "source.url")
     output: Output = Path("work/report.html")
     max_queries: Count = Field(24, description="queries shown with pictures")
     growth: LocalPath = Field(
