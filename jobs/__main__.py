@@ -50,9 +50,9 @@ def main() -> None:
     try:
         sluice(prog_name="sluice")
     except SluiceError as error:
-        from jobs.console import errors
+        from jobs.console import print_error
 
-        errors.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        print_error(error)
         sys.exit(error.exit_code)
 
 

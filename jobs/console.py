@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from pipeline.search.copy_recall import CopyRecall
@@ -23,17 +24,20 @@ if TYPE_CHECKING:
 # Into a file or a job's log rich would squeeze every table into 80 columns.
 WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
 
-console = Console(width=WIDTH)
-errors = Console(stderr=True)
+# Names are data: no file's brackets are a style, nor its :cat: a picture.
+PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+
+console = Console(width=WIDTH, **PLAIN)
+errors = Console(stderr=True, **PLAIN)
 
 
 def track(results: Iterable[pa.Table], what: str, total: int, unit: str) -> Iterator[pa.Table]:
     """Pass ``results`` on, drawing a bar that advances by each one's ``rows`` column."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
@@ -49,7 +53,12 @@ def track(results: Iterable[pa.Table], what: str, total: int, unit: str) -> Iter
 
 def warn(text: str) -> None:
     """Print a warning beside the job's output."""
-    errors.print(text, style="yellow", markup=False)
+    errors.print(text, style="yellow", soft_wrap=True)
+
+
+def print_error(error: Exception) -> None:
+    """Print why the job ended, beside its output."""
+    errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
 
 
 def print_recall(recall: "list[CopyRecall]") -> None:

@@ -3,7 +3,7 @@
 from math import ceil
 
 from jobs.config import Config
-from jobs.console import errors, print_table
+from jobs.console import print_table, warn
 from jobs.sitting import Sitting
 from pipeline.core.store import Store
 from pipeline.corpus.maker import CorpusPlan, corpus_identity
@@ -25,7 +25,7 @@ def make_corpus(config: Config) -> None:
     found = find_photos(wanted.photos)
     photos, refused = load_photos(found)
     for line in refused:
-        errors.print(f"[yellow]left out:[/] {line}", highlight=False)
+        warn(f"left out: {line}")
     settings = CorpusSettings(wanted.seed, wanted.copies, wanted.size, wanted.quality)
     output = wanted.output.resolve()
     plan = CorpusPlan(found, output, wanted.images, wanted.shard_rows, settings)

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.console import console
+from jobs.sitting import recorded_runs
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
@@ -36,11 +37,12 @@ def report(config: Config) -> None:
     chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
     source = open_source(config.source.url, config.source.kind)
     pictures = read_pictures(source, store, {row[n] for row in chosen for n in ("id", "query_id")})
+    jobs = (config.corpus, config.embed, config.search)
     data = ReportData(
         title="Sluice: similar photos",
         facts=_facts(config, store, results),
         results=query_results(chosen, pictures, copy_origin(store, list(pictures))),
-        stages=stage_times([config.corpus.output, config.embed.output, config.search.output]),
+        stages=stage_times(run for job in jobs for run in recorded_runs(job.output)),
         recall=[
             CopyRecall(**row)
             for row in pq.read_table(config.search.output / "recall.parquet").to_pylist()

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from jobs.config import Config
-from jobs.console import console, print_recall, print_table
+from jobs.console import console, print_arrow, print_recall
 from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
@@ -11,10 +11,10 @@ from pipeline.core.tables import parquet_bytes
 from pipeline.index.probes import open_probing, probe_buckets, probing_loss
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
 from pipeline.search.batches import search_everything
-from pipeline.search.copy_recall import CopyRecall
 from pipeline.search.queries import gather_queries
 
-SHOWN = 5
+SHOWN = 5  # queries
+SHOWN_RESULTS = 10  # of each
 
 
 def command(config: Config) -> None:
@@ -50,15 +50,19 @@ def search(config: Config) -> None:
             recall = known_copies(store, queries.ids, ids)
             write_atomically(output / "results.parquet", parquet_bytes(results))
             write_atomically(output / "recall.parquet", parquet_bytes(recall_table(recall)))
-    print_results(results, recall, len(queries.ids), store.images())
-    console.print(loss)
-    console.print(f"all results: {output}/results.parquet")
-
-
-def print_results(results: pa.Table, recall: list[CopyRecall], queries: int, images: int) -> None:
-    """Print the results of the first queries, and the recall of known copies where it is known."""
-    first = results.filter(pa.compute.is_in(results["query"], results["query"].unique()[:SHOWN]))
-    columns = ("query", "rank", "id", "key", "score")
-    rows = zip(*(first[name].to_pylist() for name in columns), strict=True)
-    print_table(f"the first {SHOWN} of {queries} queries, {images} images", columns, rows)
+    left = print_results(results, len(queries.ids), store.images())
     print_recall(recall)
+    console.print(loss)
+    console.print(f"{f'{left:,} more' if left else 'all'} results: {output}/results.parquet")
+
+
+def print_results(results: pa.Table, queries: int, images: int) -> int:
+    """Print the first results of the first queries; return how many are not shown."""
+    first = pa.compute.is_in(results["query"], results["query"].unique()[:SHOWN])
+    top = pa.compute.less_equal(results["rank"], SHOWN_RESULTS)
+    columns = ["query", "rank", "id", "key", "score"]
+    shown = results.select(columns).filter(pa.compute.and_(first, top))
+    few = "1 query" if queries == 1 else f"{queries} queries"
+    asked = f"the first {SHOWN} of {queries} queries" if queries > SHOWN else few
+    print_arrow(f"{asked}, {images} images", shown)
+    return int(results.num_rows - shown.num_rows)

@@ -9,8 +9,9 @@ from typing import TypeVar
 import pyarrow as pa
 
 from jobs.config import RayConfig
-from jobs.console import track
-from pipeline.core.run_record import RunRecord
+from jobs.console import track, warn
+from pipeline.core.errors import StoreError
+from pipeline.core.run_record import RunRecord, read_runs
 from pipeline.core.spread import ShardPlan, Spread, in_process
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class Sitting:
     ) -> None:
         self._open.close()
         if self.output and self.record.images and (self.further or kind is None):
-            self.record.save(self.output, self.further)
+            self.record.save(self.output, recorded_runs(self.output) if self.further else ())
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Time the block as stage ``name``."""
@@ -108,6 +109,18 @@ class Sitting:
 
     def _connect(self) -> None:
         self._open.enter_context(one_session(self.ray))
+
+
+def recorded_runs(folder: Path) -> list[RunRecord]:
+    """Return the sittings recorded in ``folder``; none, with a warning, if the record is damaged.
+
+    Only times are in it: no job need stop for them.
+    """
+    try:
+        return read_runs(folder)
+    except StoreError as error:
+        warn(str(error))
+        return []
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from pathlib import Path
 
 from jobs.config import Config
 from jobs.console import print_table
-from pipeline.core.errors import ConfigError
-from pipeline.core.run_record import RunRecord, read_runs
+from jobs.sitting import recorded_runs
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.run_record import RECORD
 from pipeline.core.store import Store
 
 MIB = 2**20
+STORE = "store.json"
 
 
 def command(config: Config) -> None:
@@ -22,30 +24,37 @@ def command(config: Config) -> None:
 
 
 def print_usage(folders: tuple[Path, ...]) -> None:
-    """Print three tables: disk, time and peak memory."""
+    """Print three tables: disk, time and peak memory. Raises InputError where one is no output."""
+    wrong = [problem for folder in folders if (problem := _problem(folder))]
+    if wrong:
+        raise InputError("; ".join(wrong))
     print_table("disk", ("folder", "images", "shards", "MiB"), [_disk(path) for path in folders])
-    runs = [(path, run) for path in folders for run in read_runs(path)]
+    runs = [run for path in folders for run in enumerate(recorded_runs(path), 1)]
     times = [
-        (run.job, _sitting(folders, path, run), run.images, stage, seconds)
-        for path, run in runs
+        (run.job, sitting, run.images, stage, seconds)
+        for sitting, run in runs
         for stage, seconds in run.seconds.items()
     ]
     print_table("time", ("job", "sitting", "images", "stage", "seconds"), times)
     memory = [
-        (run.job, _sitting(folders, path, run), process, peak / MIB)
-        for path, run in runs
+        (run.job, sitting, process, peak / MIB)
+        for sitting, run in runs
         for process, peak in run.peak_rss.items()
     ]
     print_table("peak resident memory of one process", ("job", "sitting", "which", "MiB"), memory)
 
 
+def _problem(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return f"there is no folder {folder}; name the output of a job"
+    if any((folder / name).exists() for name in (STORE, RECORD)):
+        return None
+    return f"{folder} is no job's output; name one, as in sluice usage work/embeddings"
+
+
 def _disk(root: Path) -> tuple[str, int, int, float]:
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / MIB
-    if not (root / "store.json").exists():
+    if not (root / STORE).exists():
         return str(root), 0, 0, size
     entries = Store.open(root).entries()
     return str(root), sum(entry.rows for entry in entries), len(entries), size
-
-
-def _sitting(folders: tuple[Path, ...], path: Path, run: RunRecord) -> int:
-    return read_runs(path).index(run) + 1

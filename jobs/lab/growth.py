@@ -45,7 +45,7 @@ def growth(largest: int, dimensions: int, output: Path) -> list[Exponent]:
             for way in ways():
                 if count <= way.largest:
                     points.append(_point(way, vectors))
-                    errors.print(f"{count:,} vectors: {way.name}", highlight=False)
+                    errors.print(f"{count:,} vectors: {way.name}")
             count *= 2
     table = pa.Table.from_pylist(points)
     exponents = [_fitted(way, points) for way in ways()]

@@ -20,6 +20,7 @@ from cluster.shard_map import map_shards
 from jobs.cli import with_config_of
 from jobs.console import console, print_table
 from jobs.lab.config import LabConfig, ScaleConfig
+from jobs.sitting import recorded_runs
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import checksum, write_atomically
@@ -89,7 +90,7 @@ def scale(config: LabConfig) -> None:
     write_atomically(store.root / "runs.parquet", parquet_bytes(table))
     write_atomically(store.root / "laws.parquet", parquet_bytes(laws))
     if len(done) < len(runs):
-        record.save(store.root, further=True)
+        record.save(store.root, recorded_runs(store.root))
     _print(store, table, laws)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,8 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import write_atomically
 from pipeline.core.shard_stats import peak_rss
 from pipeline.core.steady_state import steady_state
+
+RECORD = "run.json"
 
 
 @dataclass
@@ -88,21 +90,22 @@ class RunRecord:
         for name, value in spans.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + value
 
-    def save(self, folder: Path, further: bool = False) -> None:
-        """Write run.json in ``folder``; a ``further`` sitting is added to those before it."""
+    def save(self, folder: Path, earlier: Sequence["RunRecord"] = ()) -> None:
+        """Write run.json in ``folder``: the sittings before this one, ``earlier``, and this one."""
         self.peak_rss["driver"] = peak_rss()
-        sittings = [*(read_runs(folder) if further else []), self]
-        text = json.dumps({"sittings": [asdict(run) for run in sittings]}, indent=1)
-        write_atomically(folder / "run.json", (text + "\n").encode())
+        text = json.dumps({"sittings": [asdict(run) for run in (*earlier, self)]}, indent=1)
+        write_atomically(folder / RECORD, (text + "\n").encode())
 
 
 def read_runs(folder: Path) -> list[RunRecord]:
-    """Return the sittings recorded in ``folder``, in their order."""
-    path = folder / "run.json"
+    """Return the sittings recorded in ``folder``, in their order; StoreError if it is damaged."""
+    path = folder / RECORD
     if not path.exists():
         return []
     try:
         sittings: list[dict[str, Any]] = json.loads(path.read_bytes())["sittings"]
         return [RunRecord(**record) for record in sittings]
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{path} is damaged ({error}); delete it") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{path} is damaged ({error}): the times and the memory in it are lost; delete it"
+        ) from error

@@ -1,16 +1,15 @@
 """One self-contained HTML page over a search: pictures, times, recall. It loads nothing."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 
 from pipeline.core.ids import NO_ID
-from pipeline.core.run_record import read_runs
+from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.images.pictures import Picture, query_picture
 from pipeline.pages.growth import CACHES, Growth, growth_chart
@@ -88,10 +87,10 @@ def copy_origin(store: Store, ids: list[int]) -> dict[int, tuple[int, str]]:
     return {row["id"]: (row["scene"], row["transform"]) for row in rows}
 
 
-def stage_times(folders: Sequence[Path]) -> list[StageTime]:
-    """Return the seconds of each stage of the jobs that wrote ``folders``, over all sittings."""
+def stage_times(runs: Iterable[RunRecord]) -> list[StageTime]:
+    """Return the seconds of each job's stages, over all of its sittings in ``runs``."""
     sums: dict[tuple[str, str], float] = defaultdict(float)
-    for run in chain.from_iterable(read_runs(folder) for folder in folders):
+    for run in runs:
         for name, value in run.seconds.items():
             sums[run.job, name] += value
     return [StageTime(job, name, value) for (job, name), value in sums.items()]

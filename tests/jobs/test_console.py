@@ -1,0 +1,63 @@
+"""What is printed is data: no file's name is markup, an emoji or a style."""
+
+import pytest
+
+from jobs import __main__, console
+from pipeline.core.errors import InputError
+from tests.helpers.command_line import run
+from tests.helpers.images import write_tar
+
+NAMES = ("[artist] one.jpg", "a[/b].jpg", ":cat:.jpg")
+HOW = ("read", "odd")
+
+
+def test_a_table_holds_names_whole(capsys):
+    console.print_table("[title]", ("[red]", "n"), [(name, 1) for name in NAMES])
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("[title]", "[red]", *NAMES))
+
+
+def test_lines_and_warnings_hold_names_whole(capsys):
+    for name in NAMES:
+        console.console.print(f"page: {name}")
+        console.errors.print(f"read: {name}")
+        console.warn(f"odd: {name}")
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"page: {name}" for name in NAMES]
+    assert told.err.splitlines() == [f"{how}: {n}" for n in NAMES for how in HOW]
+
+
+def test_a_bar_holds_its_name_whole(capsys):
+    list(console.track([], "a[/b] [red]", 1, "[/img]"))
+    assert "a[/b] [red]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_holds_the_name_whole_and_on_one_line(name, capsys, monkeypatch):
+    told = f"{name} is {100 * 'very '}odd; mend it"
+
+    def fail(**_):
+        raise InputError(told)
+
+    monkeypatch.setattr(__main__, "sluice", fail)
+    with pytest.raises(SystemExit, match="3"):
+        __main__.main()
+    assert capsys.readouterr().err == f"error: {told}\n"
+
+
+def test_a_search_of_images_with_such_names(tmp_path, jpegs, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("source", "q["):
+        (tmp_path / folder).mkdir()
+    write_tar(tmp_path / "source" / "x.tar", dict(zip(NAMES, jpegs, strict=False)))
+    (tmp_path / "q[" / "x] :cat:.jpg").write_bytes(jpegs[1])
+    (tmp_path / "q[" / "no] image.jpg").write_bytes(b"no image")
+    made = ("embed.output=e", "search.output=s", "embed.input_size=64", "ray.workers=0")
+    settings = [part for text in made for part in ("--set", text)]
+    assert run("embed", "source", *settings).exit_code == 0
+    found = run("search", "q[/x] :cat:.jpg", *settings)
+    assert found.exit_code == 0
+    assert all(name in found.stdout for name in ("q[/x] :cat:.jpg", *NAMES))
+    refused = run("search", "q[/no] image.jpg", *settings).exception
+    assert isinstance(refused, InputError)
+    assert "q[/no] image.jpg" in str(refused)
