@@ -65,7 +65,7 @@ def core_lines_kept() -> Iterator[None]:
     """Keep what Ray's C++ core writes to the screen in a file; show it where the block fails.
 
     Ray Data hands its actors their context as an object, of which the core complains in every run
-    (github.com/ray-project/ray/issues/57733), and has no setting to be quiet. What Python writes to
+    (github.com/ray-project/ray/issues/53727), and has no setting to be quiet. What Python writes to
     sys.stderr is shown as ever. A process that crashes leaves the file in the temporary folder.
     """
     ours, screen = sys.stderr, os.dup(2)

@@ -6,9 +6,11 @@ The pool is Ray Data's and stays so: a scheduler of our own would have to learn 
 import logging
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import ray
 
@@ -18,6 +20,7 @@ from pipeline.core.spread import ShardFunction, ShardPlan
 
 FAILURE = "sluice failure"
 SHARDS_AHEAD = 4  # a worker
+END = 10.0  # seconds, at most, until a worker is gone
 
 
 class ShardActor:
@@ -54,7 +57,8 @@ def map_shards(
     Only shard numbers go out and only what the shard function returns comes back, so pixels stay
     in the worker that reads them. ``plan`` is pickled and started once in each of ``workers``
     actors; a killed one is replaced and its shard done again. Raises the SluiceError a worker
-    raised as it was, anything else as ray.exceptions.RayTaskError.
+    raised as it was, anything else as ray.exceptions.RayTaskError. Broken off, it ends its workers
+    before it returns.
     """
     if not shards:
         return
@@ -72,10 +76,12 @@ def map_shards(
         num_gpus=gpus_per_worker or None,
     )
     _quiet()
-    for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        if FAILURE in table.column_names:
-            raise pickle.loads(table[FAILURE][0].as_py())
-        yield table
+    tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    with _ended_if_broken_off():
+        for table in tables:
+            if FAILURE in table.column_names:
+                raise pickle.loads(table[FAILURE][0].as_py())
+            yield table
 
 
 def _pool(shards: int, workers: int) -> ray.data.ActorPoolStrategy:
@@ -85,6 +91,27 @@ def _pool(shards: int, workers: int) -> ray.data.ActorPoolStrategy:
     return ray.data.ActorPoolStrategy(
         size=min(workers, shards), max_tasks_in_flight_per_actor=ahead
     )
+
+
+@contextmanager
+def _ended_if_broken_off() -> Iterator[None]:
+    """Wait for the workers of this machine's Ray where the block did not end well.
+
+    Ray Data tells them to go and goes on: one that did too would write in a folder whose lock has
+    been given back.
+    """
+    try:
+        yield
+    except BaseException:
+        started = psutil.Process().children(recursive=True)
+        psutil.wait_procs([p for p in started if _title(p).startswith("ray::MapWorker")], END)
+        raise
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline()[:1])
+    return ""
 
 
 def _quiet() -> None:

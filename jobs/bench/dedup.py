@@ -86,5 +86,5 @@ def _rivals(config: Config, folder: Path) -> dict[str, DedupRun]:
 
 def _told(name: str, run: DedupRun) -> DedupRun:
     taken = f"{run.use.seconds:.1f} s, {run.use.peak / 2**20:,.0f} MiB"
-    errors.print(f"{name}: {taken}", markup=False, highlight=False)
+    errors.print(f"{name}: {taken}")
     return run

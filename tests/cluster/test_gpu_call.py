@@ -5,21 +5,23 @@ import numpy as np
 import pytest
 import ray
 
-from cluster import gpu_call
-from cluster.gpu_call import call_near_gpu, call_on_worker
-from jobs import search
-from jobs.config import Config
+from cluster import session
+from cluster.gpu_call import call_on_worker
+from jobs import sitting
+from jobs.config import RayConfig
+from jobs.sitting import Sitting
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.models import find_weights
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
+from pipeline.search import queries
 
 
 @pytest.fixture
 def no_gpu_here(monkeypatch):
-    monkeypatch.setattr(gpu_call, "has_cuda", lambda: False)
+    monkeypatch.setattr(sitting, "_has_cuda", lambda: False)
 
 
 @pytest.mark.ray
@@ -36,11 +38,12 @@ def test_a_worker_does_it_and_its_mistakes_are_told_as_they_are(ray_cluster):
 
 @pytest.mark.ray
 def test_only_a_gpus_work_leaves_the_process(ray_cluster, no_gpu_here, monkeypatch):
-    assert call_near_gpu("openvino", os.getpid) == os.getpid()
-    with pytest.raises(ConfigError, match="no node of the cluster has a GPU"):
-        call_near_gpu("cuda", os.getpid)
-    monkeypatch.setattr(gpu_call, "gpu_share", lambda workers: 0.0)
-    assert call_near_gpu("cuda", os.getpid) != os.getpid()
+    with Sitting("search", 1, RayConfig(workers=2)) as near:
+        assert near.near_gpu("openvino", os.getpid) == os.getpid()
+        with pytest.raises(ConfigError, match="no node of the cluster has a GPU"):
+            near.near_gpu("cuda", os.getpid)
+        monkeypatch.setattr(session, "gpu_share", lambda workers: 0.0)
+        assert near.near_gpu("cuda", os.getpid) != os.getpid()
 
 
 @pytest.mark.ray
@@ -62,9 +65,10 @@ def test_query_images_of_a_gpus_store_are_embedded_by_a_worker(
 
         return SimpleNamespace(settings=settings, start=start)
 
-    monkeypatch.setattr(gpu_call, "gpu_share", lambda workers: 0.0)
-    monkeypatch.setattr(search, "stored_encoder", stand_in)
-    config = Config.model_validate({"search": {"queries": [str(tmp_path / "a.jpg")]}})
-    found = search.gather_queries(config, Store.open(tmp_path / "store"))
+    monkeypatch.setattr(session, "gpu_share", lambda workers: 0.0)
+    monkeypatch.setattr(queries, "stored_encoder", stand_in)
+    store, texts = Store.open(tmp_path / "store"), (str(tmp_path / "a.jpg"),)
+    with Sitting("search", 1, RayConfig(workers=2)) as near:
+        found = queries.gather_queries(store, texts, 0, None, near.near_gpu)
     assert found.vectors.shape == (1, 1280)
     assert np.linalg.norm(found.vectors[0]) == pytest.approx(1, abs=1e-5)

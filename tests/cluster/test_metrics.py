@@ -18,6 +18,8 @@ DASHBOARD = Path(__file__).parents[2] / "cluster" / "deploy" / "grafana_dashboar
 class MetricsPlan:
     """Stats of ten images and 500 bytes a shard, one of them quarantined."""
 
+    name = "measured"
+
     def start(self):
         return lambda shard: shard_stats(shard, 10, time.time() - 2, bytes=500, quarantined=1)
 
@@ -32,13 +34,13 @@ def scrape():
 
 
 def total(text, name):
-    lines = re.findall(rf'^{name}{{.*stage="MetricsPlan".*}} (\S+)$', text, re.MULTILINE)
+    lines = re.findall(rf'^{name}{{.*stage="measured".*}} (\S+)$', text, re.MULTILINE)
     return sum(float(value) for value in lines)
 
 
 @pytest.mark.ray
 def test_the_metrics_endpoint_tells_what_the_shards_did(ray_cluster):
-    done = pa.concat_tables(map_shards(MetricsPlan().start, range(4), 2))
+    done = pa.concat_tables(map_shards(MetricsPlan(), range(4), 2))
     assert done.num_rows == 4
     for _ in range(60):
         text = scrape()

@@ -1,7 +1,12 @@
 import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import psutil
 import pyarrow as pa
 import pytest
+import ray
 
 from cluster.shard_map import SHARDS_AHEAD, map_shards
 from pipeline.core.errors import InputError
@@ -9,46 +14,92 @@ from pipeline.core.errors import InputError
 pytestmark = pytest.mark.ray
 
 
-def squares():
-    return lambda shard: pa.table({"shard": [shard], "square": [shard**2], "pid": [os.getpid()]})
+@dataclass(frozen=True)
+class Do:
+    """A plan that does ``work`` to each shard's number."""
+
+    work: Callable
+    name: str = "do"
+
+    def start(self):
+        return self.work
+
+
+def square(shard):
+    return pa.table({"shard": [shard], "square": [shard**2], "pid": [os.getpid()]})
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_every_shard_once_whatever_the_workers(ray_cluster):
     for workers in (1, 2):
-        table = pa.concat_tables(map_shards(squares, range(7), workers))
+        table = pa.concat_tables(map_shards(Do(square), range(7), workers))
         assert sorted(table["square"].to_pylist()) == [n**2 for n in range(7)]
         assert len(set(table["pid"].to_pylist())) <= workers
 
 
 def test_no_shards_no_work(ray_cluster):
-    assert list(map_shards(squares, [], 2)) == []
+    assert list(map_shards(Do(square), [], 2)) == []
 
 
 def test_a_workers_error_is_the_callers(ray_cluster):
-    def make():
-        def fail(shard):
-            if shard == 2:
-                raise InputError("photo 7 is unreadable; remove it")
-            return pa.table({"shard": [shard]})
+    def fail(shard):
+        if shard == 2:
+            raise InputError("photo 7 is unreadable; remove it")
+        return pa.table({"shard": [shard]})
 
-        return fail
+    with pytest.raises(InputError, match=r"^photo 7 is unreadable; remove it$"):
+        list(map_shards(Do(fail), range(4), 2))
 
-    with pytest.raises(InputError, match="photo 7 is unreadable"):
-        list(map_shards(make, range(4), 2))
+
+def test_a_plan_that_cannot_start_is_told(ray_cluster):
+    class NoWeights(Do):
+        def start(self):
+            raise InputError("the weights are gone; fetch them again")
+
+    with pytest.raises(InputError, match=r"^the weights are gone; fetch them again$"):
+        list(map_shards(NoWeights(square), range(4), 2))
+
+
+def test_what_is_no_users_mistake_is_rays_error(ray_cluster):
+    with pytest.raises(ray.exceptions.RayTaskError, match="ZeroDivisionError"):
+        list(map_shards(Do(lambda shard: 1 // 0), range(2), 1))
 
 
 @pytest.mark.parametrize("shards", [4, 2 * SHARDS_AHEAD])  # one in flight, and a second
 def test_a_killed_worker_is_replaced(ray_cluster, tmp_path, shards):
-    def make():
-        def die_once(shard):
-            marker = tmp_path / "died"
-            if shard == 1 and not marker.exists():
-                marker.touch()
-                os._exit(1)
-            return pa.table({"shard": [shard]})
+    def die_once(shard):
+        marker = tmp_path / "died"
+        if shard == 1 and not marker.exists():
+            marker.touch()
+            os._exit(1)
+        return pa.table({"shard": [shard]})
 
-        return die_once
-
-    table = pa.concat_tables(map_shards(make, range(shards), 2))
+    table = pa.concat_tables(map_shards(Do(die_once), range(shards), 2))
     assert sorted(table["shard"].to_pylist()) == list(range(shards))
     assert (tmp_path / "died").exists()
+
+
+def test_more_workers_than_there_are_cpus(ray_cluster):
+    table = pa.concat_tables(map_shards(Do(square), range(9), 5))
+    assert sorted(table["shard"].to_pylist()) == list(range(9))
+    assert len(set(table["pid"].to_pylist())) <= 2
+
+
+def test_broken_off_the_workers_are_gone(ray_cluster, tmp_path):
+    def hang(shard):
+        (tmp_path / str(os.getpid())).touch()
+        time.sleep(600 * shard)
+        return pa.table({"shard": [shard]})
+
+    results = map_shards(Do(hang), range(4), 2)
+    next(results)
+    results.close()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    assert workers
+    assert [worker for worker in workers if is_running(worker)] == []
