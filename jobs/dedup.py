@@ -47,9 +47,7 @@ def _embed(config: Config) -> None:
         filled = embed_source(store, source, rows, settings, sitting.spread, sitting.record)
     refused = sum(entry.quarantined for entry in filled.entries)
     if refused:
-        console.print(
-            f"{refused} images quarantined, with their reasons, in {store.root}/quarantine"
-        )
+        console.print(f"images quarantined: {refused}, with reasons in {store.root}/quarantine")
 
 
 def dedup(config: Config) -> Deduplicated:
@@ -120,11 +118,5 @@ def _print_copies(found: Deduplicated) -> None:
     ]
     header = ("transform", "pairs", "copies", "precision", "of original", "known", "recall")
     print_table("pairs against known copies", header, lines)
-    quality = copy_quality(found.sets, found.images)
-    measures = [
-        ("known pairs", quality.known),
-        ("pairs found", quality.pairs),
-        ("micro-AP, of the pairs above the similarity", quality.micro_ap),
-        ("recall at precision 0.9", quality.recall_at_90),
-    ]
+    measures = copy_quality(found.sets, found.images).measures()
     print_table("as in the DISC21 benchmark", ("measure", "value"), measures)

@@ -51,6 +51,15 @@ class CopyQuality:
     def precision(self) -> float:
         return self.copies / self.pairs if self.pairs else float("nan")
 
+    def measures(self) -> list[tuple[str, int | float]]:
+        """Return what the DISC21 benchmark tells, by name."""
+        return [
+            ("known pairs", self.known),
+            ("pairs found", self.pairs),
+            ("micro-AP, of the pairs above the similarity", self.micro_ap),
+            ("recall at precision 0.9", self.recall_at_90),
+        ]
+
 
 def copy_quality(pairs: SetPairs, truth: pa.Table) -> CopyQuality:
     """Return how well ``pairs`` match the images of one scene in ``truth`` (id, scene)."""

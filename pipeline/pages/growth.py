@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 from scipy.stats import linregress, t
 
+from pipeline.core.arrays import Ids, Scores
 from pipeline.core.tables import read_parquet
 from pipeline.pages.page import INK
 
@@ -32,9 +33,7 @@ class Exponent:
     points: int
 
 
-def fit_exponent(
-    way: str, theory: str, counts: np.ndarray[Any, Any], seconds: np.ndarray[Any, Any]
-) -> Exponent:
+def fit_exponent(way: str, theory: str, counts: Ids, seconds: Scores) -> Exponent:
     """Return the exponent of seconds (p,) over vectors (p,), p at least 3."""
     line: Any = linregress(np.log(counts), np.log(seconds))
     half = t.ppf(0.975, len(counts) - 2) * line.stderr
