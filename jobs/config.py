@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from pipeline.core.errors import ConfigError
 from pipeline.embedding.models import EMBEDDERS, WITHOUT_WEIGHTS
+from pipeline.embedding.settings import BackendName, Precision
 from pipeline.images.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ class EmbedConfig(Section):
         + ", ".join(WITHOUT_WEIGHTS),
     )
     weights_sha256: str | None = Field(None, description="refuse weights with another checksum")
-    backend: Literal["auto", "cuda", "openvino", "torch"] = Field(
+    backend: Literal["auto", BackendName] = Field(
         "auto", description="auto: cuda (torch) where a GPU is, else openvino; torch: reference"
     )
-    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
+    precision: Literal["auto", Precision] = Field(
         "auto", description="auto: bf16 where the hardware has it, else f32; int8 needs nncf"
     )
     input_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = Field(

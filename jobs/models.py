@@ -3,13 +3,9 @@
 from jobs.config import Config
 from jobs.console import print_table
 from pipeline.core.errors import SluiceError
-from pipeline.embedding.encoder import (
-    choose_backend,
-    has_cuda,
-    openvino_capabilities,
-    usable_precisions,
-)
+from pipeline.embedding.backends import choose_backend, has_cuda, usable_precisions
 from pipeline.embedding.models import MODELS, find_weights
+from pipeline.embedding.openvino import openvino_capabilities
 from pipeline.embedding.settings import BackendName, Precision
 
 BACKENDS: tuple[tuple[BackendName, Precision], ...] = (

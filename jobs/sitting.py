@@ -136,6 +136,6 @@ def one_session(ray: RayConfig) -> Iterator[None]:
 
 
 def _has_cuda() -> bool:
-    from pipeline.embedding.encoder import has_cuda
+    from pipeline.embedding.backends import has_cuda
 
     return has_cuda()

@@ -1,6 +1,6 @@
 """The settings of the rough CNN, which sees images at a low resolution."""
 
-from pipeline.embedding.encoder import usable_precisions
+from pipeline.embedding.backends import usable_precisions
 from pipeline.embedding.models import MODELS, find_weights
 from pipeline.embedding.settings import EncoderSettings, Precision
 

@@ -31,6 +31,12 @@ def openvino_core() -> Any:
     return core
 
 
+def openvino_capabilities() -> list[str]:
+    """Return what OpenVINO says this CPU computes natively, such as ["FP32", "BF16", "INT8"]."""
+    capabilities: list[str] = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return capabilities
+
+
 def signal_stack() -> SignalStack | None:
     """Return this thread's signal stack, None where the system is not Linux."""
     if sys.platform != "linux":

@@ -3,13 +3,13 @@
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from typing import Any
 
 import numpy as np
 
+from pipeline.core.arrays import Pixels
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings, make_images
-from pipeline.embedding.encoder import Encoder, build_encoder, pack_network
+from pipeline.embedding.encoder import Encoder, build_encoder
 from pipeline.embedding.openvino import openvino_core
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.images.decode import decode_rgb
@@ -32,14 +32,16 @@ def quantise(settings: EncoderSettings) -> Encoder:
 def _quantise(settings: EncoderSettings) -> Encoder:
     import nncf
 
+    from pipeline.embedding.on_openvino import network_bytes
+
     whole = build_encoder(replace(settings, precision="f32"))
     model = openvino_core().read_model(model=whole.network, weights=whole.constants)
     batches = _calibration_batches(settings.input_size, settings.batch_size)
     quantised = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
-    return pack_network(settings, quantised)
+    return Encoder(settings, *network_bytes(quantised))
 
 
-def _calibration_batches(size: int, batch_size: int) -> list[np.ndarray[Any, Any]]:
+def _calibration_batches(size: int, batch_size: int) -> list[Pixels]:
     photos, _ = load_photos(find_photos(None))
     corpus = CorpusSettings(seed=0, copies=1, size=size, quality=90)
     made = make_images(photos, corpus, range(CALIBRATION_IMAGES))

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.embedding.models import Weights
 
-Encode = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+if TYPE_CHECKING:
+    from pipeline.core.arrays import Pixels, Vectors
+
+Encode = Callable[["Pixels"], "Vectors"]  # (n,s,s,3) -> (n,d)
 BackendName = Literal["cuda", "openvino", "torch"]  # torch: on the CPU, the reference
 Precision = Literal["f32", "bf16", "int8"]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.core.store import Store
-from pipeline.embedding.encoder import Encoder, build_encoder, choose_backend
+from pipeline.embedding.backends import choose_backend
+from pipeline.embedding.encoder import Encoder, build_encoder
 from pipeline.embedding.models import find_weights
 from pipeline.embedding.quantised import quantise
 from pipeline.embedding.settings import BackendName, EncoderSettings, Precision

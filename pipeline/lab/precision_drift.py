@@ -8,7 +8,8 @@ import faiss
 import numpy as np
 
 from pipeline.core.arrays import Pixels, Vectors
-from pipeline.embedding.encoder import build_encoder, has_cuda, usable_precisions
+from pipeline.embedding.backends import has_cuda, usable_precisions
+from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.quantised import quantise
 from pipeline.embedding.settings import BackendName, Encode, EncoderSettings, Precision
 from pipeline.lab.timing import in_turn, middle_and_ends

@@ -7,15 +7,12 @@ from torchvision.models import resnet50
 
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
+from pipeline.embedding.backends import choose_backend, has_cuda
 from pipeline.embedding.cnn import load_cnn
-from pipeline.embedding.encoder import (
-    build_encoder,
-    choose_backend,
-    has_cuda,
-    openvino_capabilities,
-    torch_runner_on,
-)
+from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.models import MODELS, Weights, find_weights
+from pipeline.embedding.on_torch import torch_runner_on
+from pipeline.embedding.openvino import openvino_capabilities
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.stored import stored_encoder
 
@@ -160,7 +157,7 @@ def test_torch_computes_as_told_and_leaves_its_flags_as_they_were(monkeypatch, s
             seen.append((cudnn.enabled, cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32))
             return images.mean(dim=(2, 3))
 
-    monkeypatch.setattr("pipeline.embedding.cnn.load_cnn", lambda *_: Module())
+    monkeypatch.setattr("pipeline.embedding.on_torch.load_cnn", lambda *_: Module())
     before = cudnn.deterministic, cudnn.allow_tf32, cudnn.conv.fp32_precision
     weights = find_weights("efficientnet_lite0", None)
     settings = EncoderSettings("efficientnet_lite0", weights, "cuda", "f32", SIZE, 8)

@@ -1,0 +1,49 @@
+"""What a CNN can run on here, and at which precision."""
+
+import importlib.util
+from typing import Literal
+
+from pipeline.core.errors import ConfigError
+from pipeline.embedding.openvino import openvino_capabilities
+from pipeline.embedding.settings import BackendName, Precision
+
+
+def choose_backend(
+    backend: Literal["auto"] | BackendName, precision: str
+) -> tuple[BackendName, Precision]:
+    """Return the backend and precision to use here: CUDA torch, else OpenVINO's best.
+
+    int8 is taken only when asked for: its embeddings drift furthest. Whether a worker has a GPU
+    is the cluster's to know, so "cuda" passes here. Raises ConfigError where what was asked for
+    cannot run on this machine.
+    """
+    chosen = backend
+    if chosen == "auto":
+        chosen = "cuda" if has_cuda() else "openvino"
+    usable = usable_precisions(chosen)
+    if precision == "auto":
+        return chosen, "bf16" if "bf16" in usable else "f32"
+    for known in usable:
+        if precision == known:
+            return chosen, known
+    raise ConfigError(
+        f"embed.precision {precision} cannot run on {chosen} here; usable: {', '.join(usable)}"
+    )
+
+
+def usable_precisions(backend: BackendName) -> tuple[Precision, ...]:
+    """Return the precisions ``backend`` computes natively here; int8 needs NNCF installed."""
+    if backend == "cuda":
+        return ("f32", "bf16")
+    if backend == "torch":
+        return ("f32",)
+    bf16: tuple[Precision, ...] = ("bf16",) if "BF16" in openvino_capabilities() else ()
+    int8: tuple[Precision, ...] = ("int8",) if importlib.util.find_spec("nncf") else ()
+    return ("f32", *bf16, *int8)
+
+
+def has_cuda() -> bool:
+    """Return whether torch sees a GPU here."""
+    import torch
+
+    return torch.cuda.is_available()
