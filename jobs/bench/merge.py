@@ -21,7 +21,7 @@ def command(config: LabConfig) -> None:
 
     The tree takes Ray: without workers it is left out.
     """
-    wanted, record = config.bench_merge, RunRecord("bench-merge", 0, config.ray.workers)
+    wanted, record = config.bench_merge, RunRecord("bench merge", 0, config.ray.workers)
     with one_session(config.ray), record.stage("merges"):
         rows = [
             _row(wanted, shards, queries, k, by_tree=config.ray.workers > 0)

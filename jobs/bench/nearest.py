@@ -13,7 +13,7 @@ from pipeline.core.tables import parquet_bytes
 
 def command(config: LabConfig) -> None:
     """Time finding the one closest of random points, by worker count."""
-    wanted, record = config.bench_nearest, RunRecord("bench-nearest", 0, config.ray.workers)
+    wanted, record = config.bench_nearest, RunRecord("bench nearest", 0, config.ray.workers)
     queries, points = random_points(wanted.queries, wanted.points, wanted.dimensions)
     rows = [nearest_alone(points, queries)]
     ray = config.ray.model_copy(update={"workers": max(wanted.workers)})

@@ -1,12 +1,11 @@
 """The recall that a plan really gives, against neighbours found by brute force."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.calibration import Calibration, Neighbours
 from pipeline.cascade.planner import CascadePlan, thresholds
+from pipeline.core.arrays import Ids, Mask, Vectors
 from pipeline.core.tables import places
 
 
@@ -15,9 +14,9 @@ def passing_pairs(
     plan: CascadePlan,
     neighbours: Neighbours,
     features: pa.Table,
-    query_ids: np.ndarray[Any, Any],
-    wanted_ids: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
+    query_ids: Ids,
+    wanted_ids: Ids,
+) -> Mask:
     """Return bool (p,): whether image wanted_ids[i] passes all stages for query query_ids[i].
 
     features: id, embedding, signature, rough of all of them.
@@ -35,13 +34,13 @@ def passing_pairs(
 
 
 def true_pairs(
-    ids: np.ndarray[Any, Any],
-    vectors: np.ndarray[Any, Any],
-    group: np.ndarray[Any, Any],
-    queries: np.ndarray[Any, Any],
+    ids: Ids,
+    vectors: Vectors,
+    group: Ids,
+    queries: Ids,
     neighbours: Neighbours,
     k: int,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[Ids, Ids]:
     """Return ids (p,) and (p,) of queries and their true neighbours, by brute force.
 
     ids, vectors, group: int64 (n,), f32 (n, d), int64 (n,) of the whole collection; queries: rows

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.core.arrays import Pixels, Vectors
 from pipeline.embedding.cnn import load_cnn
 from pipeline.embedding.models import MODELS
 from pipeline.embedding.settings import EncoderSettings
@@ -20,11 +21,11 @@ from pipeline.embedding.settings import EncoderSettings
 class RivalRun:
     """Vectors f32 (n, d), and images a second once the first batch was there."""
 
-    vectors: np.ndarray[Any, Any]
+    vectors: Vectors
     rate: float
 
 
-def pillow_square(data: bytes, size: int) -> np.ndarray[Any, Any]:
+def pillow_square(data: bytes, size: int) -> Pixels:
     """Return uint8 (size, size, 3): the usual Pillow decode and bilinear resize."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
@@ -41,22 +42,22 @@ class EagerNetwork:
         self.deviation = torch.tensor(model.deviation).view(1, 3, 1, 1)
 
     @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def __call__(self, pixels: Pixels) -> Vectors:
         """Return f32 (n, d) of unit length for uint8 (n, s, s, 3)."""
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
         found = self.module((images - self.mean) / self.deviation)
-        unit: np.ndarray[Any, Any] = torch.nn.functional.normalize(found).numpy()
+        unit: Vectors = torch.nn.functional.normalize(found).numpy()
         return unit
 
 
-class _Images(Dataset[np.ndarray[Any, Any]]):
+class _Images(Dataset[Pixels]):
     def __init__(self, images: list[bytes], size: int) -> None:
         self.images, self.size = images, size
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, row: int) -> np.ndarray[Any, Any]:
+    def __getitem__(self, row: int) -> Pixels:
         return pillow_square(self.images[row], self.size)
 
 

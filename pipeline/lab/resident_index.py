@@ -1,9 +1,8 @@
 """A whole index in memory, for many searches by one process."""
 
-from typing import Any
-
 import numpy as np
 
+from pipeline.core.arrays import Ids, Vectors
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.index.bucket_lists import BucketLists, probed_topk
@@ -38,18 +37,18 @@ class ResidentIndex:
         self.lists = BucketLists(buckets[order], self.vectors, self.grid.buckets, "f16")
         self.error = _largest_loss(self.vectors)
 
-    def search(self, queries: np.ndarray[Any, Any], k: int, probes: int) -> Merged:
+    def search(self, queries: Vectors, k: int, probes: int) -> Merged:
         """Return the exact top k within the ``probes`` nearest buckets of f32 (q, d) queries."""
         nearest = self.grid.nearest(queries, probes)
 
-        def ask(rows: np.ndarray[Any, Any], depth: int) -> list[ShardTopK]:
+        def ask(rows: Ids, depth: int) -> list[ShardTopK]:
             asked = (queries[rows], nearest[rows], self.ids, self.vectors, depth, 0, self.error)
             return [probed_topk(self.lists, *asked)]
 
         return search_certified(ask, len(queries), k)
 
 
-def _largest_loss(vectors: np.ndarray[Any, Any]) -> float:
+def _largest_loss(vectors: Vectors) -> float:
     """Return the most that coding a row in halves can change its product with a unit vector."""
     largest = 0.0
     for start in range(0, len(vectors), ROWS_AT_ONCE):
