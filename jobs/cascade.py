@@ -9,6 +9,7 @@ from pipeline.cascade.choice import Goal, choose_plan, full_embeddings, promise
 from pipeline.cascade.on_demand import OnDemandPlan, on_demand_plan
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.queries import gather_batch
+from pipeline.cascade.stages import LAST
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
@@ -35,7 +36,7 @@ def cascade(config: Config) -> CascadeAnswer:
     goal = Goal(**config.cascade.goal(), k=asked.k, workers=config.ray.workers)
     store = Store.open(config.sign.output.resolve(), "signatures")
     embeddings = None
-    if "pca" in goal.stages:
+    if goal.needs_embeddings:
         embeddings = full_embeddings(config.embed.output.resolve(), store)
     stored, made = _calibrated(config, store)
     images = store.images()
@@ -80,15 +81,13 @@ def _print_funnel(answer: CascadeAnswer) -> None:
     first = funnel.by_query(keys).slice(0, shown * len(funnel.kept))
     print_arrow("funnel, all queries together", funnel.overall(answer.plan.recalls))
     print_arrow(f"funnel of the first {shown} queries", first)
-    made = funnel.made
-    console.print(
-        f"new CNN features: {made['cnn']:,} whole, {made['rough']:,} rough; kept for later"
-    )
+    made = ", ".join(f"{count:,} {stage}" for stage, count in funnel.made.items())
+    console.print(f"new features: {made}; kept for later")
 
 
 def _print_break_even(answer: CascadeAnswer, costs: StageCosts) -> None:
     if answer.plan.stages:
-        batches = costs.milliseconds["cnn"] / answer.plan.milliseconds
+        batches = costs.milliseconds[LAST] / answer.plan.milliseconds
         console.print(
             f"embedding everything once would cost as much as {batches:,.0f} such batches of "
             f"{len(answer.ids)} (calculated from the calibration, what is kept not counted)"

@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import to_jsonable_python
 
+from pipeline.cascade.neighbours import Neighbours
+from pipeline.cascade.stages import FIRST, LAST, LEARNED, STAGES
 from pipeline.core.errors import ConfigError
 from pipeline.embedding.models import EMBEDDERS, WITHOUT_WEIGHTS
 from pipeline.embedding.settings import BackendName, Precision
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 else:
     SourceKind = Literal["auto", *KINDS]
     ModelName = Literal[EMBEDDERS]
+
+if TYPE_CHECKING:
+    StageName = str
+else:
+    StageName = Literal[tuple(STAGES)]
 
 LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int
 
@@ -224,10 +231,10 @@ Comparison = tuple[
 ]
 
 
-class Stage(Section):
+class StageConfig(Section):
     """One stage of a cascade, cheaper than those after it."""
 
-    stage: Literal["metadata", "signature", "rough", "pca", "cnn"]
+    stage: StageName
     where: tuple[Comparison, ...] = Field(
         (), description="metadata: [column, operator, value], all of which must hold"
     )
@@ -236,7 +243,7 @@ class Stage(Section):
     )
 
 
-DEFAULT_STAGES = (Stage(stage="signature"), Stage(stage="rough"), Stage(stage="cnn"))
+DEFAULT_STAGES = tuple(StageConfig(stage=name) for name in (*LEARNED, LAST))
 
 
 class CalibrateConfig(Section):
@@ -251,8 +258,8 @@ class CascadeConfig(Section):
 
     argument = ("QUERIES", "search.queries")
     flags = ("source.url", "search.k", "search.sample_queries", "ray.workers")
-    stages: tuple[Stage, ...] = DEFAULT_STAGES
-    neighbours: Literal["semantic", "copies"] = Field(
+    stages: tuple[StageConfig, ...] = DEFAULT_STAGES
+    neighbours: Neighbours = Field(
         "semantic", description="whose recall is promised: semantic neighbours' or copies'"
     )
     recall: Annotated[float, Field(gt=0, lt=1)] = Field(
@@ -269,20 +276,20 @@ class CascadeConfig(Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> "CascadeConfig":
-        order = ("metadata", "signature", "rough", "pca", "cnn")
+        order = tuple(STAGES)
         places = [order.index(stage.stage) for stage in self.stages]
         if places != sorted(set(places)) or not places or places[-1] != len(order) - 1:
             raise ValueError(f"stages must each come once, in the order {', '.join(order)}")
         for stage in self.stages:
-            if stage.where and stage.stage != "metadata":
-                raise ValueError(f"only the metadata stage takes where, not {stage.stage}")
-            if stage.keep and stage.stage in ("metadata", "cnn"):
+            if stage.where and not STAGES[stage.stage].where:
+                raise ValueError(f"only the {FIRST} stage takes where, not {stage.stage}")
+            if stage.keep and not STAGES[stage.stage].filters:
                 raise ValueError(f"the {stage.stage} stage takes no keep")
         return self
 
     def goal(self) -> dict[str, Any]:
         """Return what a Goal takes of these settings."""
-        stages = {s.stage: s.keep for s in self.stages if s.stage not in ("metadata", "cnn")}
+        stages = {s.stage: s.keep for s in self.stages if STAGES[s.stage].filters}
         where = tuple(comparison for stage in self.stages for comparison in stage.where)
         names = {"neighbours", "recall", "confidence", "seconds"}
         return self.model_dump(include=names) | {"stages": stages, "where": where}

@@ -5,8 +5,8 @@ from rich.progress import track
 from jobs.config import CascadeConfig
 from jobs.console import console, print_arrow, warn
 from jobs.lab.config import BenchRecallConfig, LabConfig
-from pipeline.cascade.calibration import CALLED
 from pipeline.cascade.calibration_store import STALE, StoredCalibration, stored_calibration
+from pipeline.cascade.neighbours import CALLED
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store

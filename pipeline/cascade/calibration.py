@@ -7,7 +7,6 @@ sample, for copies a changed version of it asks for the image itself.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +17,14 @@ from pipeline.cascade.filters import (
     LearnedFilter,
     fit_filter,
     fit_space,
-    rough_levels,
 )
+from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.planner import Evidence, StageCosts, neighbour_ranks, ranks_among
-from pipeline.core.arrays import AnyArray, Ids, Mask, Vectors
+from pipeline.cascade.stages import LEARNED
+from pipeline.core.arrays import Ids, Mask, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.tables import embedding_matrix, places
 
-Neighbours = Literal["semantic", "copies"]
-CALLED: dict[Neighbours, str] = {"semantic": "semantic neighbours", "copies": "copies"}
 LEAST_IMAGES = 2 * (COMPONENTS + 1)
 
 
@@ -51,13 +49,13 @@ class StageFilters:
     """What the stages know images by: all that a worker needs of a calibration."""
 
     space: EmbeddingSpace
-    learned: dict[str, LearnedFilter]  # "signature", "rough"
+    learned: dict[str, LearnedFilter]  # by stage
 
     def codes(self, stage: str, features: pa.Table) -> Vectors:
         """Return the codes f32 (n, 64) by which ``stage`` knows images with these features."""
-        if stage == "pca":
-            return self.space.codes(embedding_matrix(features["embedding"]))
-        return self.learned[stage].codes(stage_features(stage, features))
+        if stage in LEARNED:
+            return self.learned[stage].codes(LEARNED[stage](features))
+        return self.space.codes(embedding_matrix(features["embedding"]))
 
     def query_codes(self, stage: str, queries: pa.Table, neighbours: Neighbours) -> Vectors:
         """Return the codes f32 (q, 64) by which queries ask.
@@ -74,8 +72,8 @@ class StageFilters:
 class Calibration:
     """Fitted filters, and the calibration sample with all its features.
 
-    sample: id, embedding, signature, rough and the images' other columns; copies: a row a changed
-    version of a sample image: origin (its id), transform, signature, rough.
+    sample: id, all features and the images' other columns; copies: a row a changed version of a
+    sample image: origin (its id), transform, and the features that filters read.
     """
 
     filters: StageFilters
@@ -122,15 +120,6 @@ class Calibration:
         return Evidence(ranks, among, costs, self.sample.num_rows)
 
 
-def stage_features(stage: str, table: pa.Table) -> AnyArray:
-    """Return the whole numbers (n, f) that ``stage``'s filter reads: "signature" or "rough"."""
-    signatures = embedding_matrix(table["signature"])
-    if stage == "signature":
-        return signatures
-    rough = rough_levels(embedding_matrix(table["rough"]))
-    return np.concatenate([rough, signatures.astype(np.int32)], axis=1)
-
-
 def groups(table: pa.Table) -> Ids:
     """Return int64 (n,): the scene where it is known, else the id: copies share their group."""
     column = table["scene" if "scene" in table.column_names else "id"]
@@ -155,11 +144,10 @@ def draw_neighbours(vectors: Vectors, k: int, share: float, group: Ids) -> Ids:
 
 
 def fit_calibration(fit: pa.Table, sample: pa.Table, copies: pa.Table) -> Calibration:
-    """Fit the filters on ``fit`` (embedding, signature, rough) and keep the sample's evidence."""
+    """Fit the filters on ``fit`` (all features) and keep the sample's evidence."""
     vectors = embedding_matrix(fit["embedding"])
     space = fit_space(vectors)
     learned = {
-        stage: fit_filter(stage_features(stage, fit), vectors, space)
-        for stage in ("signature", "rough")
+        stage: fit_filter(numbers(fit), vectors, space) for stage, numbers in LEARNED.items()
     }
     return Calibration(StageFilters(space, learned), sample, copies)

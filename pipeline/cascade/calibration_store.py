@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 from pipeline.cascade.calibration import Calibration, StageFilters
 from pipeline.cascade.filters import EmbeddingSpace, LearnedFilter
 from pipeline.cascade.planner import StageCosts
+from pipeline.cascade.stages import LEARNED
 from pipeline.core.arrays import Ids
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum
@@ -46,6 +47,7 @@ def calibrated_of(
         "images": _images(ids),
         "fit_images": fit_images,
         "calibration_images": calibration_images,
+        "filters": list(LEARNED),
         "cnn": embedding_identity(cnn),
     }
 
@@ -73,13 +75,16 @@ def keep_calibration(
 def stored_calibration(store: Store, cnn: EncoderSettings) -> StoredCalibration:
     """Return what keep_calibration kept.
 
-    Raises StoreError where there is none, or where it was made for another network than ``cnn``.
+    Raises StoreError where there is none, or where it was made for other stages than there are or
+    another network than ``cnn``.
     """
     filters, sample, copies = (store.attached(name) for name in (FILTERS, SAMPLE, COPIES))
     record = _record(store)
     if filters is None or sample is None or copies is None or record is None:
         raise StoreError(f"{store.root} is not calibrated; run sluice calibrate first")
     of = record["of"]
+    if of.get("filters") != list(LEARNED):
+        raise StoreError(f"{store.root} is calibrated for other stages; run sluice calibrate again")
     if of["cnn"] != embedding_identity(cnn):
         raise StoreError(
             f"{store.root} is calibrated for another CNN; use the same embed settings, or run "
@@ -100,7 +105,7 @@ def _filters(data: bytes) -> StageFilters:
     arrays = load(data)
     learned = {
         stage: LearnedFilter(*(arrays[f"{stage}.{n}"] for n in ("weights", "step", "offset")))
-        for stage in ("signature", "rough")
+        for stage in LEARNED
     }
     return StageFilters(EmbeddingSpace(arrays["mean"], arrays["basis"]), learned)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.cascade.calibration import CALLED, Calibration, Neighbours
+from pipeline.cascade.calibration import Calibration
 from pipeline.cascade.costs import RECALLS, recall_costs
+from pipeline.cascade.neighbours import CALLED, Neighbours
 from pipeline.cascade.planner import (
     CascadePlan,
     Evidence,
@@ -18,7 +19,9 @@ from pipeline.cascade.planner import (
     thresholds,
 )
 from pipeline.cascade.queries import Batch
-from pipeline.cascade.shard_cascade import StagedQueries, Where, matching
+from pipeline.cascade.shard_cascade import StagedQueries
+from pipeline.cascade.stages import STAGES
+from pipeline.cascade.stages.metadata import Where, matching
 from pipeline.core.arrays import Vectors
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
@@ -31,14 +34,19 @@ LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else every
 class Goal:
     """What is asked of a cascade."""
 
-    stages: Mapping[str, float | None]  # between metadata and the CNN, the share to keep where set
-    where: Where  # of the metadata stage; empty without one
+    stages: Mapping[str, float | None]  # those that filter, the share to keep where it is set
+    where: Where  # empty without a metadata stage
     neighbours: Neighbours
     k: int
     recall: float  # of brute force's k neighbours, proved at ``confidence``
     confidence: float
     seconds: float | None  # a batch may take, by ``workers``; replaces the recall
     workers: int
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """Return whether the embeddings of all images must be there."""
+        return any(STAGES[name].embeddings for name in self.stages)
 
     def milliseconds(self, images: int) -> float | None:
         """Return the time allowed an image of a collection of ``images``, None without a limit."""
@@ -91,7 +99,7 @@ def _planned(
     plan, *plans = plans_by_recall(evidence, goal.stages, recalls, goal.confidence)
     if milliseconds is not None:
         plan = plan_within(evidence, goal.stages, milliseconds, goal.confidence)
-    open_to_choice = None in goal.stages.values() and "pca" not in goal.stages
+    open_to_choice = None in goal.stages.values() and not goal.needs_embeddings
     return plan, plans if open_to_choice else []
 
 

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade.calibration import Calibration
+from pipeline.cascade.calibration import Calibration, StageFilters
 from pipeline.cascade.on_demand import OnDemandPlan
 from pipeline.cascade.planner import CascadePlan, Evidence, StageCosts, expected_shares
+from pipeline.cascade.stages import LAST, STAGES
+from pipeline.cascade.stages.stage import Stage
+from pipeline.core.arrays import Vectors
 from pipeline.core.store import Store
 from pipeline.images.reader import read_shard
 
@@ -39,7 +41,7 @@ def recall_costs(
     rows = []
     for recall, plan in zip(RECALLS, plans, strict=False):
         shares = expected_shares(evidence, plan.stages, plan.keep)
-        for stage, share in zip((*plan.stages, "cnn"), shares, strict=True):
+        for stage, share in zip((*plan.stages, LAST), shares, strict=True):
             cost = evidence.costs.milliseconds[stage]
             facts = (recall, plan.bound, stage, left * share, cost, queries)
             rows.append(dict(zip(RECALL_COSTS.names, facts, strict=True)))
@@ -57,19 +59,26 @@ def measure_costs(plan: OnDemandPlan, signatures: Store, calibration: Calibratio
     read = _milliseconds(lambda: read_shard(plan.source, plan.manifest, shard), whole.num_rows)
     sample = calibration.sample
 
-    costs = {name: read + _make(features.make, name, images) for name in ("rough", "cnn")}
-    costs["signature"] = _milliseconds(
-        lambda: _compare(calibration.filters.codes("signature", sample)), sample.num_rows
-    )
-    # Its codes are made once and kept; what a query pays is the comparison.
-    kept = calibration.filters.codes("pca", sample)
-    costs["pca"] = _milliseconds(lambda: _compare(kept), sample.num_rows)
+    costs = {}
+    for name, stage in STAGES.items():
+        if stage.network:
+            costs[name] = read + _make(features.make, name, images)
+        elif stage.filters:
+            compare = _comparison(stage, calibration.filters, sample)
+            costs[name] = _milliseconds(compare, sample.num_rows)
     return StageCosts(costs)
 
 
-def _compare(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    scores: np.ndarray[Any, Any] = codes[:1] @ codes.T
-    return scores
+def _comparison(stage: Stage, filters: StageFilters, sample: pa.Table) -> Callable[[], object]:
+    """Return what a query pays of ``stage``."""
+
+    def compare(codes: Vectors) -> object:
+        return codes[:1] @ codes.T
+
+    if not stage.embeddings:
+        return lambda: compare(filters.codes(stage.name, sample))
+    kept = filters.codes(stage.name, sample)  # made once, for all queries
+    return lambda: compare(kept)
 
 
 def _make(make: Callable[[str, pa.Table], object], name: str, images: pa.Table) -> float:

@@ -6,16 +6,16 @@ with their checksum: a crash leaves a segment whole or not there, and damage is 
 
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.arrays import Ids, Vectors
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix, parquet_bytes, rows_of
 
-Make = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+Make = Callable[[Ids], Vectors]
 
 
 class FeatureCache:
@@ -26,7 +26,7 @@ class FeatureCache:
         self.name = name
         self.dimensions = dimensions
 
-    def read(self, shard: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def read(self, shard: int) -> tuple[Ids, Vectors]:
         """Return ids int64 (n,) and features f32 (n, d). Raises StoreError for a damaged file."""
         segments = [self.store.attached(name) for name in self._segments(shard)]
         if not segments:
@@ -34,9 +34,7 @@ class FeatureCache:
         table = pa.concat_tables([pq.read_table(pa.BufferReader(data)) for data in segments])
         return table["id"].to_numpy(), embedding_matrix(table["feature"])
 
-    def get(
-        self, shard: int, ids: np.ndarray[Any, Any], make: Make
-    ) -> tuple[np.ndarray[Any, Any], int]:
+    def get(self, shard: int, ids: Ids, make: Make) -> tuple[Vectors, int]:
         """Return f32 (n, d) features of ``ids``, and how many ``make`` had to make and were kept.
 
         make: int64 (m,), ascending, -> f32 (m, d).
@@ -49,7 +47,7 @@ class FeatureCache:
             known, features = np.concatenate([known, missing]), np.concatenate([features, made])
         return rows_of(ids, known, features), len(missing)
 
-    def add(self, shard: int, ids: np.ndarray[Any, Any], features: np.ndarray[Any, Any]) -> None:
+    def add(self, shard: int, ids: Ids, features: Vectors) -> None:
         """Keep f32 (n, d) ``features`` of ``ids``; one process at a time may add to a shard."""
         table = pa.table({"id": ids, "feature": embedding_column(features)})
         last = max((int(PurePosixPath(name).stem) for name in self._segments(shard)), default=-1)

@@ -6,19 +6,18 @@ and a score have the same bits in whatever batch they are computed.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 
+from pipeline.core.arrays import AnyArray, Scores, Vectors
 from pipeline.core.files import checksum
 
 COMPONENTS = 64
 # Products of two codes are at most LENGTH ** 2 < 2 ** 24: float32 sums them without rounding.
 LENGTH = 2047
 WEIGHT_LEVELS = 2**20
-ROUGH_LEVELS = 2**15
 PENALTIES = (10.0, 100.0, 1000.0, 10_000.0)
 
 
@@ -26,20 +25,20 @@ PENALTIES = (10.0, 100.0, 1000.0, 10_000.0)
 class EmbeddingSpace:
     """The leading principal components of embeddings."""
 
-    mean: np.ndarray[Any, Any]  # f32 (d,)
-    basis: np.ndarray[Any, Any]  # f32 (COMPONENTS, d)
+    mean: Vectors  # (d,)
+    basis: Vectors  # (COMPONENTS, d)
 
     @property
     def checksum(self) -> str:
         return checksum(self.mean.tobytes() + self.basis.tobytes())
 
-    def project(self, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def project(self, vectors: Vectors) -> Scores:
         """Return the components float64 (n, COMPONENTS) of f32 (n, d), row by row alike."""
         basis = self.basis.astype(np.float64)
         rows = [(basis * (v.astype(np.float64) - self.mean)).sum(axis=1) for v in vectors]
         return np.stack(rows) if rows else np.empty((0, len(basis)))
 
-    def codes(self, vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def codes(self, vectors: Vectors) -> Vectors:
         """Return whole numbers f32 (n, COMPONENTS): the direction of each projection."""
         return directions(self.project(vectors))
 
@@ -48,29 +47,23 @@ class EmbeddingSpace:
 class LearnedFilter:
     """Predicts the direction of an image's projection from its integer features."""
 
-    weights: np.ndarray[Any, Any]  # float64 (f, COMPONENTS), whole numbers
-    step: np.ndarray[Any, Any]  # float64 (COMPONENTS,), what one of them stands for
-    offset: np.ndarray[Any, Any]  # float64 (COMPONENTS,)
+    weights: Scores  # (f, COMPONENTS), whole numbers
+    step: Scores  # (COMPONENTS,), what one of them stands for
+    offset: Scores  # (COMPONENTS,)
 
-    def codes(self, features: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def codes(self, features: AnyArray) -> Vectors:
         """Return whole numbers f32 (n, COMPONENTS) for integer features (n, f)."""
         return directions(features.astype(np.float64) @ self.weights * self.step + self.offset)
 
 
-def directions(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def directions(points: Scores) -> Vectors:
     """Return float64 (n, c) scaled to LENGTH and rounded, as f32; their products are cosines."""
     lengths = np.sqrt((points**2).sum(axis=1, keepdims=True))
-    whole: np.ndarray[Any, Any] = np.trunc(points * (LENGTH / np.maximum(lengths, 1e-12)))
+    whole: Scores = np.trunc(points * (LENGTH / np.maximum(lengths, 1e-12)))
     return whole.astype(np.float32)
 
 
-def rough_levels(rough: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return f32 (n, f) rough features of unit length as whole numbers int32."""
-    whole: np.ndarray[Any, Any] = np.rint(rough * ROUGH_LEVELS)
-    return whole.astype(np.int32)
-
-
-def fit_space(vectors: np.ndarray[Any, Any]) -> EmbeddingSpace:
+def fit_space(vectors: Vectors) -> EmbeddingSpace:
     """Fit the principal components of f32 (n, d), n > COMPONENTS."""
     pca = PCA(COMPONENTS, svd_solver="full").fit(vectors)
     return EmbeddingSpace(
@@ -78,9 +71,7 @@ def fit_space(vectors: np.ndarray[Any, Any]) -> EmbeddingSpace:
     )
 
 
-def fit_filter(
-    features: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any], space: EmbeddingSpace
-) -> LearnedFilter:
+def fit_filter(features: AnyArray, vectors: Vectors, space: EmbeddingSpace) -> LearnedFilter:
     """Fit integer features (n, f) to the projections of f32 embeddings (n, d) of the same images.
 
     The ridge penalty is the one of PENALTIES with the least leave-one-out error.

@@ -1,37 +1,38 @@
 """The funnel of a cascade: how many images each stage took in and kept, and what that took."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.cascade.stages import FIRST, LAST, NETWORKS
+from pipeline.core.arrays import Ids, Scores
 from pipeline.core.tables import flat_column
 
 
 @dataclass
 class Funnel:
-    """Counts over all shards so far; ``names`` are "metadata", the stages, "cnn"."""
+    """Counts over all shards so far; ``names`` are FIRST, the stages that filter, LAST."""
 
     names: tuple[str, ...]
-    kept: np.ndarray[Any, Any]  # int64 (stages + 1, q): by query; the CNN's top k not among them
-    entered: np.ndarray[Any, Any]  # int64 (stages + 2,): images met for any query
-    milliseconds: np.ndarray[Any, Any]  # float64 (stages + 2,), workers' time
-    made: dict[str, int]  # "rough", "cnn": features that no earlier run had made
+    kept: Ids  # (stages + 1, q): by query; the CNN's top k not among them
+    entered: Ids  # (stages + 2,): images met for any query of those asked at once
+    milliseconds: Scores  # (stages + 2,), workers' time
+    made: dict[str, int]  # by stage with a network: features that no earlier run had made
 
     @classmethod
     def empty(cls, stages: tuple[str, ...], queries: int) -> "Funnel":
-        names = ("metadata", *stages, "cnn")
+        names = (FIRST, *stages, LAST)
         size = len(names)
         return cls(
             names,
             np.zeros((size - 1, queries), np.int64),
             np.zeros(size, np.int64),
             np.zeros(size),
-            {"rough": 0, "cnn": 0},
+            dict.fromkeys(NETWORKS, 0),
         )
 
-    def add(self, part: pa.Table, queries: np.ndarray[Any, Any], first: bool) -> None:
+    def add(self, part: pa.Table, queries: Ids, first: bool) -> None:
         """Take in one shard's row for the queries numbered ``queries``.
 
         Asking a query again, deeper, takes time but passes the same images: not ``first``.

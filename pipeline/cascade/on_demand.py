@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.feature_cache import FeatureCache
-from pipeline.cascade.rough import rough_settings
+from pipeline.cascade.stages import LAST, NETWORKS
 from pipeline.core.arrays import Ids, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
@@ -26,7 +26,7 @@ class OnDemandPlan:
     """All a worker needs to make features of any image of a source.
 
     ``cache`` is the store of kind "features" that keeps them; ``encoders`` holds a ready-to-start
-    encoder by feature name ("rough", "cnn").
+    encoder by stage.
     """
 
     source: Source
@@ -37,7 +37,7 @@ class OnDemandPlan:
     @property
     def backend(self) -> str:
         """Return what the networks run on."""
-        return self.encoders["cnn"].settings.backend
+        return self.encoders[LAST].settings.backend
 
     @property
     def on_gpu(self) -> bool:
@@ -58,7 +58,7 @@ def on_demand_plan(
 
     Raises StoreError where that holds another model's.
     """
-    made = {"cnn": cnn, "rough": rough_settings(cnn)}
+    made = {name: network.settings(cnn) for name, network in NETWORKS.items()}
     identity = {name: embedding_identity(settings) for name, settings in made.items()}
     store = Store.create(cache, "features", identity)
     store.finish(0)  # what is attached is all it holds; verify takes only finished stores

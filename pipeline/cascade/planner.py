@@ -13,10 +13,11 @@ independent.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product, takewhile
-from typing import Any
 
 import numpy as np
 
+from pipeline.cascade.stages import LAST
+from pipeline.core.arrays import Ids, Mask, Vectors
 from pipeline.core.bounds import lower_bound
 
 LEVELS = 24  # of keep, evenly spread on a log scale
@@ -25,7 +26,7 @@ PATIENCE = np.linspace(1.0, 0.0, 201)  # planning recalls from which the sequenc
 
 @dataclass(frozen=True)
 class StageCosts:
-    """Milliseconds an image of each stage: "signature", "rough", "pca", "cnn", as measured.
+    """Milliseconds an image of each stage but the first, as measured.
 
     The signatures are there already; the others count reading, decoding and the network.
     """
@@ -66,13 +67,13 @@ class Evidence:
     of the batch to be planned for; they tell what a setting will cost.
     """
 
-    neighbour_ranks: Mapping[str, np.ndarray[Any, Any]]
-    query_ranks: Mapping[str, np.ndarray[Any, Any]]
+    neighbour_ranks: Mapping[str, Ids]
+    query_ranks: Mapping[str, Ids]
     costs: StageCosts
     sample: int
 
 
-def ranks_among(queries: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def ranks_among(queries: Vectors, codes: Vectors) -> Ids:
     """Return int64 (q, m): one plus how many of ``codes`` score higher for each query than each.
 
     Both are whole numbers in f32, (q, c) and (m, c).
@@ -84,12 +85,7 @@ def ranks_among(queries: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]) -> n
     return 1 + np.array(above, np.int64).reshape(scores.shape)
 
 
-def neighbour_ranks(
-    queries: np.ndarray[Any, Any],
-    targets: np.ndarray[Any, Any],
-    own: np.ndarray[Any, Any],
-    codes: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
+def neighbour_ranks(queries: Vectors, targets: Ids, own: Ids, codes: Vectors) -> Ids:
     """Return int64 (u,): the rank of each query's target row among the others' codes.
 
     own int (u,) is the query's own row in ``codes``: it does not count, as a query does not.
@@ -99,13 +95,11 @@ def neighbour_ranks(
     wanted = scores[rows, targets][:, None]
     higher = scores > wanted
     higher[rows, own] = False
-    found: np.ndarray[Any, Any] = 1 + higher.sum(axis=1)
+    found: Ids = 1 + higher.sum(axis=1)
     return found
 
 
-def thresholds(
-    queries: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], keep: int
-) -> np.ndarray[Any, Any]:
+def thresholds(queries: Vectors, codes: Vectors, keep: int) -> Vectors:
     """Return f32 (q,): the ``keep``-th highest score of each query among the sample's codes."""
     scores = queries @ codes.T
     return np.partition(scores, scores.shape[1] - keep, axis=1)[:, scores.shape[1] - keep]
@@ -166,7 +160,7 @@ def plan_within(
 
 def search_everything(evidence: Evidence) -> CascadePlan:
     """Return the plan that runs the CNN on every image."""
-    cost = evidence.costs.milliseconds["cnn"]
+    cost = evidence.costs.milliseconds[LAST]
     return CascadePlan((), (), evidence.sample, (), 1.0, cost, 0)
 
 
@@ -210,7 +204,7 @@ def expected_milliseconds(evidence: Evidence, path: Sequence[str], keep: Sequenc
     A stage makes its features for the images that any query of the batch has passed on.
     """
     costs, shares = evidence.costs.milliseconds, expected_shares(evidence, path, keep)
-    return sum(costs[name] * share for name, share in zip((*path, "cnn"), shares, strict=True))
+    return sum(costs[name] * share for name, share in zip((*path, LAST), shares, strict=True))
 
 
 def expected_shares(
@@ -273,9 +267,7 @@ def _tested(evidence: Evidence, setting: _Setting, confidence: float) -> Cascade
     )
 
 
-def _passing(
-    ranks: Mapping[str, np.ndarray[Any, Any]], stages: Sequence[str], keep: Sequence[int]
-) -> np.ndarray[Any, Any]:
+def _passing(ranks: Mapping[str, Ids], stages: Sequence[str], keep: Sequence[int]) -> Mask:
     passed = np.ones(len(next(iter(ranks.values()))), np.bool_)
     for name, kept in zip(stages, keep, strict=True):
         passed &= ranks[name] <= kept

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.cascade.on_demand import OnDemandPlan
 from pipeline.cascade.sampler import SamplePlan, sample_features
 from pipeline.cascade.shard_signer import sign_images
+from pipeline.cascade.stages import NETWORKS
 from pipeline.core.arrays import Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.ids import NO_ID
@@ -24,7 +25,7 @@ class Batch:
     """The queries of one run: what is asked for, and all their features."""
 
     queries: Queries
-    features: pa.Table  # embedding, signature, rough
+    features: pa.Table  # signature, and the columns of NETWORKS
 
 
 def gather_batch(
@@ -46,7 +47,7 @@ def gather_batch(
         parts.append(_stored_features(signatures, plan, ids, spreading))
     if not parts:
         raise InputError("the query folders hold no images; name others")
-    names = ["id", "key", "embedding", "signature", "rough"]
+    names = ["id", "key", "signature", *(network.column for network in NETWORKS.values())]
     table = pa.concat_tables([part.select(names) for part in parts])
     vectors = embedding_matrix(table["embedding"])
     return Batch(Queries(table["key"].to_pylist(), table["id"].to_numpy(), vectors), table)
@@ -81,9 +82,9 @@ def _file_features(paths: Sequence[Path], plan: OnDemandPlan, near_gpu: NearGpu)
 
     def make() -> dict[str, Vectors]:
         features = plan.start()
-        return {name: features.make(name, images) for name in ("rough", "cnn")}
+        return {name: features.make(name, images) for name in NETWORKS}
 
     made = near_gpu(plan.backend, make)
-    for name, column in (("rough", "rough"), ("cnn", "embedding")):
-        signed = signed.append_column(column, embedding_column(made[name]))
+    for name, network in NETWORKS.items():
+        signed = signed.append_column(network.column, embedding_column(made[name]))
     return signed

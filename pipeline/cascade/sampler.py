@@ -14,6 +14,7 @@ import simplejpeg
 from pipeline.cascade.calibration import Calibration, fit_calibration
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.cascade.shard_signer import sign_images
+from pipeline.cascade.stages import LEARNED, NETWORKS
 from pipeline.core.arrays import Ids
 from pipeline.core.run_record import RunRecord
 from pipeline.core.shard_stats import shard_stats
@@ -42,8 +43,8 @@ class SamplePlan:
     def start(self) -> ShardFunction:
         """Load the networks; return the function that does one shard.
 
-        Its row holds two tables as Arrow IPC bytes: ``features`` (the signature's columns, rough,
-        embedding) and ``copies`` (origin, transform, signature, rough).
+        Its row holds two tables as Arrow IPC bytes: ``features`` (the signature's columns and those
+        of NETWORKS) and ``copies`` (origin, transform, signature, those that filters read).
         """
         cv2.setNumThreads(1)
         features = self.on_demand.start()
@@ -56,10 +57,9 @@ class SamplePlan:
                 pa.compute.is_in(table["id"], value_set=pa.array(self.sampled))
             ).sort_by("id")
             ids = table["id"].to_numpy()
-            for name, column in (("rough", "rough"), ("cnn", "embedding")):
-                table = table.append_column(
-                    column, embedding_column(features.get(name, shard, ids))
-                )
+            for name, network in NETWORKS.items():
+                made = embedding_column(features.get(name, shard, ids))
+                table = table.append_column(network.column, made)
             copies = self._copies(features, shard, np.intersect1d(ids, self.copied))
             return shard_stats(
                 shard, len(ids), started, features=ipc_bytes(table), copies=ipc_bytes(copies)
@@ -82,15 +82,14 @@ class SamplePlan:
             }
         )
         signed, _ = sign_images(copies)
-        rough = features.make("rough", copies)
-        return pa.table(
-            {
-                "origin": signed["id"],
-                "transform": signed["transform"],
-                "signature": signed["signature"],
-                "rough": embedding_column(rough),
-            }
-        )
+        columns = {
+            "origin": signed["id"],
+            "transform": signed["transform"],
+            "signature": signed["signature"],
+        }
+        for name in NETWORKS.keys() & LEARNED:
+            columns[NETWORKS[name].column] = embedding_column(features.make(name, copies))
+        return pa.table(columns)
 
 
 def sample_features(

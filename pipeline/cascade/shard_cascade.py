@@ -1,38 +1,36 @@
 """One shard through the cascade: metadata, then stage by stage what passed, the CNN last."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.cascade.calibration import StageFilters
 from pipeline.cascade.feature_cache import FeatureCache
 from pipeline.cascade.filters import COMPONENTS
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
+from pipeline.cascade.stages import LAST, NETWORKS, STAGES
+from pipeline.cascade.stages.metadata import Where, matching
 from pipeline.core.arrays import Ids, Mask, Vectors
-from pipeline.core.errors import ConfigError
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix, rows_of
-from pipeline.search.exact_topk import candidate_topk
+from pipeline.search.exact_topk import ShardTopK, candidate_topk
 from pipeline.search.shard_searcher import part_columns
-
-Where = Sequence[tuple[str, str, Any]]
 
 
 @dataclass(frozen=True)
 class StagedQueries:
     """What a batch of queries asks: a stage lets an image pass that scores at least its limit."""
 
-    vectors: Vectors  # f32 (q, d), for the CNN
-    codes: Mapping[str, Vectors]  # by stage, in their order: f32 (q, 64)
-    limits: Mapping[str, Vectors]  # by stage: f32 (q,)
+    vectors: Vectors  # (q, d), for the CNN
+    codes: Mapping[str, Vectors]  # by stage, in their order: (q, 64)
+    limits: Mapping[str, Vectors]  # by stage: (q,)
 
     def of(self, rows: Ids) -> "StagedQueries":
         """Return those of the queries numbered ``rows``."""
@@ -52,7 +50,7 @@ class CascadeSearchPlan:
     embeddings: Path | None  # a finished store over the same shards: no CNN runs
     on_demand: OnDemandPlan
     filters: StageFilters
-    where: Where  # (column, operator, value), all of which must hold
+    where: Where
     queries: StagedQueries
     depth: int  # images a query
 
@@ -63,6 +61,20 @@ class CascadeSearchPlan:
     def start(self) -> ShardFunction:
         """Load the networks; return the function that searches one shard."""
         return _ShardCascade(self).search
+
+
+@dataclass
+class _Counts:
+    """What each stage met of a shard for any query, kept by query, and took."""
+
+    entered: list[int] = field(default_factory=list)
+    kept: list[Ids] = field(default_factory=list)  # (q,) each
+    milliseconds: list[float] = field(default_factory=list)
+
+    def met(self, images: int, began: float) -> None:
+        """Count a stage that met ``images`` since ``began``."""
+        self.entered.append(images)
+        self.milliseconds.append(1000 * (time.time() - began))
 
 
 class _ShardCascade:
@@ -78,83 +90,63 @@ class _ShardCascade:
         kept is (stages + 2) x q flat: images that passed metadata, then each stage, then the CNN's
         candidates; entered is what each stage met for any query; milliseconds its time.
         """
-        started, plan, queries = time.time(), self.plan, self.plan.queries
-        made = dict(self.features.made)
-        table = self.signatures.read(shard)
-        rows = matching(table, plan.where)
-        spent, entered = [1000 * (time.time() - started)], [table.num_rows]
-        table = table.filter(pa.array(rows))
-        alive = np.ones((len(queries.vectors), table.num_rows), np.bool_)
-        kept = [alive.sum(axis=1)]
-        for stage in queries.codes:
-            began, some = time.time(), np.flatnonzero(alive.any(axis=0))
-            codes = self._codes(stage, shard, table.take(pa.array(some)))
-            alive[:, some] &= queries.codes[stage] @ codes.T >= queries.limits[stage][:, None]
-            spent.append(1000 * (time.time() - began))
-            entered.append(len(some))
-            kept.append(alive.sum(axis=1))
-        began, some = time.time(), np.flatnonzero(alive.any(axis=0))
-        ids = table["id"].to_numpy()[some]
-        vectors = self._vectors(shard, ids)
-        part = candidate_topk(queries.vectors, ids, vectors, alive[:, some], plan.depth, shard)
-        spent.append(1000 * (time.time() - began))
-        entered.append(len(some))
+        started, made, counts = time.time(), dict(self.features.made), _Counts()
+        signed = self.signatures.read(shard)
+        table = signed.filter(pa.array(matching(signed, self.plan.where)))
+        counts.met(signed.num_rows, started)
+        alive = self._passing(shard, table, counts)
+        part = self._best(shard, table["id"].to_numpy(), alive, counts)
         return shard_stats(
             shard,
-            len(rows),
+            signed.num_rows,
             started,
             **part_columns(part),
-            kept=np.concatenate(kept),
-            entered=np.array(entered),
-            milliseconds=np.array(spent),
-            made_rough=self.features.made["rough"] - made["rough"],
-            made_cnn=self.features.made["cnn"] - made["cnn"],
+            kept=np.concatenate(counts.kept),
+            entered=np.array(counts.entered),
+            milliseconds=np.array(counts.milliseconds),
+            **{f"made_{name}": self.features.made[name] - made[name] for name in NETWORKS},
         )
 
-    def _codes(self, stage: str, shard: int, table: pa.Table) -> Vectors:
-        ids = table["id"].to_numpy()
-        if stage == "pca":
-            return self._pca_codes(shard, ids)
-        if stage == "rough":
-            rough = embedding_column(self.features.get("rough", shard, ids))
-            table = table.append_column("rough", rough)
-        return self.plan.filters.codes(stage, table)
+    def _passing(self, shard: int, table: pa.Table, counts: _Counts) -> Mask:
+        """Return bool (q, n): whether an image of ``table`` passes all stages for a query."""
+        queries = self.plan.queries
+        alive = np.ones((len(queries.vectors), table.num_rows), np.bool_)
+        counts.kept.append(alive.sum(axis=1))
+        for stage, asked in queries.codes.items():
+            began, some = time.time(), np.flatnonzero(alive.any(axis=0))
+            codes = self._codes(stage, shard, table.take(pa.array(some)))
+            alive[:, some] &= asked @ codes.T >= queries.limits[stage][:, None]
+            counts.met(len(some), began)
+            counts.kept.append(alive.sum(axis=1))
+        return alive
 
-    def _pca_codes(self, shard: int, ids: Ids) -> Vectors:
+    def _best(self, shard: int, ids: Ids, alive: Mask, counts: _Counts) -> ShardTopK:
+        began, some = time.time(), np.flatnonzero(alive.any(axis=0))
+        vectors, asked = self._vectors(shard, ids[some]), self.plan.queries.vectors
+        part = candidate_topk(asked, ids[some], vectors, alive[:, some], self.plan.depth, shard)
+        counts.met(len(some), began)
+        return part
+
+    def _codes(self, name: str, shard: int, table: pa.Table) -> Vectors:
+        ids, stage = table["id"].to_numpy(), STAGES[name]
+        if stage.embeddings:
+            return self._kept_codes(name, shard, ids)
+        if stage.network:
+            made = embedding_column(self.features.get(name, shard, ids))
+            table = table.append_column(stage.network.column, made)
+        return self.plan.filters.codes(name, table)
+
+    def _kept_codes(self, name: str, shard: int, ids: Ids) -> Vectors:
         space = self.plan.filters.space
         # Codes of another calibration's space mean something else.
-        cache = FeatureCache(self.features.kept, f"pca-{space.checksum}", COMPONENTS)
+        cache = FeatureCache(self.features.kept, f"{name}-{space.checksum}", COMPONENTS)
         codes, _ = cache.get(shard, ids, lambda missing: space.codes(self._vectors(shard, missing)))
         return codes
 
     def _vectors(self, shard: int, ids: Ids) -> Vectors:
         if self.embeddings is None:
-            return self.features.get("cnn", shard, ids)
+            return self.features.get(LAST, shard, ids)
         if not len(ids):
             return np.empty((0, self.plan.queries.vectors.shape[1]), np.float32)
         table = self.embeddings.read(shard, ["id", "embedding"])
         return rows_of(ids, table["id"].to_numpy(), embedding_matrix(table["embedding"]))
-
-
-def matching(table: pa.Table, where: Where) -> Mask:
-    """Return bool (n,): the rows for which all of ``where`` hold.
-
-    Raises ConfigError for a column that is not there or a value it cannot be compared with.
-    """
-    if not where:
-        return np.ones(table.num_rows, np.bool_)
-    missing = sorted({column for column, _, _ in where} - set(table.column_names))
-    if missing:
-        raise ConfigError(
-            f"cascade.stages: no column {missing[0]}; there are {', '.join(table.column_names)}"
-        )
-    rows = table.select(list(dict.fromkeys(column for column, _, _ in where))).append_column(
-        "_row", pa.array(np.arange(table.num_rows))
-    )
-    try:
-        kept = rows.filter(pq.filters_to_expression(list(where)))["_row"].to_numpy()
-    except (pa.ArrowException, ValueError) as error:
-        raise ConfigError(f"cascade.stages: the metadata filter cannot run ({error})") from error
-    found = np.zeros(table.num_rows, np.bool_)
-    found[kept] = True
-    return found

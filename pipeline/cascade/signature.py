@@ -9,6 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pipeline.core.arrays import AnyArray, Pixels
+
 SIDE = 64  # pixels; the side of the square the caller resizes the scaled decode to
 RGB_BINS = 4  # a channel
 HUES, SATURATIONS = 8, 4  # _hsv_counts shifts by them
@@ -36,7 +38,7 @@ def part_slice(name: str) -> slice:
     return slice(start, start + PARTS[name])
 
 
-def signature(square: np.ndarray[Any, Any], width: int, height: int, size: int) -> Any:
+def signature(square: Pixels, width: int, height: int, size: int) -> Any:
     """Return uint8 (LENGTH,) of uint8 (SIDE, SIDE, 3) RGB ``square`` and its file's header.
 
     width, height are the original's in pixels, size its bytes. Histograms hold square roots of
@@ -65,34 +67,34 @@ def _shape(width: int, height: int, size: int) -> Any:
     return np.array([aspect, pixels, density])
 
 
-def _root_shares(counts: np.ndarray[Any, Any]) -> Any:
+def _root_shares(counts: AnyArray) -> Any:
     return np.sqrt(counts / max(counts.sum(), 1e-9))
 
 
-def _rgb_counts(square: np.ndarray[Any, Any]) -> Any:
+def _rgb_counts(square: Pixels) -> Any:
     level = square // (256 // RGB_BINS)
     code = (level[..., 0] * RGB_BINS + level[..., 1]) * RGB_BINS + level[..., 2]
     return np.bincount(code.ravel(), minlength=RGB_BINS**3)
 
 
-def _hsv_counts(square: np.ndarray[Any, Any]) -> Any:
+def _hsv_counts(square: Pixels) -> Any:
     hsv = cv2.cvtColor(square, cv2.COLOR_RGB2HSV_FULL)
     code = (hsv[..., 0] >> 5) * SATURATIONS + (hsv[..., 1] >> 6)
     return np.bincount(code.ravel(), minlength=HUES * SATURATIONS)
 
 
-def _cells(grid: np.ndarray[Any, Any]) -> Any:
+def _cells(grid: AnyArray) -> Any:
     """View (SIDE, SIDE) as (GRID * GRID, pixels of a cell)."""
     step = SIDE // GRID
     return grid.reshape(GRID, step, GRID, step).swapaxes(1, 2).reshape(GRID * GRID, -1)
 
 
-def _brightness(grey: np.ndarray[Any, Any]) -> Any:
+def _brightness(grey: Pixels) -> Any:
     cells = _cells(grey).astype(np.float32)
     return np.concatenate([cells.mean(axis=1), 2 * cells.std(axis=1)]) / 255.0
 
 
-def _edges(grey: np.ndarray[Any, Any]) -> Any:
+def _edges(grey: Pixels) -> Any:
     """Orientations weighted by gradient (HOG, Dalal & Triggs 2005) and mean energy, by cell."""
     dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
     strength, angle = cv2.cartToPolar(dx, dy)
@@ -105,7 +107,7 @@ def _edges(grey: np.ndarray[Any, Any]) -> Any:
     return np.concatenate([_root_shares(counts), np.sqrt(energy)])
 
 
-def _texture(grey: np.ndarray[Any, Any]) -> Any:
+def _texture(grey: Pixels) -> Any:
     """Shares of 16 patterns of brighter neighbours (above, right, below, left: LBP, Ojala 2002)
     and of 10 levels of difference along the diagonal."""
     core = grey[1:-1, 1:-1]

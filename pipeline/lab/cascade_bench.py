@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.answer import answer_queries
-from pipeline.cascade.calibration import Calibration, Neighbours, draw_samples, groups
+from pipeline.cascade.calibration import Calibration, draw_samples, groups
 from pipeline.cascade.choice import Goal, choose_plan
 from pipeline.cascade.costs import measure_costs
+from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.on_demand import OnDemandPlan, on_demand_plan
 from pipeline.cascade.planner import CascadePlan, StageCosts
 from pipeline.cascade.queries import gather_batch
@@ -160,7 +161,7 @@ def ask_cascade(
     CNN features are looked for, and kept, in the store ``features``.
     """
     on_demand, store = made.on_demand(there.signatures, features), there.signatures
-    embeddings = there.embeddings.root if "pca" in goal.stages else None
+    embeddings = there.embeddings.root if goal.needs_embeddings else None
     images = store.images()
     with made.sit(images, made.on_gpu) as workers:
         text = (f"id:{number}",)

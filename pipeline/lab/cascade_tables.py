@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.planner import plan_cascade
+from pipeline.cascade.stages import LAST, LEARNED
 from pipeline.lab.break_even import BreakEven
 from pipeline.lab.cascade_bench import Prepared, Way
 from pipeline.lab.filter_recall import BOTH
@@ -21,7 +22,7 @@ def frontier_table(there: Prepared, k: int, confidence: float) -> pa.Table:
     The speed-up is calculated from the measured costs of the stages, signatures made.
     """
     calibration, costs = there.calibration, there.costs
-    stages, share = ("signature", "rough"), calibration.sample.num_rows / len(there.ids)
+    stages, share = tuple(LEARNED), calibration.sample.num_rows / len(there.ids)
     rows = []
     for who in BOTH:
         one = calibration.sample.slice(0, 1)
@@ -30,7 +31,7 @@ def frontier_table(there: Prepared, k: int, confidence: float) -> pa.Table:
         for target in TARGETS:
             plan = plan_cascade(evidence, dict.fromkeys(stages), target, confidence)
             row = {"neighbours": who, "asked": target, "bound": plan.bound, "recall": plan.recall}
-            rows.append(row | {"speed_up": costs.milliseconds["cnn"] / plan.milliseconds})
+            rows.append(row | {"speed_up": costs.milliseconds[LAST] / plan.milliseconds})
     return pa.Table.from_pylist(rows)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade.calibration import Calibration, Neighbours
+from pipeline.cascade.calibration import Calibration
+from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.planner import CascadePlan, thresholds
 from pipeline.core.arrays import Ids, Mask, Vectors
 from pipeline.core.tables import places
@@ -19,7 +20,7 @@ def passing_pairs(
 ) -> Mask:
     """Return bool (p,): whether image wanted_ids[i] passes all stages for query query_ids[i].
 
-    features: id, embedding, signature, rough of all of them.
+    features: id and all features of all of them.
     """
     known = features["id"].to_numpy()
     asking, wanted = (

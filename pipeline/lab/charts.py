@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 from plotly.subplots import make_subplots
 
-from pipeline.cascade.calibration import CALLED, Neighbours
+from pipeline.cascade.neighbours import CALLED, Neighbours
 from pipeline.lab.break_even import BreakEven
 from pipeline.pages.page import BAR, INK, chart_layout, render_charts
 

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade.calibration import Calibration, Neighbours
+from pipeline.cascade.calibration import Calibration
+from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.planner import neighbour_ranks
 from pipeline.cascade.signature import PARTS, part_slice
+from pipeline.cascade.stages import LEARNED, pca
 from pipeline.core.arrays import AnyArray, Ids
 from pipeline.core.bounds import interval
 from pipeline.core.tables import embedding_matrix
@@ -58,14 +60,14 @@ def _filters(
         for part in PARTS
     }
     found["hand-made: all of them"] = _by_distance(mine, theirs)
-    for stage in ("signature", "rough"):
+    for stage in LEARNED:
         codes = calibration.filters.codes(stage, calibration.sample)
         found[f"learned: {stage}"] = (
             calibration.filters.query_codes(stage, asking, neighbours),
             codes,
         )
     if neighbours == "semantic":
-        codes = calibration.filters.codes("pca", calibration.sample)
+        codes = calibration.filters.codes(pca.STAGE.name, calibration.sample)
         found["PCA-64 of the CNN"] = (codes, codes)
     return found
 

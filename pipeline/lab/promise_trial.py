@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade.calibration import Calibration, Neighbours, draw_neighbours, groups
+from pipeline.cascade.calibration import Calibration, draw_neighbours, groups
+from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.planner import (
     CascadePlan,
     Evidence,
@@ -16,6 +17,7 @@ from pipeline.cascade.planner import (
     ranks_among,
     thresholds,
 )
+from pipeline.cascade.stages import LAST, LEARNED
 from pipeline.core.arrays import Ids, Vectors
 from pipeline.core.bounds import lower_bound
 from pipeline.core.tables import embedding_matrix
@@ -44,7 +46,7 @@ class PromiseTrials:
         self.vectors = embedding_matrix(whole.sample["embedding"])
         self.group = groups(whole.sample)
         asking = whole.sample if neighbours == "semantic" else whole.copies
-        self.codes = {s: whole.filters.codes(s, whole.sample) for s in ("signature", "rough")}
+        self.codes = {s: whole.filters.codes(s, whole.sample) for s in LEARNED}
         self.asked = {s: whole.filters.query_codes(s, asking, neighbours) for s in self.codes}
         self.wanted = self._brute_force()
 
@@ -119,6 +121,6 @@ def _row(
         "at most, 95 %": 1 - lower_bound(len(trials) - broken, len(trials), 0.95),
         "recall": float(np.median(reached)),
         "least": min(reached),
-        "speed-up": costs.milliseconds["cnn"] / cost,
+        "speed-up": costs.milliseconds[LAST] / cost,
         "gave up": sum(not trial.plan.stages for trial in trials),
     }

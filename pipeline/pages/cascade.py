@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from pipeline.cascade.funnel import Funnel
 from pipeline.cascade.planner import CascadePlan
+from pipeline.cascade.stages import LAST
 from pipeline.pages.page import BAR, chart_layout, render_page
 from pipeline.search.queries import Queries
 
@@ -20,7 +21,7 @@ def render_cascade(
         ("images", f"{images:,}"),
         ("queries", f"{len(queries.ids):,}"),
         *((f"kept by {s}", f"{f:.2%}") for s, f in zip(plan.stages, plan.fractions, strict=True)),
-        ("new CNN embeddings", f"{funnel.made['cnn']:,}"),
+        ("new CNN embeddings", f"{funnel.made[LAST]:,}"),
     ]
     return render_page(
         "cascade.html.j2",

@@ -9,8 +9,8 @@ from pipeline.cascade.filters import (
     directions,
     fit_filter,
     fit_space,
-    rough_levels,
 )
+from pipeline.cascade.stages.rough import rough_levels
 
 
 def unit(vectors):

@@ -1,4 +1,4 @@
-"""Sign, calibrate and search through the cascade, as a user runs them."""
+"""Sign, calibrate and search through the cascade as a user runs them, in this process."""
 
 import shutil
 
@@ -22,7 +22,6 @@ from pipeline.core.store import Store
 from tests.helpers import main_way
 from tests.helpers.files import digests
 
-pytestmark = pytest.mark.ray
 FIXED = (
     "cascade.stages=[{stage: signature, keep: 0.5}, {stage: rough, keep: 0.3}, {stage: cnn}]",
     "cascade.recall=0.01",
@@ -31,6 +30,7 @@ FIXED = (
 
 def config(root, *overrides):
     small = (
+        "ray.workers=0",
         "corpus.images=320",
         "source.shard_rows=80",
         f"sign.output={root}/signatures",
@@ -43,7 +43,7 @@ def config(root, *overrides):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory, ray_cluster):
+def done(tmp_path_factory):
     root = tmp_path_factory.mktemp("cascade")
     for job in (make_corpus, sign, calibrate):
         job(config(root))
@@ -78,8 +78,11 @@ def test_calibrating_again_does_nothing(done, capsys):
     assert digests(done / "signatures") == before
 
 
-def test_one_worker_and_other_shards_give_the_same_answer(done, tmp_path):
+@pytest.mark.ray
+def test_workers_and_other_shards_give_the_same_answer(done, tmp_path, ray_cluster):
     first = cascade(config(done, *FIXED))
+    cascade(config(done, *FIXED, "ray.workers=2", f"cascade.output={tmp_path}/two"))
+    assert results(done / "cascade").equals(results(tmp_path / "two"))
     other = [
         *FIXED,
         "ray.workers=1",
@@ -200,7 +203,7 @@ def test_another_cnn_than_the_calibrations_is_refused(done, tmp_path):
         cascade(config(done, "embed.input_size=96", f"cascade.features={tmp_path}/features"))
 
 
-def test_uncalibrated_and_too_few(tmp_path, jpegs, ray_cluster):
+def test_uncalibrated_and_too_few(tmp_path, jpegs):
     photos = tmp_path / "photos"
     photos.mkdir()
     for number, data in enumerate(jpegs):

@@ -1,43 +1,17 @@
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from pipeline.cascade.calibration import fit_calibration
 from pipeline.cascade.planner import CascadePlan, StageCosts
-from pipeline.cascade.signature import LENGTH
-from pipeline.core.tables import embedding_column
 from pipeline.lab.promise_trial import PromiseTrials, Trial, promise_table
+from tests.helpers.features import made_samples
 
 COSTS = StageCosts({"signature": 0.001, "rough": 0.5, "cnn": 6.0})
-ROUGH = 448
-
-
-def unit(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def features(rng, hidden, maps):
-    """Three views of the same hidden facts, the signature the noisiest."""
-    noise = rng.normal(size=(len(hidden), LENGTH)) * 30
-    signature = np.clip(np.rint(hidden @ maps[0] * 10 + noise + 128), 0, 255).astype(np.uint8)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(signature.ravel()), LENGTH)
-    rough = unit(hidden @ maps[1] + 0.5 * rng.normal(size=(len(hidden), ROUGH)))
-    return {"signature": column, "rough": embedding_column(rough)}
 
 
 @pytest.fixture(scope="module")
 def whole():
-    rng = np.random.default_rng(0)
-    maps = [rng.normal(size=(16, size)) for size in (LENGTH, ROUGH, 160)]
-    tables = []
-    for count in (300, 900):
-        hidden = rng.normal(size=(count, 16))
-        vectors = unit(hidden @ maps[2] + 0.3 * rng.normal(size=(count, 160)))
-        columns = features(rng, hidden, maps) | {"embedding": embedding_column(vectors)}
-        tables.append(pa.table({"id": np.arange(count)} | columns))
-    changed = hidden + 0.1 * rng.normal(size=hidden.shape)
-    copies = pa.table({"origin": np.arange(count)} | features(rng, changed, maps))
-    return fit_calibration(*tables, copies)
+    return fit_calibration(*made_samples(300, 900))
 
 
 @pytest.mark.parametrize("neighbours", ["semantic", "copies"])

@@ -1,0 +1,135 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.cascade.calibration import fit_calibration
+from pipeline.cascade.calibration_store import (
+    calibrated_of,
+    is_calibrated,
+    keep_calibration,
+    stored_calibration,
+)
+from pipeline.cascade.choice import Goal, choose_plan
+from pipeline.cascade.planner import StageCosts
+from pipeline.cascade.queries import Batch
+from pipeline.cascade.signature import part_slice
+from pipeline.cascade.stages import FIRST, LAST, LEARNED, NETWORKS, STAGES
+from pipeline.cascade.stages.stage import Stage
+from pipeline.core.errors import StoreError
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
+from pipeline.embedding.models import Weights
+from pipeline.embedding.settings import EncoderSettings
+from pipeline.search.queries import Queries
+from tests.helpers.features import made_samples
+
+COSTS = StageCosts({"texture": 0.001, "signature": 0.002, "rough": 0.5, "pca": 0.001, "cnn": 6.0})
+CNN = EncoderSettings("efficientnet_lite0", Weights(Path("w"), "1"), "torch", "f32", 64, 8)
+IDS = np.arange(3)
+
+
+def texture(features):
+    return embedding_matrix(features["signature"])[:, part_slice("texture")]
+
+
+@pytest.fixture
+def one_more(monkeypatch):
+    monkeypatch.setitem(STAGES, "texture", Stage("texture", numbers=texture))
+    monkeypatch.setitem(LEARNED, "texture", texture)
+
+
+def calibrated(store):
+    calibration = fit_calibration(*made_samples(200, 400))
+    of = calibrated_of(IDS, 200, 400, CNN)
+    keep_calibration(store, calibration, COSTS, of)
+    return of
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store.create(tmp_path, "signatures", {})
+    store.write_shard(0, pa.table({"id": IDS}))
+    store.finish(1)
+    return store
+
+
+def goal(stages, **others):
+    wanted = {"recall": 0.5, "confidence": 0.9, "seconds": None, "workers": 2} | others
+    return Goal(dict.fromkeys(stages), (), "semantic", 5, **wanted)
+
+
+def chosen(stored, goal):
+    asked = stored.calibration.sample.slice(0, 2)
+    queries = Queries(["a", "b"], IDS[:2], embedding_matrix(asked["embedding"]))
+    return choose_plan(stored.calibration, stored.costs, goal, Batch(queries, asked), 4000)
+
+
+def test_the_configuration_knows_the_stages_without_any_network():
+    code = (
+        "import jobs.config, sys; "
+        "print({'torch', 'ray', 'faiss', 'cv2', 'sklearn', 'numpy', 'pyarrow'} & {*sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
+
+
+def test_the_first_stage_compares_columns_and_the_last_is_the_cnn():
+    assert list(STAGES) == ["metadata", "signature", "rough", "pca", "cnn"]
+    assert (FIRST, LAST) == ("metadata", "cnn")
+    assert [name for name, stage in STAGES.items() if stage.where] == [FIRST]
+    assert [name for name, stage in STAGES.items() if stage.filters] == [
+        "signature",
+        "rough",
+        "pca",
+    ]
+    assert list(LEARNED) == ["signature", "rough"]
+    assert list(NETWORKS) == ["rough", "cnn"]
+
+
+def test_a_stage_is_fitted_kept_and_planned_with_by_what_its_own_file_says(one_more, store):
+    of = calibrated(store)
+    assert is_calibrated(store, of)
+    stored = stored_calibration(store, CNN)
+    assert stored.current
+    learned = stored.calibration.filters.learned["texture"]
+    assert learned.weights.shape == (26, 64)
+    codes = stored.calibration.filters.codes("texture", stored.calibration.sample)
+    assert codes.shape == (400, 64)
+    choice = chosen(stored, goal(["texture"]))
+    assert choice.plan.stages == ("texture",)
+    assert choice.plan.bound >= 0.5
+    assert choice.queries.limits["texture"].shape == (2,)
+    assert set(choice.costs["stage"].to_pylist()) == {"texture", "cnn"}
+
+
+def test_a_calibration_without_one_of_the_stages_is_made_again(store, monkeypatch):
+    of = calibrated(store)
+    assert stored_calibration(store, CNN).current
+    monkeypatch.setitem(LEARNED, "texture", texture)
+    assert not is_calibrated(store, calibrated_of(IDS, 200, 400, CNN))
+    assert not is_calibrated(store, of | {"filters": list(LEARNED)})
+    with pytest.raises(StoreError, match="other stages; run sluice calibrate again"):
+        stored_calibration(store, CNN)
+
+
+def test_images_that_came_since_are_told_and_their_order_does_not_count(store):
+    of = calibrated(store)
+    assert calibrated_of(IDS[::-1], 200, 400, CNN) == of
+    store.write_shard(1, pa.table({"id": IDS + 3}))
+    store.finish(2)
+    assert not stored_calibration(store, CNN).current
+
+
+def test_a_time_allowed_is_shared_by_the_workers_and_by_this_process_alone(store):
+    calibrated(store)
+    stored = stored_calibration(store, CNN)
+    two, none = (goal(["rough"], seconds=4.0, workers=workers) for workers in (2, 0))
+    assert two.milliseconds(4000) == 2.0
+    assert none.milliseconds(4000) == 1.0
+    assert goal(["rough"]).milliseconds(4000) is None
+    assert chosen(stored, none).plan.milliseconds <= 1.0
+    assert chosen(stored, goal(["pca"])).costs.num_rows == 0
