@@ -28,7 +28,6 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.encoder import build_encoder
-from pipeline.embedding.models import MODELS
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import plan_manifest
@@ -192,8 +191,7 @@ def _embed(config: LabConfig, images: Images) -> Workload:
     encoder = cache(lambda: build_encoder(settings))
 
     def work(run: RunSettings, scratch: Path) -> Work:
-        dimensions = MODELS[settings.model].dimensions
-        return embed_work(images.source, images.manifest, encoder(), dimensions, scratch)
+        return embed_work(images.source, images.manifest, encoder(), scratch)
 
     decided_by = images.decided_by | {"embed": embedding_identity(settings)}
     return Workload(decided_by, len(shards_of(images.manifest)), work)

@@ -5,7 +5,6 @@ import pyarrow as pa
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
-from pipeline.embedding.models import MODELS
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import EmbedPlan
 from pipeline.embedding.stored import stored_encoder
@@ -32,7 +31,6 @@ def embed_source(
         with record.stage("convert the model"):
             encoder = stored_encoder(store, settings)
         threads = DECODE_THREADS_A_GPU if settings.backend == "cuda" else 1
-        dimensions = MODELS[settings.model].dimensions
-        return EmbedPlan(source, pending, store.root, encoder, dimensions, threads)
+        return EmbedPlan(source, pending, store.root, encoder, threads)
 
     return fill_from_source(store, source, shard_rows, plan_of, spread, record)

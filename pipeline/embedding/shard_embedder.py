@@ -14,6 +14,7 @@ import pyarrow.compute
 
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
+from pipeline.core.stopwatch import Stopwatch
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 from pipeline.embedding.encoder import Encoder
@@ -100,7 +101,6 @@ class EmbedPlan:
     manifest: pa.Table
     output: Path
     encoder: Encoder
-    dimensions: int
     decode_threads: int = 1
 
     def start(self) -> ShardFunction:
@@ -108,46 +108,56 @@ class EmbedPlan:
         import torch
 
         torch.set_num_threads(1)
-        began = time.time()
-        encode = self.encoder.start()
-        store = Store.open(self.output, "embeddings")
-        settings = self.encoder.settings
+        return ShardEmbedder(self)
 
-        def embed_shard(shard: int) -> pa.Table:
-            started = time.time()
-            # Arrow's pool keeps what it frees: without this the peak creeps up shard by shard.
-            pa.default_memory_pool().release_unused()
-            images = read_shard(self.source, self.manifest, shard)
-            read, model = time.time() - started, 0.0
 
-            def timed(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-                nonlocal model
-                before = time.time()
-                vectors = encode(pixels)
-                model += time.time() - before
-                return vectors
+class ShardEmbedder:
+    """Embeds shards of a source into a store, one after the other, with a model loaded once."""
 
-            table, refused = embed_images(
-                images,
-                timed,
-                settings.input_size,
-                settings.batch_size,
-                self.dimensions,
-                self.decode_threads,
-            )
-            embedded = time.time()
-            store.write_shard(shard, table, refused)
-            return shard_stats(
-                shard,
-                images.num_rows,
-                started,
-                bytes=pa.compute.sum(pa.compute.binary_length(images["bytes"])).as_py() or 0,
-                quarantined=refused.num_rows,
-                actor_started=began,
-                read_seconds=read,
-                model_seconds=model,
-                waiting_seconds=embedded - started - read - model,
-                write_seconds=time.time() - embedded,
-            )
+    def __init__(self, plan: EmbedPlan) -> None:
+        self.plan = plan
+        self.began = time.time()
+        self.encode = plan.encoder.start()
+        self.store = Store.open(plan.output, "embeddings")
 
-        return embed_shard
+    def __call__(self, shard: int) -> pa.Table:
+        """Read one shard, embed and write it; return what it cost."""
+        watch = Stopwatch()
+        with watch.part("read"):
+            images = self._read(shard)
+        with watch.part("embed"):
+            table, refused = self._embed(images, watch)
+        with watch.part("write"):
+            self.store.write_shard(shard, table, refused)
+        return self._cost(shard, images, refused, watch)
+
+    def _read(self, shard: int) -> pa.Table:
+        # Arrow's pool keeps what it frees: without this the peak creeps up shard by shard.
+        pa.default_memory_pool().release_unused()
+        return read_shard(self.plan.source, self.plan.manifest, shard)
+
+    def _embed(self, images: pa.Table, watch: Stopwatch) -> tuple[pa.Table, pa.Table]:
+        encoder = self.plan.encoder
+        return embed_images(
+            images,
+            watch.timed("model", self.encode),
+            encoder.settings.input_size,
+            encoder.settings.batch_size,
+            encoder.dimensions,
+            self.plan.decode_threads,
+        )
+
+    def _cost(self, shard: int, images: pa.Table, refused: pa.Table, watch: Stopwatch) -> pa.Table:
+        seconds = watch.seconds
+        return shard_stats(
+            shard,
+            images.num_rows,
+            watch.started,
+            bytes=pa.compute.sum(pa.compute.binary_length(images["bytes"])).as_py() or 0,
+            quarantined=refused.num_rows,
+            actor_started=self.began,
+            read_seconds=seconds["read"],
+            model_seconds=seconds["model"],
+            waiting_seconds=seconds["embed"] - seconds["model"],  # for images to be decoded
+            write_seconds=seconds["write"],
+        )

@@ -1,8 +1,15 @@
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.spread import in_process
+from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
-from pipeline.embedding.shard_embedder import embed_images
+from pipeline.embedding.shard_embedder import EmbedPlan, embed_images
+from pipeline.images.manifest import plan_manifest
+from pipeline.images.source import open_source
 from pipeline.images.squares import decode_squares
 
 
@@ -34,3 +41,35 @@ def test_a_shard_of_only_bad_images_is_an_empty_one():
     assert kept.num_rows == 0
     assert kept["embedding"].type.list_size == 3
     assert refused.num_rows == 2
+
+
+def test_a_plan_writes_shards_and_tells_where_their_time_went(tmp_path, jpegs):
+    (tmp_path / "photos").mkdir()
+    for number, data in enumerate([*jpegs[:5], b"no image"]):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(data)
+    source = open_source(str(tmp_path / "photos"))
+    manifest = plan_manifest(source, 3)
+    store = Store.create(tmp_path / "store", "embeddings", {})
+
+    def slow_colour(pixels):
+        time.sleep(0.02)
+        return mean_colour(pixels)
+
+    settings = SimpleNamespace(input_size=32, batch_size=2)
+    encoder = SimpleNamespace(settings=settings, dimensions=3, start=lambda: slow_colour)
+    began = time.time()
+    told = pa.concat_tables(in_process(EmbedPlan(source, manifest, store.root, encoder), [0, 1]))
+    ended = time.time()
+    assert [entry.rows for entry in store.finish(2)] == [3, 2]
+    assert store.read(1)["key"].to_pylist() == ["3.jpg", "4.jpg"]
+    assert told.select(["shard", "rows", "quarantined"]).to_pylist() == [
+        {"shard": 0, "rows": 3, "quarantined": 0},
+        {"shard": 1, "rows": 3, "quarantined": 1},
+    ]
+    assert told["bytes"][0].as_py() == sum(len(data) for data in jpegs[:3])
+    for row, batches in zip(told.to_pylist(), (2, 1), strict=True):
+        parts = [row[f"{name}_seconds"] for name in ("read", "model", "waiting", "write")]
+        assert min(parts) > 0
+        assert sum(parts) <= row["ended"] - row["started"]
+        assert row["model_seconds"] >= batches * 0.02
+        assert began <= row["actor_started"] <= row["started"] <= row["ended"] <= ended

@@ -57,12 +57,10 @@ def emulated_work(plan: EmulatedPlan, k: int) -> Work:
     return Work(plan.start, plan.shards, lambda tables, pool: merge(tables), alone)
 
 
-def embed_work(
-    source: Source, manifest: pa.Table, encoder: Encoder, dimensions: int, scratch: Path
-) -> Work:
+def embed_work(source: Source, manifest: pa.Table, encoder: Encoder, scratch: Path) -> Work:
     """Return the work of embedding the images of ``manifest`` into the folder ``scratch``."""
     Store.create(scratch, "embeddings", embedding_identity(encoder.settings))
-    plan = EmbedPlan(source, manifest, scratch, encoder, dimensions)
+    plan = EmbedPlan(source, manifest, scratch, encoder)
     output = scratch / "all.parquet"
     return Work(
         plan.start,
