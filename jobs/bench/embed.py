@@ -85,8 +85,9 @@ def _round(
 
 
 def _busy_rate(config: Config, plan: PartsPlan) -> float:
-    with Sitting("parts", 0, config.ray) as sitting:
-        answers = list(sitting.spread(plan, range(_cores(config))))
+    cores = _cores(config)
+    with Sitting("parts", cores * len(plan.images), config.ray) as sitting:
+        answers = list(sitting.spread(plan, range(cores)))
     return float(sum(1000 / answer["ms"][0].as_py() for answer in answers))
 
 

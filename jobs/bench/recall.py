@@ -3,7 +3,7 @@
 from rich.progress import track
 
 from jobs.config import CascadeConfig
-from jobs.console import console, print_arrow, warn
+from jobs.console import console, errors, print_arrow, warn
 from jobs.lab.config import BenchRecallConfig, LabConfig
 from pipeline.cascade.calibration_store import STALE, StoredCalibration, stored_calibration
 from pipeline.cascade.neighbours import CALLED
@@ -58,7 +58,7 @@ def _promises(
         run = PromiseTrials(stored.calibration, who, k).run
         trials[who] = [
             run(wanted.sample, asked.recall, asked.confidence, seed, costs)
-            for seed in track(range(wanted.trials), f"calibrations, {who}")
+            for seed in track(range(wanted.trials), f"calibrations, {who}", console=errors)
         ]
     images = stored.calibration.sample.num_rows
     calibrations = f"{wanted.trials} calibrations on {wanted.sample} of {images} images"
