@@ -1,6 +1,8 @@
 """`sluice cascade`: the most similar images of each query, with the CNN run on few."""
 
-from jobs.config import Config
+from pathlib import Path
+
+from jobs.config import Config, SearchConfig
 from jobs.console import console, print_arrow, print_recall, warn
 from jobs.sitting import Sitting
 from pipeline.cascade.answer import CascadeAnswer, answer_queries, answer_tables
@@ -17,6 +19,7 @@ from pipeline.embedding.stored import encoder_settings
 from pipeline.images.source import open_source
 from pipeline.pages.cascade import render_cascade
 from pipeline.search.answers import known_copies
+from pipeline.search.copy_recall import CopyRecall
 
 SHOWN = 5
 
@@ -39,25 +42,15 @@ def cascade(config: Config) -> CascadeAnswer:
     if goal.needs_embeddings:
         embeddings = full_embeddings(config.embed.output.resolve(), store)
     stored, made = _calibrated(config, store)
-    images = store.images()
     with (
         Store.open(made.cache, "features").lock(),
-        Sitting("cascade", images, config.ray, output, on_gpu=made.on_gpu) as sitting,
+        Sitting("cascade", store.images(), config.ray, output, on_gpu=made.on_gpu) as sitting,
     ):
-        texts, sampled, record = asked.queries, asked.sample_queries, sitting.record
-        batch = gather_batch(store, made, texts, sampled, sitting.spreading, sitting.near_gpu)
-        with sitting.stage("plan"):
-            choice = choose_plan(stored.calibration, stored.costs, goal, batch, images)
-        answer = answer_queries(
-            sitting.spread, store, embeddings, made, goal, batch.queries, choice, record
-        )
+        answer = _answer(asked, goal, store, embeddings, stored, made, sitting)
         with sitting.stage("write"):
             recall = known_copies(store, answer.queries.ids, answer.ids)
-            for name, table in answer_tables(store, answer, recall).items():
-                write_atomically(output / f"{name}.parquet", parquet_bytes(table))
             promised = promise(goal, answer.plan)
-            page = render_cascade(images, answer.plan, promised, answer.funnel, answer.queries)
-            write_atomically(output / "funnel.html", page.encode())
+            _write(store, answer, recall, promised, output)
     _print_funnel(answer)
     print_recall(recall)
     console.print(promised)
@@ -73,6 +66,34 @@ def _calibrated(config: Config, store: Store) -> tuple[StoredCalibration, OnDema
         warn(STALE)
     source = open_source(config.source.url, config.source.kind)
     return stored, on_demand_plan(source, store, config.cascade.features.resolve(), cnn)
+
+
+def _answer(
+    asked: SearchConfig,
+    goal: Goal,
+    store: Store,
+    embeddings: Path | None,
+    stored: StoredCalibration,
+    made: OnDemandPlan,
+    sitting: Sitting,
+) -> CascadeAnswer:
+    batch = gather_batch(
+        store, made, asked.queries, asked.sample_queries, sitting.spreading, sitting.near_gpu
+    )
+    with sitting.stage("plan"):
+        choice = choose_plan(stored.calibration, stored.costs, goal, batch, store.images())
+    return answer_queries(
+        sitting.spread, store, embeddings, made, goal, batch.queries, choice, sitting.record
+    )
+
+
+def _write(
+    store: Store, answer: CascadeAnswer, recall: list[CopyRecall], promised: str, output: Path
+) -> None:
+    for name, table in answer_tables(store, answer, recall).items():
+        write_atomically(output / f"{name}.parquet", parquet_bytes(table))
+    page = render_cascade(store.images(), answer.plan, promised, answer.funnel, answer.queries)
+    write_atomically(output / "funnel.html", page.encode())
 
 
 def _print_funnel(answer: CascadeAnswer) -> None:
