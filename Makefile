@@ -17,7 +17,7 @@ help:
 	touch $@
 
 demo: .venv/ready  ## make a corpus, embed it, search it, and write work/demo/report.html
-	sluice demo --config configs/demo.yaml
+	sluice demo
 
 test: .venv/ready  ## ruff, mypy --strict, the contracts of the rooms, pytest
 	ruff format --check .
@@ -30,29 +30,29 @@ PHOTOS ?= work/demo/corpus
 
 bench-embed: .venv/ready  ## time embedding against the limit and others, over PHOTOS=folder
 	$(BIN)/pip install --quiet imagededup==0.3.3.post2 || true
-	sluice bench embed --set source.url=$(PHOTOS) --set source.shard_rows=250
+	sluice bench embed $(PHOTOS) --shard-rows 250
 
 chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_ROUNDS times
 	pytest -m chaos tests/chaos/test_killed_node.py tests/chaos/test_network_namespaces.py
 
 bench-pixels: .venv/ready  ## time making, decoding and signing images, over PHOTOS=folder
-	sluice bench pixels --set source.url=$(PHOTOS)
+	sluice bench pixels $(PHOTOS)
 
 bench-precision: .venv/ready  ## time backends and precisions and their drift, over PHOTOS=folder
-	sluice bench precision --set source.url=$(PHOTOS)
+	sluice bench precision $(PHOTOS)
 
 CASCADE := --set source.url=work/cascade/corpus --set sign.output=work/cascade/signatures \
 	--set cascade.features=work/cascade/features --set cascade.output=work/cascade/out
 
 work/cascade/corpus/manifest.json: .venv/ready
-	sluice corpus --set corpus.images=20000 --set corpus.output=$(@D)
+	sluice corpus --images 20000 --output $(@D)
 
 bench-cascade: work/cascade/corpus/manifest.json  ## the cascade beside brute force over 20,000 images
 	sluice bench cascade $(CASCADE)
 
 bench-recall: work/cascade/corpus/manifest.json  ## recall of every filter; is a promised one kept?
 	sluice sign $(CASCADE)
-	sluice calibrate $(CASCADE) --set cascade.calibration_images=10000
+	sluice calibrate $(CASCADE) --calibration-images 10000
 	sluice bench recall $(CASCADE)
 
 bench-search: .venv/ready  ## time both grids beside plain FAISS, on 1,000,000 synthetic vectors
@@ -60,7 +60,7 @@ bench-search: .venv/ready  ## time both grids beside plain FAISS, on 1,000,000 s
 
 bench-dedup: .venv/ready  ## find near-duplicates our way and by imagededup, over PHOTOS=folder
 	$(BIN)/pip install --quiet imagededup==0.3.3.post2 || true
-	sluice bench dedup --set source.url=$(PHOTOS)
+	sluice bench dedup $(PHOTOS)
 
 million-dedup: .venv/ready  ## join 1,000,000 synthetic vectors; run again to go on
 	sluice million-dedup

@@ -36,7 +36,7 @@ def calibrate(config: Config) -> None:
 
 
 def _calibrate(config: Config, store: Store) -> None:
-    fit, sample = config.cascade.fit_images, config.cascade.calibration_images
+    fit, sample = config.calibrate.fit_images, config.calibrate.calibration_images
     by_shard = ids_by_shard(store)
     ids = np.concatenate(list(by_shard.values()))
     cnn = encoder_settings(**config.embed.encoder())

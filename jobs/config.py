@@ -243,18 +243,21 @@ class StageConfig(Section):
     )
 
 
-DEFAULT_STAGES = tuple(StageConfig(stage=name) for name in (*LEARNED, LAST))
+# Constructed, not checked: checking builds the model, for which no help page should wait.
+DEFAULT_STAGES = tuple(StageConfig.model_construct(stage=name) for name in (*LEARNED, LAST))
 
 
 class CalibrateConfig(Section):
     """`sluice calibrate`: what the filters are fitted to, and the evidence for their recall."""
 
     argument = ("SOURCE", "source.url")
-    flags = ("cascade.fit_images", "cascade.calibration_images", "cascade.features", "ray.workers")
+    flags = ("cascade.features", "ray.workers")
+    fit_images: Count = Field(2000, description="embedded to fit the filters")
+    calibration_images: Count = Field(2000, description="embedded to prove the recall")
 
 
 class CascadeConfig(Section):
-    """`sluice calibrate` and `sluice cascade`: search without running the CNN on everything."""
+    """`sluice cascade`: search without running the CNN on everything."""
 
     argument = ("QUERIES", "search.queries")
     flags = ("source.url", "search.k", "search.sample_queries", "ray.workers")
@@ -269,8 +272,6 @@ class CascadeConfig(Section):
     seconds: Annotated[float, Field(gt=0)] | None = Field(
         None, description="a time budget a batch of queries; replaces the recall asked for"
     )
-    fit_images: Count = Field(2000, description="embedded to fit the filters")
-    calibration_images: Count = Field(2000, description="embedded to prove the recall")
     features: Output = Field(Path("work/features"), description="CNN features made on demand")
     output: Output = Path("work/cascade")
 

@@ -35,10 +35,11 @@ def command(config: LabConfig) -> None:
     what they made, give the break-even.
     """
     asked, k, count = config.cascade, config.search.k, config.bench_cascade.queries
+    samples = (config.calibrate.fit_images, config.calibrate.calibration_images)
     goal = Goal(**asked.goal(), k=k, workers=config.ray.workers)
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder, one_session(config.ray):
         made = _collection(config, Path(folder))
-        there = prepare(made, asked.fit_images, asked.calibration_images, k)
+        there = prepare(made, *samples, k)
         ways = []
         for who in BOTH:
             mine = replace(goal, neighbours=who)

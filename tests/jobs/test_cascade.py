@@ -34,8 +34,8 @@ def config(root, *overrides):
         "corpus.images=320",
         "source.shard_rows=80",
         f"sign.output={root}/signatures",
-        "cascade.fit_images=160",
-        "cascade.calibration_images=160",
+        "calibrate.fit_images=160",
+        "calibrate.calibration_images=160",
         f"cascade.features={root}/features",
         f"cascade.output={root}/cascade",
     )
