@@ -63,19 +63,19 @@ bench-dedup: .venv/ready  ## find near-duplicates our way and by imagededup, ove
 	sluice bench dedup $(PHOTOS)
 
 million-dedup: .venv/ready  ## join 1,000,000 synthetic vectors; run again to go on
-	sluice million-dedup
+	sluice lab million-dedup
 
 growth: .venv/ready  ## measure how pairs, scans, joins and look-ups grow, on synthetic vectors
-	sluice growth
+	sluice lab growth
 
 scale: .venv/ready  ## time 1..64 emulated workers, fit the laws of scaling
-	sluice scale
+	sluice lab scale
 
 bench-merge: .venv/ready  ## time the merge against 1..10,000 shards, beside FAISS's
 	sluice bench merge
 
 million: .venv/ready  ## corpus, embed, search 1,000,000 images; run again to go on
-	sluice million --config configs/million.yaml
+	sluice lab million
 
 clean:  ## remove what the demo made (the virtual environment stays)
 	rm -rf work

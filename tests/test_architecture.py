@@ -5,7 +5,6 @@ import sys
 
 WITHOUT_TORCH = (
     "pipeline.lab.scaling.emulated",
-    "pipeline.lab.scaling.emulated_stages",
     "pipeline.index.shard_prober",
     "pipeline.index.shard_indexer",
     "pipeline.dedup.join_shard",

@@ -1,25 +1,23 @@
 """One run of a pool of workers on a Ray of its own, timed task by task."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import pyarrow as pa
 import ray
 
 from cluster.session import ray_session
-from cluster.shard_map import ShardFunction, map_shards
+from cluster.shard_map import map_shards
+from pipeline.core.spread import ShardPlan
+from pipeline.lab.scaling.work import Take
 
 TASK_COLUMNS = ("shard", "rows", "worker", "started", "ended")
 
 
-def run_timed(
-    make: Callable[[], ShardFunction],
-    shards: Sequence[int],
-    workers: int,
-    take: Callable[[Iterable[pa.Table]], object],
-) -> pa.Table:
-    """Run ``make()`` over ``shards``, have ``take`` go through all answers; return a row a shard.
+def run_timed(plan: ShardPlan, shards: Sequence[int], workers: int, take: Take) -> pa.Table:
+    """Run ``plan`` over ``shards``, have ``take`` go through all answers; return a row a shard.
 
     Columns: those of TASK_COLUMNS, received and merge (when the driver had the answer, and the
     seconds until ``take`` asked for the next), and session_began, began, finished of the run. Ray
@@ -38,7 +36,7 @@ def run_timed(
     session_began = time.time()
     with ray_session(workers), _all_workers_first():
         began = time.time()
-        take(timed(map_shards(make, shards, workers)))
+        take(timed(map_shards(plan, shards, workers)), partial(map_shards, workers=workers))
         finished = time.time()
     times = {"received": received, "merge": merging}
     times |= {"session_began": [session_began] * len(tasks), "began": [began] * len(tasks)}

@@ -1,44 +1,85 @@
 """The settings of what measures: those of every job, and the lab's own."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from jobs.config import LARGEST, Config, Count, Output, Section, Seed
+from jobs.config import LARGEST, Config, Count, LocalPath, Output, Section, Seed
+from pipeline.lab.scaling.settings import ScaleSettings, WorkloadName
 
 
 class ScaleConfig(Section):
     """`sluice lab scale`: the same work over a list of worker counts."""
 
     output: Output = Path("work/scale")
-    workloads: tuple[Literal["emulated", "embed", "sign", "search"], ...] = Field(
-        ("emulated",),
+    workloads: tuple[WorkloadName, ...] = Field(
+        ScaleSettings.workloads,
         description="emulated sleeps; the others are real, up to this machine's cores: embed and "
         "sign source.url, search embed.output",
     )
-    workers: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64)
-    repeats: Count = 3
-    ms: Annotated[float, Field(gt=0)] = Field(50.0, description="emulated ms an image")
-    shard_images: Count = Field(20, description="emulated images a shard")
-    images: Count = Field(1280, description="of every strong-scaling run; of real work, at most")
-    images_a_worker: Count = Field(320, description="of a weak-scaling run, emulated")
-    queries: Count = Field(
-        100, description="whose answers the driver merges: made up, or of search, sampled images'"
+    workers: tuple[Count, ...] = ScaleSettings.workers
+    repeats: Count = ScaleSettings.repeats
+    ms: Annotated[float, Field(gt=0)] = Field(ScaleSettings.ms, description="emulated ms an image")
+    shard_images: Count = Field(ScaleSettings.shard_images, description="emulated images a shard")
+    images: Count = Field(
+        ScaleSettings.images, description="of every strong-scaling run; of real work, at most"
     )
-    k: Count = 10
-    seed: Seed = Field(0, description="of the order of the runs")
+    images_a_worker: Count = Field(
+        ScaleSettings.images_a_worker, description="of a weak-scaling run, emulated"
+    )
+    queries: Count = Field(
+        ScaleSettings.queries,
+        description="whose answers the driver merges: made up, or of search, sampled images'",
+    )
+    k: Count = ScaleSettings.k
+    seed: Seed = Field(ScaleSettings.seed, description="of the order of the runs")
+
+    def settings(self) -> ScaleSettings:
+        """Return what decides the runs."""
+        return ScaleSettings(**self.model_dump(exclude={"output"}))
+
+
+class PlanConfig(Section):
+    """`sluice lab plan`: what to plan for, calibrated from the runs of `sluice lab scale`."""
+
+    images: Annotated[float, Field(ge=1, le=1e12)] | None = Field(
+        None, description="how many, as 1000000 or 1e6"
+    )
+    ms: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="milliseconds of a worker an image takes"
+    )
+    price: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="of one worker for one hour"
+    )
+    deadline: str = Field("1h", description="as 90s, 10m or 2h")
+    most: Annotated[int, Field(ge=1, le=10_000)] = Field(1024, description="workers tried")
+    shards_a_worker: Annotated[int, Field(ge=1, le=100)] = 4
+
+
+class ClaimsConfig(Section):
+    """`sluice lab claims`: the guide's numbers beside this machine's."""
+
+    flags = ("cascade.recall",)
+    file: LocalPath | None = Field(
+        None, description="a list of claims; none: the guide's, claims.yaml among the ready files"
+    )
 
 
 class GrowthConfig(Section):
     """`sluice lab growth`: how the time of each way of searching grows."""
 
     output: Output = Path("work/growth")
+    largest: Annotated[int, Field(ge=4096, le=LARGEST)] = Field(
+        2**18, description="synthetic vectors, from 1,024 up, each time twice as many"
+    )
+    dimensions: Annotated[int, Field(ge=8, le=LARGEST)] = 256
 
 
 class PageConfig(Section):
     """`sluice lab page`: one page over what scale, bench merge, growth and cascade have left."""
 
+    flags = ("cascade.recall",)
     output: Output = Path("work/lab.html")
 
 
@@ -162,6 +203,8 @@ class LabConfig(Config):
     """The settings of every job, and of `sluice lab` and `sluice bench`."""
 
     scale: ScaleConfig = Field(default_factory=ScaleConfig)
+    plan: PlanConfig = Field(default_factory=PlanConfig)
+    claims: ClaimsConfig = Field(default_factory=ClaimsConfig)
     growth: GrowthConfig = Field(default_factory=GrowthConfig)
     page: PageConfig = Field(default_factory=PageConfig)
     million: MillionConfig = Field(default_factory=MillionConfig)

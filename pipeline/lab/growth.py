@@ -7,17 +7,23 @@ from typing import Any
 
 import faiss
 import numpy as np
+import pyarrow as pa
 from scipy.spatial import cKDTree
+from threadpoolctl import threadpool_limits
 
+from pipeline.core.arrays import Vectors
 from pipeline.core.tables import embedding_matrix, flat_column
 from pipeline.dedup.join_shard import partition_edges, partition_table
 from pipeline.dedup.pair_join import Members, join_buckets
 from pipeline.index.grid import Grid
 from pipeline.index.ivf import train_ivf
-from pipeline.pages.growth import LOG
+from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_table
+from pipeline.pages.growth import CACHES, LOG, Exponent, Growth, fit_exponent, growth_chart
+from pipeline.pages.page import render_charts
 
 SIMILARITY = 0.9
 LOOK_UPS = 1000
+SMALLEST = 1024  # vectors
 TREE_DIMENSIONS = 3  # in 8, its look-ups grow far faster than log N
 
 
@@ -31,11 +37,11 @@ class Way:
     name: str
     theory: str
     per: str  # what one timed call answers
-    prepare: Callable[[np.ndarray[Any, Any]], Callable[[], Any]]
+    prepare: Callable[[Vectors], Callable[[], Any]]
     largest: int  # vectors; beyond it, one call takes minutes
 
 
-def time_way(way: Way, vectors: np.ndarray[Any, Any], least: float = 0.2) -> tuple[float, int]:
+def time_way(way: Way, vectors: Vectors, least: float = 0.2) -> tuple[float, int]:
     """Return the median seconds of one call and the number of calls, at least 3 and ``least`` s.
 
     A call longer than 20 s is timed once.
@@ -65,18 +71,65 @@ def ways() -> list[Way]:
     ]
 
 
-def _all_pairs(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+def measure_growth(largest: int, dimensions: int, tell: Callable[[int, Way], object]) -> Growth:
+    """Time every way over SMALLEST synthetic vectors, twice as many, ..., up to ``largest``.
+
+    All on one thread, since more would hide the growth. ``tell`` hears of each number of vectors
+    and way that was timed.
+    """
+    points: list[dict[str, Any]] = []
+    faiss.omp_set_num_threads(1)
+    with threadpool_limits(1):
+        count = SMALLEST
+        while count <= largest:
+            settings = SyntheticSettings(count, count, dimensions, max(10, count // 200))
+            vectors = embedding_matrix(synthetic_table(settings, 0)["embedding"])
+            for way in ways():
+                if count <= way.largest:
+                    points.append(_point(way, vectors))
+                    tell(count, way)
+            count *= 2
+    return Growth(pa.Table.from_pylist(points), [_fitted(way, points) for way in ways()])
+
+
+def _point(way: Way, vectors: Vectors) -> dict[str, Any]:
+    seconds, calls = time_way(way, vectors)
+    answers = LOOK_UPS if way.per == "1 query" and way.theory != "O(N)" else 1
+    facts = {"way": way.name, "theory": way.theory, "per": way.per, "vectors": len(vectors)}
+    return facts | {"seconds": seconds / answers, "calls": calls * answers}
+
+
+def _fitted(way: Way, points: list[dict[str, Any]]) -> Exponent:
+    mine = [point for point in points if point["way"] == way.name]
+    counts, seconds = (np.array([p[name] for p in mine]) for name in ("vectors", "seconds"))
+    return fit_exponent(way.name, way.theory, counts, seconds)
+
+
+def growth_page(growth: Growth, dimensions: int) -> str:
+    """Return a page with the chart of ``growth``, and what it was measured on."""
+    notes = [
+        f"Measured on one thread, {dimensions} dimensions, synthetic clustered vectors; nothing "
+        "is extrapolated. A line ends where one call takes too long, or building what it asks.",
+        "Building an index, a graph or a tree is not in these times; sorting vectors into their "
+        "buckets is in the join's.",
+        f"Look-ups are asked {LOOK_UPS:,} at once. {CACHES}",
+    ]
+    chart = growth_chart(growth.points, growth.exponents)
+    return render_charts("Sluice: how time grows", [chart], notes)
+
+
+def _all_pairs(vectors: Vectors) -> Callable[[], Any]:
     ids = np.arange(len(vectors))
     members = Members(ids, np.zeros((len(ids), 1), np.int32), vectors, 0)
     return lambda: join_buckets(members, range(1), SIMILARITY)
 
 
-def _grid(vectors: np.ndarray[Any, Any]) -> Grid:
+def _grid(vectors: Vectors) -> Grid:
     buckets = int(np.sqrt(len(vectors)))
     return train_ivf(vectors[:: max(1, len(vectors) // (32 * buckets))], buckets, 0)
 
 
-def _bucketed_join(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+def _bucketed_join(vectors: Vectors) -> Callable[[], Any]:
     grid, ids = _grid(vectors), np.arange(len(vectors))
     edges = partition_edges(grid.buckets, max(1, grid.buckets // 16))
 
@@ -98,17 +151,17 @@ def _bucketed_join(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
     return join
 
 
-def _asked(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _asked(vectors: Vectors) -> Vectors:
     rows = np.random.default_rng(0).integers(len(vectors), size=LOOK_UPS)
     return vectors[rows]
 
 
-def _scan(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+def _scan(vectors: Vectors) -> Callable[[], Any]:
     queries = _asked(vectors)[:1]
     return lambda: faiss.knn(queries, vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)
 
 
-def _probe(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+def _probe(vectors: Vectors) -> Callable[[], Any]:
     from pipeline.index.bucket_lists import BucketLists
 
     grid = _grid(vectors)
@@ -120,21 +173,21 @@ def _probe(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
     return lambda: lists.probe(queries, grid.nearest(queries, 8), 10)
 
 
-def _graph(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+def _graph(vectors: Vectors) -> Callable[[], Any]:
     graph = faiss.IndexHNSWFlat(vectors.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
     graph.add(vectors)
     queries = _asked(vectors)
     return lambda: graph.search(queries, 10)
 
 
-def _tree(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+def _tree(vectors: Vectors) -> Callable[[], Any]:
     _, axes = np.linalg.eigh(np.cov(vectors[:20_000].T))
     axes = axes[:, ::-1][:, :TREE_DIMENSIONS]
     tree, queries = cKDTree(vectors @ axes), _asked(vectors) @ axes
     return lambda: tree.query(queries, 10)
 
 
-def _sorted_key(vectors: np.ndarray[Any, Any]) -> Callable[[], Any]:
+def _sorted_key(vectors: Vectors) -> Callable[[], Any]:
     keys = np.sort(np.ascontiguousarray(vectors[:, 0]))
     queries = _asked(vectors)[:, 0].copy()
     return lambda: keys.searchsorted(queries)

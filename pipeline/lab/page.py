@@ -1,7 +1,7 @@
 """The scaling lab as one HTML page: curves, laws, merge cost, and sliders. It loads nothing."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute
 from markupsafe import Markup
 
+from pipeline.lab.page_data import LabData, missing, plans_by_recall
 from pipeline.lab.scaling.laws import LAWS, fit_law
-from pipeline.lab.scaling.simulator import Calibration
+from pipeline.lab.scaling.simulator import PoolCosts
 from pipeline.lab.scaling.summary import part
 from pipeline.pages.growth import Growth
 from pipeline.pages.growth import growth_chart as measured_chart
@@ -22,32 +23,14 @@ GROWTH_HEIGHT = 560  # pixels: on a phone the legend takes a line for each way
 POINTS = np.unique(np.geomspace(1, 1000, 60).round()).astype(np.float64)
 
 
-@dataclass(frozen=True)
-class LabData:
-    """What the page shows. ``runs`` and ``laws`` are of `sluice scale`; what is None is left out.
-
-    funnel: as in_and_out gives it; recall_costs: as `sluice cascade` leaves it, and ``recall`` is
-    where its slider stands at first.
-    """
-
-    runs: pa.Table
-    laws: pa.Table
-    calibration: Calibration
-    merge: pa.Table | None
-    growth: Growth | None
-    funnel: pa.Table | None
-    recall_costs: pa.Table | None
-    recall: float
-
-
 def render_lab(data: LabData) -> str:
     """Return the page; its sliders recompute from the fitted numbers inside it."""
-    charts = [extrapolated_growth_chart(data.calibration)]
+    charts = [extrapolated_growth_chart(data.pool)]
     charts += [measured_growth_chart(data.growth)] if data.growth else []
     charts += [speedup_chart(data.runs), efficiency_chart(data.runs)]
     charts += [merge_chart(data.merge)] if data.merge is not None else []
     charts += [funnel_chart(data.funnel)] if data.funnel is not None else []
-    model = asdict(data.calibration) | {"straggler": float(np.mean(data.calibration.stragglers))}
+    model = asdict(data.pool) | {"straggler": float(np.mean(data.pool.stragglers))}
     del model["stragglers"]
     costs = data.recall_costs.to_pylist() if data.recall_costs is not None else []
     return render_page(
@@ -60,37 +43,6 @@ def render_lab(data: LabData) -> str:
         recall=data.recall,
         missing=missing(data),
     )
-
-
-def plans_by_recall(costs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of recall_costs as one plan a recall, the recalls ascending."""
-    plans: dict[float, dict[str, Any]] = {}
-    for row in sorted(costs, key=lambda row: row["recall"]):
-        facts = {"recall": row["recall"], "bound": row["bound"], "stages": []}
-        stage = {name: row[name] for name in ("stage", "share", "ms")}
-        plans.setdefault(row["recall"], facts)["stages"].append(stage)
-    return list(plans.values())
-
-
-def missing(data: LabData) -> list[tuple[str, str]]:
-    """Return what the page leaves out, each with the command that makes it."""
-    costs = data.recall_costs if data.recall_costs else None  # a table without rows tells nothing
-    parts = [
-        ("the measured growth", "sluice growth", data.growth),
-        ("the merge's times", "sluice bench-merge", data.merge),
-        ("the funnel of a cascade", "sluice cascade", data.funnel),
-        ("the recall slider, for shares the planner chooses", "sluice cascade", costs),
-    ]
-    return [(what, command) for what, command, found in parts if found is None]
-
-
-def in_and_out(funnel: pa.Table, results: int) -> pa.Table:
-    """Return (stage, into, out_of): images for any query, of the funnel that a cascade has left.
-
-    results: the different images found, which are what the CNN lets through.
-    """
-    into = funnel["entered"].to_pylist()
-    return pa.table({"stage": funnel["stage"], "into": into, "out_of": [*into[1:], results]})
 
 
 def funnel_chart(funnel: pa.Table) -> go.Figure:
@@ -117,7 +69,7 @@ def measured_growth_chart(growth: Growth) -> go.Figure:
     return figure.update_layout(**_layout("Measured growth and fitted exponents", GROWTH_HEIGHT))
 
 
-def extrapolated_growth_chart(costs: Calibration) -> go.Figure:
+def extrapolated_growth_chart(costs: PoolCosts) -> go.Figure:
     """Draw seconds against images for some worker counts, by the fitted model: extrapolated."""
     images = np.geomspace(1e3, 1e9, 40)
     figure = go.Figure(layout=_layout("Growth at 50 ms, extrapolated", GROWTH_HEIGHT))

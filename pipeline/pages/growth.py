@@ -42,7 +42,7 @@ def fit_exponent(way: str, theory: str, counts: Ids, seconds: Scores) -> Exponen
 
 @dataclass(frozen=True)
 class Growth:
-    """What `sluice growth` measured."""
+    """What `sluice lab growth` measured."""
 
     points: pa.Table  # way, theory, per, vectors, seconds, calls
     exponents: list[Exponent]
@@ -91,5 +91,5 @@ def read_growth(folder: Path) -> Growth | None:
     paths = [folder / f"{name}.parquet" for name in ("points", "exponents")]
     if not all(path.exists() for path in paths):
         return None
-    points, exponents = (read_parquet(path, "run sluice growth again") for path in paths)
+    points, exponents = (read_parquet(path, "run sluice lab growth again") for path in paths)
     return Growth(points, [Exponent(**row) for row in exponents.to_pylist()])

@@ -1,22 +1,35 @@
 """What the tests of the lab share."""
 
+from dataclasses import asdict
+
 import pytest
 
-from jobs.lab.config import ScaleConfig
-from jobs.lab.scale import planned_runs
 from pipeline.core.store import Store
+from pipeline.lab.scaling.experiment import planned_runs
+from pipeline.lab.scaling.settings import ScaleSettings
 from tests.helpers.scaling import tasks
 
+SETTINGS = ScaleSettings(workers=(1, 2, 4, 8), repeats=1, images=640)
 
-@pytest.fixture
-def measured(tmp_path):
-    """Runs of a store as `sluice scale` leaves it, with a start-up that grows by the worker."""
-    scale = ScaleConfig(workers=(1, 2, 4, 8), repeats=1, images=640)
-    store = Store.create(tmp_path, "scaling", scale.model_dump(mode="json", exclude={"output"}))
-    runs = planned_runs(scale, 1)
+
+def write_runs(root, identity):
+    store, runs = Store.create(root, "scaling", identity), planned_runs(SETTINGS, 1)
     for number, run in enumerate(runs):
         store.write_shard(
             number, tasks(run.workers, 8 * run.workers, start_up=2 + run.workers, gap=0.01)
         )
     store.finish(len(runs))
-    return tmp_path
+    return root
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Runs of a store as `sluice lab scale` leaves it, with a start-up that grows by the worker."""
+    return write_runs(tmp_path, asdict(SETTINGS))
+
+
+@pytest.fixture
+def measured_before(tmp_path):
+    """The runs of ``measured``, made when there were fewer settings."""
+    names = ("workers", "repeats", "ms", "images")
+    return write_runs(tmp_path / "before", {name: asdict(SETTINGS)[name] for name in names})

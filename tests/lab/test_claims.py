@@ -2,10 +2,8 @@ import bisect
 
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
 
-from jobs.config import Config
-from jobs.lab.claims import CLAIMS, TOLD_BY, cascade_facts, command, counted_checks, search_facts
+from jobs.lab.claims import CLAIMS
 from pipeline.cascade.costs import RECALL_COSTS
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import write_atomically
@@ -19,6 +17,9 @@ from pipeline.lab.claims import (
     names,
     read_claims,
 )
+from pipeline.lab.facts import TOLD_BY, cascade_facts, counted_checks, scale_facts, search_facts
+from pipeline.lab.scaling.experiment import Experiment
+from tests.helpers.command_line import run
 
 
 def test_the_arithmetic_of_the_guides_numbers():
@@ -79,8 +80,7 @@ def test_every_claim_has_what_it_needs_or_a_command_for_it():
 
 
 def test_facts_of_a_cascade(tmp_path):
-    config = Config.model_validate({"cascade": {"output": tmp_path, "recall": 0.9}})
-    assert cascade_facts(config) == {}
+    assert cascade_facts(tmp_path, 0.9) == {}
 
     def write(stages):
         shares = {"signature": 1.0, "rough": 0.5, "cnn": 0.1}
@@ -93,7 +93,7 @@ def test_facts_of_a_cascade(tmp_path):
         ]
         table = pa.Table.from_pylist(rows, RECALL_COSTS)
         write_atomically(tmp_path / "recall_costs.parquet", parquet_bytes(table))
-        return {name: fact.value for name, fact in cascade_facts(config).items()}
+        return {name: fact.value for name, fact in cascade_facts(tmp_path, 0.9).items()}
 
     assert write(["signature", "cnn"]) == {
         "check_ms": 0.05,
@@ -123,6 +123,16 @@ def test_facts_of_a_search_are_of_a_million_vectors_only(tmp_path):
 
 
 def test_the_command_prints_every_claim(tmp_path):
-    ran = CliRunner().invoke(command, ["--set", f"scale.output={tmp_path}"], env={"COLUMNS": "200"})
+    ran = run("lab", "claims", f"--set=scale.output={tmp_path}")
     assert ran.exception is None
     assert "27 hours, read" in ran.output
+
+
+def test_runs_made_before_a_setting_was_added_are_read_with_its_default(measured, measured_before):
+    for folder in (measured, measured_before):
+        runs = parquet_bytes(Experiment.of(folder).table())
+        write_atomically(folder / "runs.parquet", runs)
+    assert scale_facts(measured_before) == scale_facts(measured) != {}
+    ran = run("lab", "claims", f"--set=scale.output={measured_before}")
+    assert ran.exception is None
+    assert "emulated rate" in ran.output

@@ -35,5 +35,5 @@ def test_every_way_is_measured_and_drawn(tmp_path):
     assert theories["sorted key"] == "O(log N), here N^0.13"
     assert left.per(exponents[0]) == "all vectors"
     (tmp_path / "exponents.parquet").write_bytes(b"PAR1")
-    with pytest.raises(StoreError, match="run sluice growth again"):
+    with pytest.raises(StoreError, match="run sluice lab growth again"):
         read_growth(tmp_path)

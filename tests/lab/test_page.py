@@ -3,17 +3,18 @@ from dataclasses import asdict
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from jobs.lab.page import command
 from pipeline.cascade.costs import RECALL_COSTS, RECALLS
 from pipeline.core.errors import StoreError
-from pipeline.lab.page import LabData, in_and_out, render_lab
+from pipeline.lab.page import render_lab
+from pipeline.lab.page_data import LabData, in_and_out
+from pipeline.lab.scaling.experiment import Experiment
 from pipeline.lab.scaling.run import RunSettings, run_row
-from pipeline.lab.scaling.simulator import Calibration
+from pipeline.lab.scaling.simulator import PoolCosts
 from pipeline.lab.scaling.summary import fitted_laws
 from pipeline.pages.growth import Exponent, Growth
 from tests.helpers.browser import in_a_browser, opened
+from tests.helpers.command_line import run
 from tests.helpers.scaling import tasks
 
 WAYS = ("all pairs", "bucketed join", "scan", "probe of sqrt(N) buckets", "graph (HNSW)")
@@ -64,9 +65,9 @@ def data():
     merge = pa.Table.from_pylist(
         [dict(zip(names, (s, 9, 10, s, s, None, s * 9.0), strict=True)) for s in (1, 10, 100)]
     )
-    calibration = Calibration(6.0, 1.0, 0.01, 0.001, 0.5, (0.9, 1.0, 1.2))
+    pool = PoolCosts(6.0, 1.0, 0.01, 0.001, 0.5, (0.9, 1.0, 1.2))
     more = (merge, growth(), in_and_out(FUNNEL, 30), recall_costs(), 0.9)
-    return LabData(runs, fitted_laws(runs), calibration, *more)
+    return LabData(runs, fitted_laws(runs), pool, *more)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def page(data):
 
 @pytest.fixture(scope="module")
 def bare(data):
-    return render_lab(LabData(data.runs, data.laws, data.calibration, *[None] * 4, 0.9))
+    return render_lab(LabData(data.runs, data.laws, data.pool, *[None] * 4, 0.9))
 
 
 def body(page):
@@ -91,7 +92,7 @@ def test_the_page_loads_nothing_and_says_what_is_emulated(page):
 
 
 def test_what_is_not_there_is_left_out_with_its_command(bare):
-    for name in ("growth", "bench-merge", "cascade"):
+    for name in ("lab growth", "bench merge", "cascade"):
         assert f"<code>sluice {name}</code>" in body(bare)
     assert 'id="recall"' not in body(bare)
     assert body(bare).count('class="chart"') == 3
@@ -108,12 +109,12 @@ def test_the_job_reads_what_other_jobs_left(measured, data, tmp_path):
         sets = [f"scale.output={measured}", f"cascade.output={tmp_path}/cascade"]
         sets += [f"page.output={tmp_path}/lab.html", f"growth.output={tmp_path}/growth"]
         sets += [f"bench_merge.output={tmp_path}/merge"]
-        ran = CliRunner().invoke(command, [part for text in sets for part in ("--set", text)])
+        ran = run("lab", "page", *(f"--set={text}" for text in sets))
         if ran.exception:
             raise ran.exception
         return body((tmp_path / "lab.html").read_text())
 
-    with pytest.raises(StoreError, match="run sluice scale again"):
+    with pytest.raises(StoreError, match="run sluice lab scale again"):
         lab()
     for name in ("runs", "laws"):
         pq.write_table(getattr(data, name), measured / f"{name}.parquet")
@@ -131,8 +132,20 @@ def test_the_job_reads_what_other_jobs_left(measured, data, tmp_path):
     assert "Not on this page" not in whole
     assert whole.count('class="chart"') == 6
     (tmp_path / "growth" / "points.parquet").write_bytes(b"torn")
-    with pytest.raises(StoreError, match="run sluice growth again"):
+    with pytest.raises(StoreError, match="run sluice lab growth again"):
         lab()
+
+
+def test_runs_made_before_a_setting_was_added_are_read_with_its_default(measured_before, tmp_path):
+    runs = Experiment.of(measured_before).table()
+    for name, table in (("runs", runs), ("laws", fitted_laws(runs))):
+        pq.write_table(table, measured_before / f"{name}.parquet")
+    outputs = {"scale": measured_before, "page": tmp_path / "lab.html"}
+    outputs |= {name: tmp_path / name for name in ("bench_merge", "growth", "cascade")}
+    sets = [f"--set={name}.output={path}" for name, path in outputs.items()]
+    ran = run("lab", "page", *sets)
+    assert ran.exception is None
+    assert "extrapolated" in body((tmp_path / "lab.html").read_text())
 
 
 @in_a_browser

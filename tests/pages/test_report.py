@@ -62,7 +62,7 @@ def test_without_copies_and_quarantine_it_says_so():
 
 
 def test_measured_growth_has_its_exponents(page):
-    assert "Measured by sluice growth" in page
+    assert "Measured by sluice lab growth" in page
     rows = page[page.index("<th>exponent, measured</th>") :]
     assert "<td>scan</td><td>1.00</td><td>1.00 to 1.00</td><td>O(N)</td>" in rows
     assert "<td>O(log N), here N^0.13</td><td>1 query</td><td>3</td>" in rows

@@ -1,30 +1,36 @@
 """A core of its own for each worker on this machine, as each would have on one of its own."""
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-T = TypeVar("T")
+from pipeline.core.spread import ShardFunction, ShardPlan
 
 
-def on_own_core(start: Callable[[], T], taken: Path) -> Callable[[], T]:
-    """Return ``start`` that first moves its process to a core which no other has taken.
+@dataclass(frozen=True)
+class OnOwnCore:
+    """``plan``, for which each process first moves to a core that no other has taken.
 
     ``taken`` is a folder, made where there is none, with a file for each core taken. Where all
     are, or the system cannot do it, the process stays on all cores.
     """
 
-    def started() -> T:
-        core = take_core(taken)
+    plan: ShardPlan
+    taken: Path
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    def start(self) -> ShardFunction:
+        """Move this process with all its threads, then start the plan."""
+        core = take_core(self.taken)
         if core is not None:
             for thread in os.listdir("/proc/self/task"):
                 with suppress(ProcessLookupError):  # one may have ended since
                     os.sched_setaffinity(int(thread), {core})
-        return start()
-
-    return started
+        return self.plan.start()
 
 
 def take_core(taken: Path) -> int | None:

@@ -14,11 +14,13 @@ import pyarrow as pa
 import simpy
 from scipy.optimize import least_squares
 
+from pipeline.core.arrays import Scores
+
 PATIENCE = 0.01  # time that gets less than this share shorter is not worth a doubling
 
 
 @dataclass(frozen=True)
-class Calibration:
+class PoolCosts:
     """What was measured of real runs, in seconds.
 
     ``start_up`` is of a pool whose workers do not wait for each other's, ``start_up_a_worker`` what
@@ -45,7 +47,7 @@ class Simulated:
     wall: float
 
 
-def calibrate(runs: Sequence[pa.Table]) -> Calibration:
+def calibrate(runs: Sequence[pa.Table]) -> PoolCosts:
     """Take the model's parts from the tasks of measured runs, as ``run_phases`` takes them.
 
     The overhead is the median wait of a worker between two shards. Start-up is fitted as what is
@@ -70,14 +72,14 @@ def calibrate(runs: Sequence[pa.Table]) -> Calibration:
     kept = np.quantile(ratios, np.linspace(0, 1, 101))
     wait = float(np.median(waits)) if waits else 0.0
     middle = float(np.median(merges)), float(np.median(drains))
-    return Calibration(*_fitted_start_up(counts, starts), wait, *middle, tuple(kept.tolist()))
+    return PoolCosts(*_fitted_start_up(counts, starts), wait, *middle, tuple(kept.tolist()))
 
 
 def _fitted_start_up(counts: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
     """Return a and b that fit max(a, count * b) to ``seconds``, by relative error."""
     workers, measured = np.array(counts, float), np.log(np.maximum(seconds, 1e-6))
 
-    def residuals(logs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def residuals(logs: Scores) -> Scores:
         return np.asarray(np.maximum(logs[0], logs[1] + np.log(workers)) - measured)
 
     most = np.argmax(workers)
@@ -87,7 +89,7 @@ def _fitted_start_up(counts: Sequence[int], seconds: Sequence[float]) -> tuple[f
 
 
 def simulate(
-    calibration: Calibration,
+    costs: PoolCosts,
     workers: int,
     shard_seconds: Sequence[float],
     a_machine: int = 1,
@@ -99,8 +101,8 @@ def simulate(
     """
     environment, generator = simpy.Environment(), random.Random(seed)
     driver, shards = simpy.Resource(environment), iter(shard_seconds)
-    together = min(workers, a_machine) * calibration.start_up_a_worker
-    began = max(calibration.start_up, together)
+    together = min(workers, a_machine) * costs.start_up_a_worker
+    began = max(costs.start_up, together)
 
     def turn(seconds: float) -> Iterator[Any]:
         with driver.request() as mine:
@@ -110,24 +112,24 @@ def simulate(
     def work() -> Iterator[Any]:
         yield environment.timeout(began)
         for seconds in shards:
-            yield from turn(calibration.overhead)
-            yield environment.timeout(seconds * generator.choice(calibration.stragglers))
-            environment.process(turn(calibration.merge))
+            yield from turn(costs.overhead)
+            yield environment.timeout(seconds * generator.choice(costs.stragglers))
+            environment.process(turn(costs.merge))
 
     for _ in range(min(workers, len(shard_seconds))):
         environment.process(work())
     environment.run()
     ended = max(float(environment.now), began)
-    return Simulated(workers, began, ended - began, ended + calibration.drain)
+    return Simulated(workers, began, ended - began, ended + costs.drain)
 
 
-def simulation_error(calibration: Calibration, run: pa.Table, a_machine: int) -> float:
+def simulation_error(costs: PoolCosts, run: pa.Table, a_machine: int) -> float:
     """Return how far, relatively, the simulated wall time is off that of a measured run."""
     seconds = run["ended"].to_numpy() - run["started"].to_numpy()
     typical = np.median(seconds / run["rows"].to_numpy()) * run["rows"].to_numpy()
     workers = len(set(run["worker"].to_pylist()))
     wall = run["finished"][0].as_py() - run["began"][0].as_py()
-    return float(simulate(calibration, workers, typical.tolist(), a_machine).wall / wall - 1)
+    return float(simulate(costs, workers, typical.tolist(), a_machine).wall / wall - 1)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Plan:
 
 
 def planner(
-    calibration: Calibration, images: int, ms: float, price: float, shards_a_worker: int
+    costs: PoolCosts, images: int, ms: float, price: float, shards_a_worker: int
 ) -> Callable[[int], Plan]:
     """Return what simulates a number of workers over ``images`` of ``ms`` milliseconds each.
 
@@ -152,7 +154,7 @@ def planner(
         shards = [size * ms / 1000] * (images // size)
         if images % size:
             shards.append(images % size * ms / 1000)
-        seconds = simulate(calibration, workers, shards).wall
+        seconds = simulate(costs, workers, shards).wall
         return Plan(workers, seconds, workers * seconds / 3600 * price)
 
     return at

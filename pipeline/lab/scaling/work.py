@@ -1,14 +1,15 @@
-"""The work that `sluice scale` times: for a pool of workers, and as a plain program alone."""
+"""The work that `sluice lab scale` times: for a pool of workers, and as a plain program alone."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.shard_signer import SignPlan, signature_identity
+from pipeline.core.arrays import Ids, Vectors
+from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.shard_embedder import EmbedPlan, embedding_identity
@@ -23,21 +24,21 @@ from pipeline.search.exact_topk import ShardTopK
 from pipeline.search.merge import SPARE, CertifiedMerge, Merged, search_certified
 from pipeline.search.shard_searcher import SearchPlan, read_part
 
-ShardFunction = Callable[[int], pa.Table]
-Pool = Callable[[Callable[[], ShardFunction], list[int]], Iterable[pa.Table]]
+Take = Callable[[Iterable[pa.Table], Spread], object]
 
 
 @dataclass(frozen=True)
 class Work:
-    """One run's work. ``start`` and ``take`` are the two ends of a pool; ``alone`` needs none.
+    """One run's work. ``plan`` and ``take`` are the two ends of a pool; ``alone`` needs none.
 
     take: called on the driver with the shards' answers as they come, and with the pool, which it
-    may ask again. alone: does the same work in this process and returns the number of images.
+    may give another plan. alone: does the same work in this process and returns the number of
+    images.
     """
 
-    start: Callable[[], ShardFunction]
+    plan: ShardPlan
     shards: list[int]
-    take: Callable[[Iterable[pa.Table], Pool], object]
+    take: Take
     alone: Callable[[], int]
 
 
@@ -54,7 +55,7 @@ def emulated_work(plan: EmulatedPlan, k: int) -> Work:
         merge(map(plan.start(), plan.shards))
         return plan.images
 
-    return Work(plan.start, plan.shards, lambda tables, pool: merge(tables), alone)
+    return Work(plan, plan.shards, lambda tables, spread: merge(tables), alone)
 
 
 def embed_work(source: Source, manifest: pa.Table, encoder: Encoder, scratch: Path) -> Work:
@@ -63,7 +64,7 @@ def embed_work(source: Source, manifest: pa.Table, encoder: Encoder, scratch: Pa
     plan = EmbedPlan(source, manifest, scratch, encoder)
     output = scratch / "all.parquet"
     return Work(
-        plan.start,
+        plan,
         shards_of(manifest),
         _take_all,
         lambda: embed_single_threaded(source, manifest, encoder, output),
@@ -76,35 +77,31 @@ def sign_work(source: Source, manifest: pa.Table, scratch: Path) -> Work:
     plan = SignPlan(source, manifest, scratch)
     output = scratch / "all.parquet"
     return Work(
-        plan.start,
+        plan,
         shards_of(manifest),
         _take_all,
         lambda: sign_single_threaded(source, manifest, output),
     )
 
 
-def search_work(
-    embeddings: Store, shards: list[int], queries: np.ndarray[Any, Any], k: int
-) -> Work:
+def search_work(embeddings: Store, shards: list[int], queries: Vectors, k: int) -> Work:
     """Return the work of finding the exact ``k`` best of ``shards`` for queries f32 (q, d)."""
 
-    def ask(rows: np.ndarray[Any, Any], depth: int) -> SearchPlan:
+    def ask(rows: Ids, depth: int) -> SearchPlan:
         return SearchPlan(embeddings.root, queries[rows], depth)
 
     first = ask(np.arange(len(queries)), k + SPARE)
 
-    def take(tables: Iterable[pa.Table], pool: Pool) -> Merged:
-        def parts(rows: np.ndarray[Any, Any], depth: int) -> Iterator[ShardTopK]:
+    def take(tables: Iterable[pa.Table], spread: Spread) -> Merged:
+        def parts(rows: Ids, depth: int) -> Iterator[ShardTopK]:
             again = depth != first.depth
-            yield from map(read_part, pool(ask(rows, depth).start, shards) if again else tables)
+            yield from map(read_part, spread(ask(rows, depth), shards) if again else tables)
 
         return search_certified(parts, len(queries), k)
 
     files = [embeddings.shards.path(shard) for shard in shards]
     gone = embeddings.tombstones()
-    return Work(
-        first.start, shards, take, lambda: search_single_threaded(files, gone, queries, k).images
-    )
+    return Work(first, shards, take, lambda: search_single_threaded(files, gone, queries, k).images)
 
 
 def shards_of(manifest: pa.Table) -> list[int]:
@@ -112,7 +109,7 @@ def shards_of(manifest: pa.Table) -> list[int]:
     return sorted(set(manifest["shard"].to_pylist()))
 
 
-def _take_all(tables: Iterable[pa.Table], pool: Pool) -> None:
+def _take_all(tables: Iterable[pa.Table], spread: Spread) -> None:
     """Wait for all answers: the workers have written what they made, and nothing is merged."""
     for _ in tables:
         pass

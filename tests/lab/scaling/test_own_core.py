@@ -13,12 +13,17 @@ needs_affinity = pytest.mark.skipif(
 THREADS = """
 import json, os, sys, threading
 from pathlib import Path
-from pipeline.lab.scaling.own_core import on_own_core
+from pipeline.lab.scaling.own_core import OnOwnCore
 ended = threading.Event()
 before = threading.Thread(target=ended.wait)
 before.start()
-start = on_own_core(lambda: os.sched_getaffinity(before.native_id), Path(sys.argv[1]))
-cores = [start(), os.sched_getaffinity(0)]
+class Plan:
+    name = "affinity"
+    def start(self):
+        return os.sched_getaffinity(before.native_id)
+plan = OnOwnCore(Plan(), Path(sys.argv[1]))
+assert plan.name == "affinity"
+cores = [plan.start(), os.sched_getaffinity(0)]
 ended.set()
 print(json.dumps([sorted(some) for some in cores]))
 """

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from jobs.config import EmbedConfig, SourceConfig
 from jobs.lab.config import LabConfig, ScaleConfig
-from jobs.lab.scale import planned_runs, scale, shuffled
+from jobs.lab.scale import scale
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import in_process
 from pipeline.core.steady_state import WARM_FROM
 from pipeline.lab.scaling.emulated import EmulatedPlan, made_up_part
+from pipeline.lab.scaling.experiment import planned_runs, shuffled
 from pipeline.lab.scaling.run import RunSettings, run_phases, run_row
+from pipeline.lab.scaling.settings import ScaleSettings
 from pipeline.lab.scaling.summary import fitted_laws, scaling_summary
 from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_store
 from tests.helpers.scaling import tasks
@@ -93,7 +95,7 @@ def test_laws_of_the_steady_rate_leave_out_runs_with_few_shards_a_worker():
 
 
 def test_the_order_is_random_but_the_seeds():
-    runs = planned_runs(ScaleConfig(workers=(1, 2, 4), repeats=2), 1)
+    runs = planned_runs(ScaleSettings(workers=(1, 2, 4), repeats=2), 1)
     assert len(runs) == 2 * (1 + 3 + 3)
     assert shuffled(runs, 1) == shuffled(runs, 1) != shuffled(runs, 2)
     assert sorted(number for number, _ in shuffled(runs, 1)) == list(range(len(runs)))
@@ -134,7 +136,7 @@ def test_scale_writes_runs_and_laws_and_goes_on(ray_cluster, tmp_path):
 
 
 def test_real_work_goes_up_to_the_cores_and_has_no_weak_mode():
-    runs = planned_runs(ScaleConfig(workloads=("sign", "search"), repeats=1), 4)
+    runs = planned_runs(ScaleSettings(workloads=("sign", "search"), repeats=1), 4)
     found = [(run.workload, run.mode, run.workers) for run in runs]
     each = [("single", 1), ("strong", 1), ("strong", 2), ("strong", 4)]
     assert found == [(workload, *run) for workload in ("sign", "search") for run in each]
@@ -161,7 +163,7 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
     synthetic_store(tmp_path / "embeddings", made, in_process, RunRecord("make vectors", 0, 0))
     scale(config())
     runs = pq.read_table(tmp_path / "scale" / "runs.parquet").to_pandas()
-    wanted = planned_runs(config().scale, 2)
+    wanted = planned_runs(config().scale.settings(), 2)
     found = list(zip(runs["workload"], runs["mode"], runs["workers"], strict=True))
     assert found == [(run.workload, run.mode, run.workers) for run in wanted]
     assert not runs["emulated"].any()

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.lab.scaling.simulator import (
-    Calibration,
     Plan,
+    PoolCosts,
     calibrate,
     cheapest_in_time,
     doublings,
@@ -15,7 +15,7 @@ from pipeline.lab.scaling.simulator import (
 )
 from tests.helpers.scaling import tasks
 
-FREE = Calibration(0.0, 0.0, 0.0, 0.0, 0.0, (1.0,))
+FREE = PoolCosts(0.0, 0.0, 0.0, 0.0, 0.0, (1.0,))
 
 
 @settings(max_examples=40, deadline=None)
@@ -28,7 +28,7 @@ def test_without_overhead_it_is_rounds_of_shards(workers, shards, seconds):
 @settings(max_examples=40, deadline=None)
 @given(workers=st.integers(1, 40), overhead=st.floats(0, 1), merge=st.floats(0, 1))
 def test_no_run_is_shorter_than_its_floors(workers, overhead, merge):
-    costs = Calibration(3.0, 2.0, overhead, merge, 1.0, (0.8, 1.0, 1.5))
+    costs = PoolCosts(3.0, 2.0, overhead, merge, 1.0, (0.8, 1.0, 1.5))
     run = simulate(costs, workers, [2.0] * 50, a_machine=2)
     start_up = 3.0 if workers == 1 else 4.0
     assert run.start_up == start_up
@@ -48,7 +48,7 @@ def test_a_calibration_gives_the_measured_runs_back():
 
 
 def test_a_plan_says_when_money_buys_nothing():
-    costs = Calibration(10.0, 0.0, 0.01, 0.0, 0.0, (1.0,))
+    costs = PoolCosts(10.0, 0.0, 0.01, 0.0, 0.0, (1.0,))
     at = planner(costs, 4096, 50, price=0.2, shards_a_worker=4)
     plans = [at(workers) for workers in doublings(64)]
     assert [one.workers for one in plans] == [1, 2, 4, 8, 16, 32, 64]

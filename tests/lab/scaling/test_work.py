@@ -1,10 +1,11 @@
-"""The work of sluice scale: a pool's answer and the plain program's are the same."""
+"""The work of sluice lab scale: a pool's answer and the plain program's are the same."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.spread import in_process
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 from pipeline.images.manifest import plan_manifest
@@ -37,9 +38,9 @@ class Pool:
     def __init__(self):
         self.asked = 0
 
-    def __call__(self, start, shards):
+    def __call__(self, plan, shards):
         self.asked += 1
-        return map(start(), shards)
+        return in_process(plan, shards)
 
 
 def truth(store, shards, queries):
@@ -54,7 +55,7 @@ def truth(store, shards, queries):
 def test_a_search_is_exact_and_asks_the_pool_again_where_it_must(embeddings):
     queries = np.array(embeddings.read(1)["embedding"].to_pylist()[:50:49], np.float32)
     work, pool = search_work(embeddings, [0, 1, 2], queries, K), Pool()
-    found = work.take(map(work.start(), work.shards), pool)
+    found = work.take(in_process(work.plan, work.shards), pool)
     assert pool.asked == 1
     assert np.array_equal(found.ids, truth(embeddings, [0, 1, 2], queries)[0])
     assert work.alone() == 180
@@ -80,7 +81,7 @@ def test_the_plain_program_signs_as_the_workers_do(tmp_path, jpegs):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(data)
     source = open_source(str(tmp_path / "photos"))
     work = sign_work(source, plan_manifest(source, 2), tmp_path / "scratch")
-    answers = list(map(work.start(), work.shards))
+    answers = list(in_process(work.plan, work.shards))
     assert work.take(answers, Pool()) is None
     assert work.alone() == sum(answer["rows"][0].as_py() for answer in answers) == 6
     store = Store.open(tmp_path / "scratch", "signatures")

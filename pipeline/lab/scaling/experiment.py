@@ -1,0 +1,182 @@
+"""A scaling experiment: its runs, each timed once, in a store that has a shard for each."""
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.spread import ShardPlan
+from pipeline.core.store import Store
+from pipeline.lab.scaling.own_core import OnOwnCore
+from pipeline.lab.scaling.run import RunSettings, run_row
+from pipeline.lab.scaling.settings import ScaleSettings
+from pipeline.lab.scaling.simulator import PoolCosts, calibrate, simulation_error
+from pipeline.lab.scaling.work import Take
+from pipeline.lab.scaling.workloads import Workload
+
+RunTimed = Callable[[ShardPlan, Sequence[int], int, Take], pa.Table]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What a pool costs, taken from the runs on few workers, and how far it is off on more."""
+
+    costs: PoolCosts
+    errors: list[tuple[int, float]]  # workers, relative error of the simulated wall time
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Run number i of ``runs`` is, once done, shard i of ``store``: a row a task."""
+
+    store: Store
+    runs: list[RunSettings]
+
+    @classmethod
+    def create(
+        cls, root: Path, settings: ScaleSettings, workloads: Mapping[str, Workload], cores: int
+    ) -> "Experiment":
+        """Open the experiment at ``root``, making it where there is none.
+
+        ``workloads`` are those of ``settings``; real work is run on up to ``cores``, which are then
+        part of the store's name. Raises ConfigError where workers would be idle, StoreError where
+        ``root`` was made with other settings.
+        """
+        runs = planned_runs(settings, cores)
+        _refuse_idle_workers(runs, workloads)
+        identity = asdict(settings)
+        if set(workloads) != {"emulated"}:
+            identity["cores"] = cores
+        for workload in workloads.values():
+            identity |= workload.decided_by
+        return cls(Store.create(root, "scaling", identity), runs)
+
+    @classmethod
+    def of(cls, root: Path) -> "Experiment":
+        """Return the finished experiment at ``root``; settings added since have their defaults.
+
+        Raises InputError where there is none.
+        """
+        if not (root / "manifest.json").exists():
+            raise InputError(
+                f"there are no finished runs in {root}; run sluice lab scale with the same "
+                "settings, or name its folder in scale.output"
+            )
+        store = Store.open(root, "scaling")
+        cores = store.identity.get("cores", os.cpu_count() or 1)
+        return cls(store, planned_runs(ScaleSettings.kept(store.identity), cores))
+
+    def left(self, seed: int) -> list[tuple[int, RunSettings]]:
+        """Return the numbered runs not yet done, in the order of ``shuffled``."""
+        done = {entry.shard for entry in self.store.entries()}
+        return [(number, run) for number, run in shuffled(self.runs, seed) if number not in done]
+
+    def table(self) -> pa.Table:
+        """Return a row a run, as ``run_row`` gives it."""
+        rows = [run_row(run, self.store.read(number)) for number, run in enumerate(self.runs)]
+        return pa.Table.from_pylist(rows)
+
+    def calibrated(self) -> Calibrated:
+        """Calibrate on the emulated runs of the lower half of worker counts.
+
+        The errors are of the median run at each of the other counts. Raises InputError where no
+        run was emulated.
+        """
+        mine = [
+            (run, self.store.read(number))
+            for number, run in enumerate(self.runs)
+            if run.emulated and run.mode != "single"
+        ]
+        if not mine:
+            raise InputError(
+                f"{self.store.root} holds no emulated runs; add emulated to scale.workloads"
+            )
+        counts = sorted({run.workers for run, _ in mine})
+        known = counts[: (len(counts) + 1) // 2]
+        costs = calibrate([tasks for run, tasks in mine if run.workers in known])
+        errors = [(count, _error(costs, mine, count)) for count in counts if count not in known]
+        return Calibrated(costs, errors)
+
+
+def _error(costs: PoolCosts, runs: list[tuple[RunSettings, pa.Table]], count: int) -> float:
+    return float(
+        np.median([simulation_error(costs, t, count) for run, t in runs if run.workers == count])
+    )
+
+
+def planned_runs(scale: ScaleSettings, cores: int) -> list[RunSettings]:
+    """Return all runs: repeats of every workload, mode and worker count, and of one thread.
+
+    Real work is given to at most ``cores`` workers, and has no weak mode.
+    """
+    runs = []
+    for repeat in range(scale.repeats):
+        for workload in scale.workloads:
+            fake = workload == "emulated"
+            counts = [w for w in scale.workers if fake or w <= cores]
+            single = RunSettings(workload, "single", 1, repeat, scale.images, fake)
+            strong = [
+                RunSettings(workload, "strong", w, repeat, scale.images, fake) for w in counts
+            ]
+            weak = [
+                RunSettings(workload, "weak", w, repeat, w * scale.images_a_worker, fake)
+                for w in counts
+                if fake
+            ]
+            runs += [single, *strong, *weak]
+    return runs
+
+
+def shuffled(runs: list[RunSettings], seed: int) -> list[tuple[int, RunSettings]]:
+    """Return the numbered runs in random order within each repeat, the same for a seed."""
+    generator = random.Random(seed)
+    return sorted(enumerate(runs), key=lambda item: (item[1].repeat, generator.random()))
+
+
+def _refuse_idle_workers(runs: list[RunSettings], workloads: Mapping[str, Workload]) -> None:
+    for name, workload in workloads.items():
+        counts = [run.workers for run in runs if (run.workload, run.mode) == (name, "strong")]
+        if not counts:
+            raise ConfigError(
+                f"{name} is real work, up to this machine's cores; scale.workers names only more"
+            )
+        if max(counts) > workload.shards:
+            raise ConfigError(
+                f"at most scale.images of {name} make {workload.shards} shards, too few for "
+                f"{max(counts)} workers; raise it, make smaller shards, or lower scale.workers"
+            )
+
+
+def timed_run(workload: Workload, run: RunSettings, root: Path, run_timed: RunTimed) -> pa.Table:
+    """Do one run, with a folder in ``root`` for what it writes; return its tasks.
+
+    They are as ``run_phases`` takes them. ``run_timed`` does a plan over shards with a number of
+    workers and returns a row a shard.
+    """
+    scratch = root / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        work = workload.work(run, scratch)
+        if run.mode == "single":
+            return single_run(work.alone)
+        plan = work.plan if run.emulated else OnOwnCore(work.plan, scratch / "cores")
+        return run_timed(plan, work.shards, run.workers, work.take)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def single_run(work: Callable[[], int]) -> pa.Table:
+    """Time ``work`` in this process, which returns its images; one task, no worker."""
+    began = time.time()
+    rows, ended = work(), time.time()
+    facts = {"shard": 0, "rows": rows, "worker": "driver", "started": began, "ended": ended}
+    facts |= {"received": ended, "merge": 0.0}
+    facts |= {"session_began": began, "began": began, "finished": ended}
+    return pa.Table.from_pylist([facts])
