@@ -1,9 +1,10 @@
 """After how many queries embedding everything once is the better buy."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from pipeline.core.arrays import Reals
 
 LATE = 3  # queries at the end whose mean cost stands for those to come
 
@@ -16,7 +17,7 @@ class BreakEven:
     what the last LATE did, so the crossing is the earliest there can be.
     """
 
-    cascade: np.ndarray[Any, Any]  # float64 (q,), seconds of each query in turn, measured
+    cascade: Reals  # (q,), seconds of each query in turn, measured
     embed: float  # seconds to embed everything once, measured
     search: float  # seconds of one exact search after that, measured
 

@@ -1,7 +1,5 @@
 """What merging the shards' answers costs on one thread: ours beside FAISS's two merges."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +7,9 @@ from typing import Any
 import faiss
 import numpy as np
 
+from pipeline.core.arrays import Vectors
 from pipeline.lab.scaling.emulated import made_up_part
+from pipeline.lab.timing import seconds_of
 from pipeline.search.exact_topk import ShardTopK, shard_topk
 from pipeline.search.merge import SPARE, CertifiedMerge
 
@@ -54,14 +54,14 @@ def time_merges(shards: int, queries: int, k: int, rows: int, dimensions: int) -
             made_up_part(shard, queries, depth)
             for shard in range(first, min(first + group, shards))
         ]
-        certified += _seconds(partial(add_all, merge, parts))
+        certified += seconds_of(partial(add_all, merge, parts))
         scores = [part.scores.astype(np.float32) for part in parts]
-        by_heap += _seconds(partial(_heap_all, heap, scores, parts))
+        by_heap += seconds_of(partial(_heap_all, heap, scores, parts))
         if len(parts) == shards:
             stacked, ids = np.stack(scores), np.stack([part.ids for part in parts])
-            by_merge = _seconds(partial(faiss.merge_knn_results, stacked, ids, keep_max=True))
-    certified += _seconds(merge.result)
-    by_heap += _seconds(heap.finalize)
+            by_merge = seconds_of(partial(faiss.merge_knn_results, stacked, ids, keep_max=True))
+    certified += seconds_of(merge.result)
+    by_heap += seconds_of(heap.finalize)
     search = shards * search_seconds(queries, k, rows, dimensions)
     return MergeTiming(shards, queries, k, certified, by_heap, by_merge, search)
 
@@ -72,13 +72,7 @@ def search_seconds(queries: int, k: int, rows: int, dimensions: int) -> float:
     made = rng.normal(size=(queries + rows, dimensions)).astype(np.float32)
     made /= np.linalg.norm(made, axis=1, keepdims=True)
     asked, vectors, ids = made[:queries], made[queries:], np.arange(rows)
-    return _seconds(lambda: shard_topk(asked, ids, vectors, k + SPARE, 0))
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    return seconds_of(lambda: shard_topk(asked, ids, vectors, k + SPARE, 0))
 
 
 def add_all(merge: CertifiedMerge, parts: list[ShardTopK]) -> None:
@@ -86,6 +80,6 @@ def add_all(merge: CertifiedMerge, parts: list[ShardTopK]) -> None:
         merge.add(part)
 
 
-def _heap_all(heap: Any, scores: list[Any], parts: list[ShardTopK]) -> None:
+def _heap_all(heap: Any, scores: list[Vectors], parts: list[ShardTopK]) -> None:
     for values, part in zip(scores, parts, strict=True):
         heap.add_result(values, part.ids)

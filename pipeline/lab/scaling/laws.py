@@ -11,33 +11,32 @@ Karp and Flatt (CACM 33:5, 1990); McSherry, Isard and Murray, "Scalability! But 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
 
-Array = np.ndarray[Any, Any]
+from pipeline.core.arrays import AnyArray, Reals
 
 
 @dataclass(frozen=True)
 class Law:
     """``speedup(workers, *parameters)``; each parameter lies in 0..1."""
 
-    speedup: Callable[..., Array]
+    speedup: Callable[..., Reals]
     parameters: tuple[str, ...]
 
 
-def amdahl(workers: Array, contention: float) -> Array:
+def amdahl(workers: AnyArray, contention: float) -> Reals:
     """Return the speed-up of a fixed amount of work."""
     return np.asarray(workers / (1 + contention * (workers - 1)))
 
 
-def gustafson(workers: Array, contention: float) -> Array:
+def gustafson(workers: AnyArray, contention: float) -> Reals:
     """Return the speed-up of work that grows with the workers."""
     return np.asarray(workers - contention * (workers - 1))
 
 
-def universal(workers: Array, contention: float, coherency: float) -> Array:
+def universal(workers: AnyArray, contention: float, coherency: float) -> Reals:
     """Return the speed-up where workers also wait for each other; it has a peak."""
     waiting = contention * (workers - 1) + coherency * workers * (workers - 1)
     return np.asarray(workers / (1 + waiting))
@@ -58,13 +57,13 @@ class Fit:
     law: str
     rate: float  # images/s of one worker
     parameters: tuple[float, ...]
-    draws: Array  # float64 (draws, 1 + parameters): rate, then parameters
+    draws: Reals  # float64 (draws, 1 + parameters): rate, then parameters
 
-    def predict(self, workers: Array) -> Array:
+    def predict(self, workers: AnyArray) -> Reals:
         """Return the rate float64 (n,) at each of ``workers`` (n,)."""
         return self.rate * LAWS[self.law].speedup(workers, *self.parameters)
 
-    def band(self, workers: Array, level: float = 0.95) -> tuple[Array, Array]:
+    def band(self, workers: AnyArray, level: float = 0.95) -> tuple[Reals, Reals]:
         """Return the low and high ends (n,) of the bootstrap's interval of ``predict``."""
         rates = [row[0] * LAWS[self.law].speedup(workers, *row[1:]) for row in self.draws]
         return _interval(np.array(rates), level)
@@ -77,7 +76,7 @@ class Fit:
         return list(zip(names, values, low.tolist(), high.tolist(), strict=True))
 
 
-def fit_law(law: str, workers: Array, rates: Array, draws: int = 200, seed: int = 0) -> Fit:
+def fit_law(law: str, workers: AnyArray, rates: Reals, draws: int = 200, seed: int = 0) -> Fit:
     """Fit ``law`` to ``rates`` (images/s, (n,)) measured with ``workers`` (n,), a row a repeat.
 
     Least squares on the logarithm, so that each count weighs by its relative error. The bootstrap
@@ -97,11 +96,11 @@ def fit_law(law: str, workers: Array, rates: Array, draws: int = 200, seed: int 
     return Fit(law, float(best[0]), tuple(float(value) for value in best[1:]), kept)
 
 
-def _least_squares(law: str, workers: Array, rates: Array) -> Array:
+def _least_squares(law: str, workers: AnyArray, rates: Reals) -> Reals:
     speedup, names = LAWS[law].speedup, LAWS[law].parameters
     start = np.array([np.log(np.median(rates / workers)), *[1e-3] * len(names)])
 
-    def residuals(values: Array) -> Array:
+    def residuals(values: Reals) -> Reals:
         growth = np.maximum(speedup(workers, *values[1:]), 1e-12)
         return np.asarray(values[0] + np.log(growth) - np.log(rates))
 
@@ -111,7 +110,7 @@ def _least_squares(law: str, workers: Array, rates: Array) -> Array:
     return np.concatenate([np.exp(values[:1]), values[1:]])
 
 
-def _interval(values: Array, level: float) -> tuple[Array, Array]:
+def _interval(values: Reals, level: float) -> tuple[Reals, Reals]:
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=0)
     return low, high
@@ -127,7 +126,7 @@ class HeldOut:
     error: float  # the largest relative error of the predicted counts' median rates
 
 
-def choose_law(workers: Array, rates: Array, laws: Sequence[str] = tuple(LAWS)) -> HeldOut:
+def choose_law(workers: AnyArray, rates: Reals, laws: Sequence[str] = tuple(LAWS)) -> HeldOut:
     """Choose a law on the small worker counts and report its error on the large ones.
 
     The upper third of the counts is only predicted. Of the others, the upper half judges the laws
@@ -145,7 +144,9 @@ def choose_law(workers: Array, rates: Array, laws: Sequence[str] = tuple(LAWS)) 
     return HeldOut(best, tuple(known.tolist()), tuple(unseen.tolist()), error)
 
 
-def prediction_error(law: str, workers: Array, rates: Array, seen: Array, unseen: Array) -> float:
+def prediction_error(
+    law: str, workers: AnyArray, rates: Reals, seen: AnyArray, unseen: AnyArray
+) -> float:
     """Return the largest relative error at the ``unseen`` counts of a fit to the ``seen`` ones."""
     rows = np.isin(workers, seen)
     fit = fit_law(law, workers[rows], rates[rows], draws=0)
@@ -153,7 +154,7 @@ def prediction_error(law: str, workers: Array, rates: Array, seen: Array, unseen
     return float(np.max(np.abs(fit.predict(unseen) / measured - 1)))
 
 
-def karp_flatt(workers: Array, speedups: Array) -> Array:
+def karp_flatt(workers: AnyArray, speedups: Reals) -> Reals:
     """Return the serial fraction (n,) that each speed-up shows; NaN at one worker.
 
     One that grows with the workers tells of overhead, a constant one of serial work.
@@ -163,7 +164,7 @@ def karp_flatt(workers: Array, speedups: Array) -> Array:
         return np.asarray((1 / speedups - 1 / workers) / (1 - 1 / workers))
 
 
-def cost(single_rate: float, workers: Array, rates: Array) -> int | None:
+def cost(single_rate: float, workers: AnyArray, rates: Reals) -> int | None:
     """Return the fewest measured workers whose median rate beats one thread's, or None."""
     for count in np.unique(workers):
         if np.median(rates[workers == count]) > single_rate:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import simpy
 from scipy.optimize import least_squares
 
-from pipeline.core.arrays import Scores
+from pipeline.core.arrays import Reals
 
 PATIENCE = 0.01  # time that gets less than this share shorter is not worth a doubling
 
@@ -79,7 +79,7 @@ def _fitted_start_up(counts: Sequence[int], seconds: Sequence[float]) -> tuple[f
     """Return a and b that fit max(a, count * b) to ``seconds``, by relative error."""
     workers, measured = np.array(counts, float), np.log(np.maximum(seconds, 1e-6))
 
-    def residuals(logs: Scores) -> Scores:
+    def residuals(logs: Reals) -> Reals:
         return np.asarray(np.maximum(logs[0], logs[1] + np.log(workers)) - measured)
 
     most = np.argmax(workers)

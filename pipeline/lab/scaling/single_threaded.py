@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import faiss
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cascade.shard_signer import sign_images
+from pipeline.core.arrays import AnyArray, Ids, Vectors
 from pipeline.core.files import write_atomically
 from pipeline.core.tables import embedding_column, embedding_matrix, parquet_bytes
 from pipeline.embedding.encoder import Encoder
@@ -69,13 +69,11 @@ class Found:
     """What a scan found among ``images`` vectors, best first."""
 
     images: int
-    ids: np.ndarray[Any, Any]  # int64 (q, k), -1 beyond the number of images
-    scores: np.ndarray[Any, Any]  # f32 (q, k), as FAISS's kernel gives them
+    ids: Ids  # int64 (q, k), -1 beyond the number of images
+    scores: AnyArray  # f32 (q, k), as FAISS's kernel gives them
 
 
-def search_single_threaded(
-    files: Sequence[Path], gone: np.ndarray[Any, Any], queries: np.ndarray[Any, Any], k: int
-) -> Found:
+def search_single_threaded(files: Sequence[Path], gone: Ids, queries: Vectors, k: int) -> Found:
     """Scan the Parquet ``files`` (id, embedding) with FAISS for the ``k`` best of each query.
 
     queries f32 (q, d); gone int64 (n,): ids to leave out. One file stands in memory at a time, and

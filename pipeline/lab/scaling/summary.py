@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from pipeline.core.arrays import Reals
 from pipeline.core.steady_state import WARM_FROM
 from pipeline.lab.scaling.laws import LAWS, choose_law, cost, fit_law, karp_flatt
 
@@ -67,7 +68,7 @@ def scaling_summary(table: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _medians(runs: pa.Table, name: str) -> np.ndarray[Any, Any]:
+def _medians(runs: pa.Table, name: str) -> Reals:
     workers, values = runs["workers"].to_numpy(), runs[name].to_numpy()
     return np.array([np.median(values[workers == count]) for count in np.unique(workers)])
 
