@@ -89,9 +89,13 @@ def fit_law(law: str, workers: AnyArray, rates: Reals, draws: int = 200, seed: i
     best = _least_squares(law, workers, rates)
     groups = [np.flatnonzero(workers == count) for count in np.unique(workers)]
     found = []
+    fitted: dict[bytes, Reals] = {}  # of few repeats, most draws are alike
     for _ in range(draws):
         rows = np.concatenate([rng.choice(group, len(group)) for group in groups])
-        found.append(_least_squares(law, workers[rows], rates[rows]))
+        drawn = rows.tobytes()
+        if drawn not in fitted:
+            fitted[drawn] = _least_squares(law, workers[rows], rates[rows])
+        found.append(fitted[drawn])
     kept = np.array(found) if found else np.empty((0, len(best)))
     return Fit(law, float(best[0]), tuple(float(value) for value in best[1:]), kept)
 
