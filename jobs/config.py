@@ -28,13 +28,10 @@ from pipeline.images.kinds import KINDS
 if TYPE_CHECKING:
     SourceKind = str
     ModelName = str
+    StageName = str
 else:
     SourceKind = Literal["auto", *KINDS]
     ModelName = Literal[EMBEDDERS]
-
-if TYPE_CHECKING:
-    StageName = str
-else:
     StageName = Literal[tuple(STAGES)]
 
 LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int

@@ -5,7 +5,7 @@ import numpy as np
 from jobs.config import Config, IndexConfig
 from jobs.console import print_table
 from jobs.sitting import Sitting
-from pipeline.core.errors import StoreError
+from pipeline.core.errors import InputError
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.index.grid import Grid
@@ -20,7 +20,7 @@ def command(config: Config) -> None:
     Finished shards are skipped.
     """
     if config.index.add and not (config.index.output / "store.json").exists():
-        raise StoreError(f"{config.index.output} holds no index to add to; leave --add out")
+        raise InputError(f"{config.index.output} holds no index to add to; leave --add out")
     index(config)
 
 

@@ -131,7 +131,7 @@ def promise(goal: Goal, plan: CascadePlan) -> str:
 def full_embeddings(root: Path, signatures: Store) -> Path:
     """Return where the finished store of all embeddings is: ``root``.
 
-    Raises StoreError where it is not finished, or its shards are not those of the signatures.
+    Raises InputError where it is not finished, StoreError where its shards are not the signatures'.
     """
     embeddings = Store.open(root, "embeddings")
     embeddings.manifest()

@@ -14,7 +14,7 @@ class ConfigError(SluiceError):
 
 
 class InputError(SluiceError):
-    """A source, a query or a weights file is missing or unusable."""
+    """A source, a store, a query or a weights file is missing or unusable."""
 
     exit_code = 3
 

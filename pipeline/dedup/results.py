@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.errors import StoreError
+from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.dedup.groups import Rule, group_pairs
@@ -75,12 +75,12 @@ def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
 def read_results(root: Path) -> tuple[pa.Table, pa.Table]:
     """Return the PAIRS and GROUPS of a finished job at ``root``.
 
-    Raises StoreError where they are missing.
+    Raises InputError where they are missing, StoreError where they are damaged.
     """
     store = Store.open(root, "pairs")
     found = [store.attached(name) for name in RESULTS]
     if not all(found):
-        raise StoreError(f"{store.root} is not finished; run sluice dedup again: it resumes")
+        raise InputError(f"{store.root} is not finished; run sluice dedup again: it resumes")
     pairs, groups = (pq.read_table(pa.BufferReader(data)) for data in found)
     return pairs, groups
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Vectors
 from pipeline.core.bounds import lower_bounds
-from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.errors import ConfigError, InputError, StoreError
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
@@ -100,11 +100,11 @@ def calibrated_images(store: Store) -> int:
 def read_calibration(store: Store) -> tuple[Numbers, Numbers]:
     """Return places int32 (q, k) twice: of the queries that choose, and of those that measure.
 
-    Raises StoreError where the index was never finished.
+    Raises InputError where the index was never finished.
     """
     data = store.attached(CALIBRATION)
     if data is None:
-        raise StoreError(f"{store.root} is not finished; run sluice index again: it resumes")
+        raise InputError(f"{store.root} is not finished; run sluice index again: it resumes")
     places = np.stack(pq.read_table(pa.BufferReader(data))["places"].to_numpy())
     return places[::2], places[1::2]
 

@@ -18,7 +18,7 @@ def sample_vectors(source: Store, count: int) -> Vectors:
     entries = [entry for entry in source.manifest() if entry.rows]
     total = sum(entry.rows for entry in entries)
     if not total:
-        raise InputError(f"{source.root} holds no embeddings; embed some images first")
+        raise InputError(f"{source.root} holds no embeddings; run sluice embed first")
     parts = []
     for entry in entries:
         some = ceil(min(count, total) * entry.rows / total)

@@ -22,7 +22,7 @@ from pipeline.cascade.stages.stage import Stage
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
-from pipeline.embedding.models import Weights
+from pipeline.embedding.models import MODELS, Weights, find_weights
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.search.queries import Queries
 from tests.helpers.features import made_samples
@@ -133,3 +133,10 @@ def test_a_time_allowed_is_shared_by_the_workers_and_by_this_process_alone(store
     assert goal(["rough"]).milliseconds(4000) is None
     assert chosen(stored, none).plan.milliseconds <= 1.0
     assert chosen(stored, goal(["pca"])).costs.num_rows == 0
+
+
+def test_the_rough_stage_runs_the_network_that_the_cnn_names():
+    rough = NETWORKS["rough"].settings(CNN)
+    assert rough.model == MODELS[CNN.model].rough
+    assert (rough.backend, rough.precision, rough.input_size) == ("torch", "f32", 64)
+    assert rough.weights == find_weights(rough.model, None)

@@ -1,8 +1,16 @@
 import numpy as np
+import pytest
 from scipy.stats import beta
 
+from pipeline.core.errors import InputError
+from pipeline.core.store import Store
 from pipeline.index.grid import Grid
-from pipeline.index.probes import choose_probes, neighbour_places, probe_recall
+from pipeline.index.probes import (
+    choose_probes,
+    neighbour_places,
+    probe_recall,
+    read_calibration,
+)
 
 
 def test_a_place_is_the_rank_of_the_neighbours_bucket():
@@ -37,3 +45,8 @@ def test_chosen_probes_keep_their_word_on_new_queries():
 
 def test_too_few_queries_to_know_means_all_buckets():
     assert choose_probes(np.zeros((20, 10), int), 64, 0.99, 0.95) == 64
+
+
+def test_an_index_that_was_never_finished_names_what_finishes_it(tmp_path):
+    with pytest.raises(InputError, match="is not finished; run sluice index again: it resumes"):
+        read_calibration(Store.create(tmp_path, "index", {}))

@@ -82,7 +82,7 @@ def test_a_resumed_join_gives_the_same_bytes(done):
     (root / "dedup" / "entries" / "000001.json").unlink()
     (root / "dedup" / "partitions" / "entries" / "000002.json").unlink()
     (root / "dedup" / "attached" / "pairs.parquet.json").unlink()
-    with pytest.raises(StoreError, match="not finished"):
+    with pytest.raises(InputError, match="not finished; run sluice dedup again"):
         read_results(root / "dedup")
     before = {p: p.read_bytes() for p in (root / "dedup").rglob("*.parquet")}
     assert dedup(config(root)).pairs.equals(found.pairs)

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.index import index
+from jobs.index import command, index
 from jobs.search import search
-from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.errors import ConfigError, InputError, StoreError
 from pipeline.core.store import Store
 from tests.helpers.clustered import config, synthetic
 from tests.helpers.files import digests
@@ -95,3 +95,8 @@ def test_a_resumed_index_has_the_same_bytes(done, tmp_path):
 def test_a_deeper_search_than_calibrated_is_refused(done):
     with pytest.raises(ConfigError, match=r"index\.calibration_k"):
         search(config(done, "search.index=true", "search.k=11"))
+
+
+def test_adding_to_no_index_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no index to add to; leave --add out"):
+        command(config(tmp_path, "index.add=true"))
