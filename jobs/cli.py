@@ -5,7 +5,6 @@ name its flags. The file is imported when the command runs: no help page waits f
 """
 
 import ast
-import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -196,23 +195,3 @@ def _metavar(annotation: Any) -> str:
     if get_origin(kind) is Literal:
         return f"[{'|'.join(map(str, get_args(kind)))}]"
     return {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(kind, "TEXT")
-
-
-def with_config_of(kind: type[Config]) -> Callable[[Command], Command]:
-    """Give a click command --config and --set, and pass it the checked config of ``kind`` first."""
-
-    def decorated(command: Command) -> Command:
-        @click.option("--config", "-c", type=click.Path(path_type=Path), help="A YAML file.")
-        @click.option(
-            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting."
-        )
-        @functools.wraps(command)
-        def run(config: Path | None, overrides: tuple[str, ...], **arguments: Any) -> None:
-            command(load_config(config, list(overrides), kind), **arguments)
-
-        return run
-
-    return decorated
-
-
-with_config = with_config_of(Config)

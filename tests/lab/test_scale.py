@@ -1,0 +1,79 @@
+import os
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.config import EmbedConfig, SourceConfig
+from jobs.lab.config import LabConfig, ScaleConfig
+from jobs.lab.scale import scale
+from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.run_record import RunRecord
+from pipeline.core.spread import in_process
+from pipeline.lab.scaling.experiment import planned_runs
+from pipeline.lab.scaling.summary import scaling_summary
+from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_store
+
+
+@pytest.mark.ray
+def test_scale_writes_runs_and_laws_and_goes_on(ray_cluster, tmp_path):
+    def config(**more):
+        small = {"workers": (1, 2), "repeats": 1, "ms": 1.0, "shard_images": 4}
+        small |= {"images": 24, "images_a_worker": 12, "output": tmp_path / "scale"}
+        return LabConfig(scale=ScaleConfig(**small | more))
+
+    scale(config())
+    runs = pq.read_table(tmp_path / "scale" / "runs.parquet")
+    assert runs["mode"].to_pylist() == ["single", "strong", "strong", "weak", "weak"]
+    assert runs["images"].to_pylist() == [24, 24, 24, 12, 24]
+    assert all(runs["emulated"].to_pylist())
+    laws = pq.read_table(tmp_path / "scale" / "laws.parquet")
+    assert set(laws["law"].to_pylist()) == {"linear", "Amdahl", "Gustafson", "USL"}
+    before = (tmp_path / "scale" / "shards" / "000001.parquet").read_bytes()
+    (tmp_path / "scale" / "entries" / "000002.json").unlink()
+    scale(config())
+    assert (tmp_path / "scale" / "shards" / "000001.parquet").read_bytes() == before
+    assert (tmp_path / "scale" / "entries" / "000002.json").exists()
+    with pytest.raises(StoreError, match="other settings"):
+        scale(config(ms=2.0))
+
+
+@pytest.mark.ray
+def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    (tmp_path / "photos").mkdir()
+    for number, data in enumerate(jpegs):
+        (tmp_path / "photos" / f"{number:02}.jpg").write_bytes(data)
+
+    def config(**more):
+        small = {"workers": (1, 2), "repeats": 1, "images": 300, "queries": 5, "k": 3}
+        small |= {"workloads": ("embed", "sign", "search"), "output": tmp_path / "scale"}
+        return LabConfig(
+            scale=ScaleConfig(**small | more),
+            source=SourceConfig(url=str(tmp_path / "photos"), shard_rows=4),
+            embed=EmbedConfig(output=tmp_path / "embeddings", input_size=64, batch_size=4),
+        )
+
+    made = SyntheticSettings(400, 100, 32, 8)
+    synthetic_store(tmp_path / "embeddings", made, in_process, RunRecord("make vectors", 0, 0))
+    scale(config())
+    runs = pq.read_table(tmp_path / "scale" / "runs.parquet").to_pandas()
+    wanted = planned_runs(config().scale.settings(), 2)
+    found = list(zip(runs["workload"], runs["mode"], runs["workers"], strict=True))
+    assert found == [(run.workload, run.mode, run.workers) for run in wanted]
+    assert not runs["emulated"].any()
+    assert runs["shards"].tolist() == [1, 3, 3] * 3
+    assert (runs["merge"][(runs["workload"] == "search") & (runs["mode"] == "strong")] > 0).all()
+    rows = scaling_summary(pq.read_table(tmp_path / "scale" / "runs.parquet"))
+    assert {row["workload"] for row in rows} == {"embed", "sign", "search"}
+    told = " ".join(capsys.readouterr().out.split())
+    assert "all below five worker counts" in told
+    for workload in ("embed", "sign", "search"):
+        assert f"{workload} strong │ whole │ USL coherency" in told
+    assert not (tmp_path / "scale" / "scratch").exists()
+    (tmp_path / "photos" / "zz.jpg").write_bytes(jpegs[0])
+    with pytest.raises(StoreError, match="source_units"):
+        scale(config())
+    with pytest.raises(ConfigError, match="make 1 shards, too few for 2 workers"):
+        scale(config(images=100, workloads=("search",), output=tmp_path / "few"))
+    with pytest.raises(ConfigError, match="names only more"):
+        scale(config(workers=(4, 8), workloads=("search",), output=tmp_path / "few"))
