@@ -7,7 +7,7 @@ name its flags. The file is imported when the command runs: no help page waits f
 import ast
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import NoneType
@@ -19,8 +19,6 @@ from pydantic.fields import FieldInfo
 
 from jobs.config import Config, Section, as_yaml
 from jobs.settings import READY, alternatives, is_structure, list_item, load_config, setting_fields
-
-Command = Callable[..., None]
 
 
 class Commands(click.Group):
