@@ -8,11 +8,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 import ray
+from ray._private import ray_constants, utils, worker
 
 from pipeline.core.errors import ConfigError, SluiceError
+
+PRINT = worker.print_to_stdstream
 
 
 def gpu_share(workers: int) -> float:
@@ -36,9 +39,14 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with core_lines_kept():
-        _start(workers, address)
+    with core_lines_kept(), _replaced(worker, "print_to_stdstream", _print_unless_raylets):
         try:
+            # As it starts Ray takes SIGTERM over, and its core once more, to print a stack at it.
+            with (
+                _replaced(utils, "set_sigterm_handler", lambda handler: None),
+                _replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True),
+            ):
+                _start(workers, address)
             yield
         finally:
             ray.shutdown()
@@ -58,6 +66,24 @@ def _start(workers: int, address: str | None) -> None:
         log_to_driver=False,
         runtime_env={"env_vars": quiet},
     )
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+def _print_unless_raylets(lines: dict[str, Any], ignore_prefix: bool) -> None:
+    """Put what Ray says of lost workers with its core's lines; it prints it among our tables."""
+    if lines["pid"] == "raylet":
+        os.write(2, "".join(f"{line}\n" for line in lines["lines"]).encode())
+    else:
+        PRINT(lines, ignore_prefix)
 
 
 @contextmanager

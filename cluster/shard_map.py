@@ -95,16 +95,20 @@ def _pool(shards: int, workers: int) -> ray.data.ActorPoolStrategy:
 
 @contextmanager
 def _ended_if_broken_off() -> Iterator[None]:
-    """Wait for the workers of this machine's Ray where the block did not end well.
+    """Kill the workers of this machine's Ray where the block did not end well.
 
-    Ray Data tells them to go and goes on: one that did too would write in a folder whose lock has
-    been given back.
+    Ray Data lets them finish their shards: one that did could write in a folder whose lock has been
+    given back, and nobody waits for it.
     """
     try:
         yield
     except BaseException:
         started = psutil.Process().children(recursive=True)
-        psutil.wait_procs([p for p in started if _title(p).startswith("ray::MapWorker")], END)
+        workers = [process for process in started if _title(process).startswith("ray::MapWorker")]
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+        psutil.wait_procs(workers, END)
         raise
 
 

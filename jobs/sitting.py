@@ -1,7 +1,7 @@
 """One sitting of a job: where its shards are done, its bar, its times, and what it leaves."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -50,7 +50,7 @@ class Sitting:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open.close()
+        self._open.__exit__(kind, error, trace)
         if self.output and self.record.images and (self.further or kind is None):
             self.record.save(self.output, recorded_runs(self.output) if self.further else ())
 
@@ -68,7 +68,7 @@ class Sitting:
         ``here``: in this process, whatever the workers.
         """
 
-        def spread(plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
+        def spread(plan: ShardPlan, shards: Sequence[int]) -> Generator[pa.Table, None, None]:
             if not shards:
                 return
             with self.record.pool() as stats:
@@ -76,7 +76,11 @@ class Sitting:
                     stats.append(table)
                     yield table
 
-        return spread
+        def kept(plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
+            # Broken off, it is ended with the sitting: before what holds the sitting lets go.
+            return self._open.enter_context(closing(spread(plan, shards)))
+
+        return kept
 
     def fill(self, plan: ShardPlan, shards: Sequence[int]) -> None:
         """Have ``plan`` write ``shards`` into its store."""

@@ -32,8 +32,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         remedy = "free some space or choose another folder, then run the same command again"
         raise StoreError(f"cannot write {path}: {error.strerror}; {remedy}") from error
 

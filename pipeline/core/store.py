@@ -167,12 +167,15 @@ class Store:
         Raises StoreError where another running job holds it.
         """
         with locked(self.root):
-            self._clear_leftovers()
-            yield
-            self._clear_leftovers()  # those of workers that were killed meanwhile
+            self.attachments.settle()
+            self._clear_temporaries()
+            try:
+                yield
+                self.attachments.settle()
+            finally:
+                self._clear_temporaries()  # those of workers that were killed meanwhile
 
-    def _clear_leftovers(self) -> None:
-        self.attachments.settle()
+    def _clear_temporaries(self) -> None:
         for leftover in self.root.rglob(".*.tmp-*"):
             leftover.unlink(missing_ok=True)
 

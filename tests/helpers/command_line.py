@@ -2,7 +2,7 @@
 
 from click.testing import CliRunner, Result
 
-from jobs.__main__ import sluice
+from jobs.commands import sluice
 
 
 def run(*arguments: object) -> Result:

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from jobs.__main__ import sluice
 from jobs.bench.recall import command as bench_recall
 from jobs.calibrate import calibrate
 from jobs.cascade import cascade
+from jobs.commands import sluice
 from jobs.corpus import make_corpus
 from jobs.embed import embed
 from jobs.lab.config import BenchRecallConfig, LabConfig

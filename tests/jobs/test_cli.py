@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from jobs.__main__ import HEADINGS, sluice
+from jobs.commands import HEADINGS, sluice
 from jobs.config import Config
 from jobs.settings import READY, load_config
 from pipeline.core.errors import ConfigError
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from click.testing import CliRunner
 from tests.jobs.test_cli import paths
-from jobs.__main__ import sluice
+from jobs.commands import sluice
 told = [CliRunner().invoke(sluice, [*path, "--help"], prog_name="sluice") for path in paths()]
 assert all(done.exit_code == 0 for done in told), told
 assert len(told) > 10

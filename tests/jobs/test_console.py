@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs import __main__, console
+from jobs import __main__, commands, console
 from pipeline.core.errors import InputError
 from tests.helpers.command_line import run
 from tests.helpers.images import write_tar
@@ -39,9 +39,9 @@ def test_an_error_holds_the_name_whole_and_on_one_line(name, capsys, monkeypatch
     def fail(**_):
         raise InputError(told)
 
-    monkeypatch.setattr(__main__, "sluice", fail)
+    monkeypatch.setattr(commands, "sluice", fail)
     with pytest.raises(SystemExit, match="3"):
-        __main__.main()
+        __main__.run()
     assert capsys.readouterr().err == f"error: {told}\n"
 
 

@@ -59,6 +59,14 @@ def test_another_sitting_replaces_the_last_only_if_it_ends_well(tmp_path):
     assert [run.images for run in read_runs(tmp_path)] == [20]
 
 
+def test_what_is_broken_off_has_ended_when_the_sitting_has(tmp_path):
+    with Sitting("embed", 20, ALONE, tmp_path, further=True) as sitting:
+        tables = sitting.spread(Stats(), [0, 1])
+        next(tables)
+    assert list(tables) == []
+    assert len(read_runs(tmp_path)) == 1
+
+
 def test_where_nothing_was_to_do_nothing_is_recorded(tmp_path):
     with Sitting("embed", 0, ALONE, tmp_path, further=True) as sitting:
         sitting.fill(Stats(), [])

@@ -1,0 +1,42 @@
+"""All commands, under their headings."""
+
+import click
+
+from jobs import __version__
+from jobs.cli import Commands
+from jobs.config import Config
+from jobs.lab.config import LabConfig
+
+HEADINGS = {
+    "Try it": ("demo", "corpus"),
+    "Search": ("embed", "index", "search", "dedup", "report"),
+    "Without the CNN on all": ("sign", "calibrate", "cascade"),
+    "Look after": ("config", "verify", "usage", "models"),
+    "Measure": ("lab", "bench"),
+}
+
+
+@click.group(
+    cls=Commands,
+    package="jobs",
+    kind=Config,
+    headings=HEADINGS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__)
+def sluice() -> None:
+    """Similar-image search and near-duplicate detection on Ray.
+
+    Exit codes: 0 done, 1 unexpected, 2 wrong configuration or usage, 3 unusable input, 4 store
+    damaged, locked or made with other settings.
+    """
+
+
+@sluice.group(cls=Commands, package="jobs.lab", kind=LabConfig)
+def lab() -> None:
+    """How the work scales: measured, fitted, planned."""
+
+
+@sluice.group(cls=Commands, package="jobs.bench", kind=LabConfig, prefix="bench_")
+def bench() -> None:
+    """Benchmarks beside other ways, with recall."""
