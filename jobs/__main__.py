@@ -20,17 +20,6 @@ def run() -> None:
     from pipeline.core.errors import SluiceError
 
     try:
-        stop_on_signals()
-        _run()
-    except Stopped as stopped:
-        leave(stopped.number)
-
-
-def _run() -> None:
-    from jobs.commands import sluice
-    from pipeline.core.errors import SluiceError
-
-    try:
         sluice(prog_name="sluice")
     except SluiceError as error:
         from jobs.console import print_error

@@ -51,9 +51,6 @@ class Commands(click.Group):
         if function is None:
             return self.commands.get(cmd_name)
         file = cmd_name.replace("-", "_")
-        if function.decorator_list:
-            command: click.Command = importlib.import_module(f"{self.package}.{file}").command
-            return command
         section = self.prefix + file
         return click.Command(
             cmd_name,
@@ -145,7 +142,7 @@ def _parameters(kind: type[Config], section: str) -> list[click.Parameter]:
             ["--set", "overrides"],
             multiple=True,
             metavar="SECTION.NAME=VALUE",
-            help="Any other setting; sluice config prints them all.",
+            help="Any other setting; sluice config and sluice lab config print them.",
         ),
     ]
 

@@ -377,11 +377,8 @@ def as_yaml(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def command(config: Config) -> None:
-    """Print every setting, its default and where it came from.
-
-    What is printed is YAML, which --config takes.
-    """
+def print_settings(config: Config) -> None:
+    """Print every setting as YAML, with where it came from and, where it differs, its default."""
     import click
 
     for section, part in config:
@@ -394,3 +391,11 @@ def command(config: Config) -> None:
             origin = config.origin(f"{section}.{name}")
             told = "default" if origin == "default" else f"{origin}; default {default}"
             click.echo(f"{said:48}  # {told}")
+
+
+def command(config: Config) -> None:
+    """Print every setting, its default and where it came from.
+
+    What is printed is YAML, which --config takes.
+    """
+    print_settings(config)

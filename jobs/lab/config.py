@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from jobs.config import LARGEST, Config, Count, LocalPath, Output, Section, Seed
+from jobs.config import LARGEST, Config, Count, LocalPath, Output, Section, Seed, print_settings
 from pipeline.lab.scaling.settings import ScaleSettings, WorkloadName
 
 
@@ -218,3 +218,11 @@ class LabConfig(Config):
     bench_recall: BenchRecallConfig = Field(default_factory=BenchRecallConfig)
     bench_cascade: BenchCascadeConfig = Field(default_factory=BenchCascadeConfig)
     bench_dedup: BenchDedupConfig = Field(default_factory=BenchDedupConfig)
+
+
+def command(config: LabConfig) -> None:
+    """Print every setting, the lab's and benchmarks' too, and where it came from.
+
+    What is printed is YAML, which --config takes.
+    """
+    print_settings(config)

@@ -6,6 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import jobs
 from jobs.commands import HEADINGS, sluice
 from jobs.config import Config
 from jobs.settings import READY, load_config
@@ -20,7 +21,7 @@ from tests.jobs.test_cli import paths
 from jobs.commands import sluice
 told = [CliRunner().invoke(sluice, [*path, "--help"], prog_name="sluice") for path in paths()]
 assert all(done.exit_code == 0 for done in told), told
-assert len(told) > 10
+assert len(told) > 30
 print(*(name for name in {HEAVY} if name in sys.modules))
 """
 
@@ -31,12 +32,20 @@ def paths(group=sluice, above=()):
     for name in group.list_commands(context):
         found = group.get_command(context, name)
         if isinstance(found, click.Group):
-            continue
+            yield from paths(found, (*above, name))
         yield (*above, name)
 
 
 def told(*arguments):
     return CliRunner().invoke(sluice, arguments, prog_name="sluice")
+
+
+def test_a_commands_path_is_its_files():
+    assert {("embed",), ("lab", "million-dedup"), ("bench", "search")} < set(paths())
+    folder = Path(jobs.__file__).parent
+    groups = {("lab",), ("bench",)}
+    for path in set(paths()) - groups:
+        assert folder.joinpath(*path[:-1], f"{path[-1].replace('-', '_')}.py").exists()
 
 
 def test_every_command_is_under_one_heading():
