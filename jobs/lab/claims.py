@@ -1,12 +1,13 @@
 """`sluice lab claims`: the guide's numbers, their own arithmetic, and what was measured here."""
 
+from pathlib import Path
+
 from jobs.console import print_table
 from jobs.lab.config import LabConfig
-from jobs.settings import READY
 from pipeline.lab.claims import check_claims, read_claims
 from pipeline.lab.facts import TOLD_BY, cascade_facts, counted_checks, scale_facts, search_facts
 
-CLAIMS = READY / "claims.yaml"
+CLAIMS = Path(__file__).with_name("claims.yaml")
 
 
 def command(config: LabConfig) -> None:

@@ -61,9 +61,7 @@ class ClaimsConfig(Section):
     """`sluice lab claims`: the guide's numbers beside this machine's."""
 
     flags = ("cascade.recall",)
-    file: LocalPath | None = Field(
-        None, description="a list of claims; none: the guide's, claims.yaml among the ready files"
-    )
+    file: LocalPath | None = Field(None, description="a list of claims; none: the guide's")
 
 
 class GrowthConfig(Section):
