@@ -7,7 +7,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 import ray
@@ -105,7 +106,7 @@ def core_lines_kept() -> Iterator[None]:
         yield
     except Exception as error:
         if not isinstance(error, SluiceError):
-            with open(path, "rb") as kept:
+            with suppress(FileNotFoundError), open(path, "rb") as kept:
                 os.write(screen, kept.read())
         raise
     finally:
@@ -113,7 +114,7 @@ def core_lines_kept() -> Iterator[None]:
         sys.stderr = ours
         os.dup2(screen, 2)
         os.close(screen)
-        os.unlink(path)
+        Path(path).unlink(missing_ok=True)  # somebody may have tidied the temporary folder
 
 
 def _descriptor(stream: TextIO) -> int | None:
