@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos bench-embed bench-pixels bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale bench-merge clean
+.PHONY: help demo test million chaos bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale bench-merge clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -16,7 +16,7 @@ help:
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: .venv/ready  ## make a corpus, embed it, search it, and write work/demo/report.html
+demo: .venv/ready  ## show every command on a small corpus, into work/demo
 	sluice demo
 
 test: .venv/ready  ## ruff, mypy --strict, the contracts of the rooms, pytest
@@ -37,6 +37,9 @@ chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_R
 
 bench-pixels: .venv/ready  ## time making, decoding and signing images, over PHOTOS=folder
 	sluice bench pixels $(PHOTOS)
+
+bench-sources: .venv/ready  ## what planning costs the driver: 100,000 files, 10 GB of Parquet and of tars
+	sluice bench sources
 
 bench-precision: .venv/ready  ## time backends and precisions and their drift, over PHOTOS=folder
 	sluice bench precision $(PHOTOS)

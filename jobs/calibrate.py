@@ -15,7 +15,7 @@ from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.sampler import sample_calibration
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.embedding.stored import encoder_settings
-from pipeline.images.source import open_source
+from pipeline.images.manifest import stored_source
 
 SEED = 0
 
@@ -45,7 +45,7 @@ def _calibrate(config: Config, store: Store) -> None:
         console.print(f"{store.root} is calibrated already, on the same images and settings")
         return
     drawn = draw_samples(ids, fit, sample, SEED)
-    source = open_source(config.source.url, config.source.kind)
+    source = stored_source(store, config.source.given())
     plan = on_demand_plan(source, store, config.cascade.features.resolve(), cnn)
     images = sum(len(part) for part in drawn)
     with (

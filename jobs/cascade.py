@@ -16,7 +16,7 @@ from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.stored import encoder_settings
-from pipeline.images.source import open_source
+from pipeline.images.manifest import stored_source
 from pipeline.pages.cascade import render_cascade
 from pipeline.search.answers import known_copies
 from pipeline.search.copy_recall import CopyRecall
@@ -64,7 +64,7 @@ def _calibrated(config: Config, store: Store) -> tuple[StoredCalibration, OnDema
     stored = stored_calibration(store, cnn)
     if not stored.current:
         warn(STALE)
-    source = open_source(config.source.url, config.source.kind)
+    source = stored_source(store, config.source.given())
     return stored, on_demand_plan(source, store, config.cascade.features.resolve(), cnn)
 
 

@@ -93,13 +93,20 @@ class SourceConfig(Section):
     url: Location = Field("work/corpus", description="where the images are, on any fsspec URL")
     kind: SourceKind = Field("auto", description="auto: by what lies there")
     shard_rows: Count = Field(1000, description="images a shard; a tar is always one shard")
+    exclude: tuple[str, ...] = Field(
+        (), description="patterns of paths to leave out, as */raw/*; hidden files always are"
+    )
+
+    def given(self) -> str | None:
+        """Return the URL where one is set: a store remembers its own."""
+        return self.url if "url" in self.model_fields_set else None
 
 
 class EmbedConfig(Section):
     """`sluice embed`: one CNN vector an image."""
 
     argument = ("SOURCE", "source.url")
-    flags = ("source.kind", "source.shard_rows", "ray.workers")
+    flags = ("source.kind", "source.shard_rows", "source.exclude", "ray.workers")
     output: Output = Path("work/embeddings")
     model: ModelName = "efficientnet_lite0"
     weights: LocalPath | None = Field(
@@ -219,7 +226,7 @@ class SignConfig(Section):
     """`sluice sign`: a cheap signature of every image, and the header facts filters ask about."""
 
     argument = ("SOURCE", "source.url")
-    flags = ("source.kind", "source.shard_rows", "ray.workers")
+    flags = ("source.kind", "source.shard_rows", "source.exclude", "ray.workers")
     output: Output = Path("work/signatures")
 
 

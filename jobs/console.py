@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -85,3 +85,10 @@ def print_arrow(title: str, table: pa.Table) -> None:
     """Print an Arrow table; what is null is left empty."""
     rows = [["" if v is None else v for v in row.values()] for row in table.to_pylist()]
     print_table(title, table.column_names, rows)
+
+
+def print_left_out(counts: Mapping[str, int]) -> None:
+    """Print how many files of a source were left out, by reason; nothing where none were."""
+    if counts:
+        rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+        print_table("files left out", ("why", "files"), rows)

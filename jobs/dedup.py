@@ -16,8 +16,8 @@ from pipeline.dedup.results import Deduplicated, facts, gather_results, recall_t
 from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings
-from pipeline.images.manifest import has_manifest
-from pipeline.images.source import open_source
+from pipeline.images.manifest import has_manifest, stored_source
+from pipeline.images.source import list_source
 from pipeline.pages.groups import group_page
 
 
@@ -38,13 +38,13 @@ def command(config: Config) -> None:
 
 
 def _embed(config: Config) -> None:
-    source = open_source(config.source.url, config.source.kind)
+    listed = list_source(config.source.url, config.source.kind, config.source.exclude)
     settings = encoder_settings(**config.embed.encoder())
     store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
     on_gpu = settings.backend == "cuda"
     with Sitting("embed", 0, config.ray, store.root, further=True, on_gpu=on_gpu) as sitting:
         rows = config.source.shard_rows
-        filled = embed_source(store, source, rows, settings, sitting.spread, sitting.record)
+        filled = embed_source(store, listed, rows, settings, sitting.spread, sitting.record)
     refused = sum(entry.quarantined for entry in filled.entries)
     if refused:
         console.print(f"images quarantined: {refused}, with reasons in {store.root}/quarantine")
@@ -65,7 +65,7 @@ def dedup(config: Config) -> Deduplicated:
             found = _measured(made, embeddings, found, sitting)
     _print(made, found)
     if has_manifest(embeddings):
-        source = open_source(config.source.url, config.source.kind)
+        source = stored_source(embeddings, config.source.given())
         page = group_page(found, embeddings, source, made.rule, made.similarity, made.shown)
         write_atomically(root / "report.html", page.encode())
         console.print(f"report: {made.output}/report.html ({len(page.encode()):,} bytes)")

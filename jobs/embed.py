@@ -1,7 +1,7 @@
 """`sluice embed`: one CNN vector for every image of a source."""
 
 from jobs.config import Config
-from jobs.console import console, print_table
+from jobs.console import console, print_left_out, print_table
 from jobs.sitting import Sitting
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
@@ -9,7 +9,7 @@ from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.fill import Filled
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 
 
 def command(config: Config) -> None:
@@ -22,13 +22,13 @@ def command(config: Config) -> None:
 
 def embed(config: Config) -> None:
     """Run the job: plan the shards, embed those not yet there, write the manifest."""
-    source = open_source(config.source.url, config.source.kind)
+    listed = list_source(config.source.url, config.source.kind, config.source.exclude)
     settings = encoder_settings(**config.embed.encoder())
     store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
     on_gpu = settings.backend == "cuda"
     with Sitting("embed", 0, config.ray, store.root, further=True, on_gpu=on_gpu) as sitting:
         filled = embed_source(
-            store, source, config.source.shard_rows, settings, sitting.spread, sitting.record
+            store, listed, config.source.shard_rows, settings, sitting.spread, sitting.record
         )
     _print_summary(store, sitting.record, filled)
 
@@ -38,6 +38,7 @@ def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
         ("images embedded", sum(entry.rows for entry in filled.entries)),
         ("images gone from the source since", len(store.tombstones())),
         ("images quarantined", sum(entry.quarantined for entry in filled.entries)),
+        ("images gone before they were read", filled.missing),
         ("shards", len(filled.entries)),
         ("shards finished by earlier runs", filled.earlier),
         ("bytes", sum(entry.bytes for entry in filled.entries)),
@@ -53,3 +54,4 @@ def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
         rows = list(zip(*reasons.to_pydict().values(), strict=True))
         print_table("quarantined", reasons.column_names, rows)
         console.print(f"each with its reason in {store.root}/quarantine")
+    print_left_out(filled.left_out)

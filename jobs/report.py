@@ -11,8 +11,8 @@ from jobs.sitting import recorded_runs
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
+from pipeline.images.manifest import stored_source
 from pipeline.images.pictures import read_pictures
-from pipeline.images.source import open_source
 from pipeline.pages.growth import read_growth
 from pipeline.pages.report import (
     ReportData,
@@ -35,7 +35,7 @@ def report(config: Config) -> None:
     results = _read_results(config.search.output)
     shown = results["query"].unique()[: config.report.max_queries]
     chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
-    source = open_source(config.source.url, config.source.kind)
+    source = stored_source(store, config.source.given())
     pictures = read_pictures(source, store, {row[n] for row in chosen for n in ("id", "query_id")})
     jobs = (config.corpus, config.embed, config.search)
     data = ReportData(

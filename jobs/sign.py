@@ -1,12 +1,12 @@
 """`sluice sign`: a cheap signature and the header facts of every image of a source."""
 
 from jobs.config import Config
-from jobs.console import print_table
+from jobs.console import print_left_out, print_table
 from jobs.sitting import Sitting
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.cascade.sign_source import sign_source
 from pipeline.core.store import Store
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 
 
 def command(config: Config) -> None:
@@ -19,16 +19,18 @@ def command(config: Config) -> None:
 
 def sign(config: Config) -> None:
     """Run the job: plan the shards, sign those not yet there, write the manifest."""
-    source = open_source(config.source.url, config.source.kind)
+    listed = list_source(config.source.url, config.source.kind, config.source.exclude)
     store = Store.create(config.sign.output.resolve(), "signatures", signature_identity())
     with Sitting("sign", 0, config.ray, store.root, further=True) as sitting:
         rows_a_shard = config.source.shard_rows
-        filled = sign_source(store, source, rows_a_shard, sitting.spread, sitting.record)
+        filled = sign_source(store, listed, rows_a_shard, sitting.spread, sitting.record)
     rows = [
         ("images signed", sum(entry.rows for entry in filled.entries)),
         ("images quarantined", sum(entry.quarantined for entry in filled.entries)),
+        ("images gone before they were read", filled.missing),
         ("shards finished by earlier runs", filled.earlier),
         ("bytes", sum(entry.bytes for entry in filled.entries)),
         ("images/s, workers at work", sitting.record.rate),
     ]
     print_table(f"signatures: {store.root}", ("what", "value"), rows)
+    print_left_out(filled.left_out)

@@ -12,7 +12,7 @@ from pipeline.cascade.choice import Goal
 from pipeline.core.files import write_atomically
 from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.stored import encoder_settings
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from pipeline.lab.cascade_bench import (
     FILTER_ONLY,
     Collection,
@@ -62,10 +62,10 @@ def command(config: LabConfig) -> None:
 
 
 def _collection(config: LabConfig, folder: Path) -> Collection:
-    source = open_source(config.source.url, config.source.kind)
+    listed = list_source(config.source.url, config.source.kind)
     cnn = encoder_settings(**config.embed.encoder())
     sit = partial(_sit, config)
-    return Collection(source, config.source.shard_rows, cnn, folder, sit)
+    return Collection(listed, config.source.shard_rows, cnn, folder, sit)
 
 
 def _sit(config: LabConfig, images: int, on_gpu: bool) -> Sitting:

@@ -14,7 +14,7 @@ from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
 from pipeline.embedding.settings import EncoderSettings, Precision
 from pipeline.embedding.stored import encoder_settings
-from pipeline.images.source import Source, open_source
+from pipeline.images.source import Listed, list_source
 from pipeline.lab.embed_limits import PartsPlan, parts_alone
 from pipeline.lab.embed_rivals import RivalRun, embed_by_data_loader, embed_by_imagededup
 from pipeline.lab.embed_rounds import (
@@ -40,13 +40,14 @@ def command(config: LabConfig) -> None:
     """
     wanted = config.bench_embed
     settings = encoder_settings(**config.embed.encoder())
-    source = open_source(config.source.url, config.source.kind)
-    images = whole_source(source, config.source.shard_rows).sort_by("id")
+    listed = list_source(config.source.url, config.source.kind)
+    images = whole_source(listed, config.source.shard_rows).sort_by("id")
     if images["bytes"].null_count or images.num_rows < TIMED:
-        raise InputError(f"{source.url} needs {TIMED} readable images to time; it lacks them")
+        where = listed.source.url
+        raise InputError(f"{where} needs {TIMED} readable images to time; it lacks them")
     first = images.slice(0, wanted.rival_images)
     timed: list[bytes] = images["bytes"].slice(0, TIMED).to_pylist()
-    rounds = [_round(config, settings, source, timed, first) for _ in range(wanted.repeats)]
+    rounds = [_round(config, settings, listed, timed, first) for _ in range(wanted.repeats)]
     parts = ("part", "ms an image", "least", "most")
     title = f"{settings.model}, {settings.input_size} px, {settings.precision}"
     print_table(f"one core alone, {title}", parts, part_rows([r.alone for r in rounds]))
@@ -65,13 +66,13 @@ def _steady(precision: Precision) -> str:
 
 
 def _round(
-    config: Config, settings: EncoderSettings, source: Source, timed: list[bytes], first: pa.Table
+    config: Config, settings: EncoderSettings, listed: Listed, timed: list[bytes], first: pa.Table
 ) -> EmbedRound:
     alone = parts_alone(timed, settings)
     rates = {"limit: parts alone x cores": _cores(config) * 1000 / sum(alone.values())}
     rates["limit: parts alone, all cores busy"] = _busy_rate(config, PartsPlan(timed, settings))
     own = {
-        precision: _ours(config, source, replace(settings, precision=precision))
+        precision: _ours(config, listed, replace(settings, precision=precision))
         for precision in dict.fromkeys((settings.precision, "f32"))
     }
     vectors = {}
@@ -91,13 +92,13 @@ def _busy_rate(config: Config, plan: PartsPlan) -> float:
     return float(sum(1000 / answer["ms"][0].as_py() for answer in answers))
 
 
-def _ours(config: Config, source: Source, settings: EncoderSettings) -> OwnRun:
+def _ours(config: Config, listed: Listed, settings: EncoderSettings) -> OwnRun:
     sitting = Sitting("embed", 0, config.ray, on_gpu=settings.backend == "cuda")
     with tempfile.TemporaryDirectory() as folder:
         root, rows = Path(folder) / "embeddings", config.source.shard_rows
         began = time.perf_counter()
         with sitting:
-            store = embed_anew(source, rows, settings, root, sitting.spread, sitting.record)
+            store = embed_anew(listed, rows, settings, root, sitting.spread, sitting.record)
         seconds = time.perf_counter() - began
         return OwnRun(sitting.record, seconds, vectors_by_id(store))
 

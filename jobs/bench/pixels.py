@@ -7,7 +7,7 @@ from pipeline.cascade.signature import LENGTH, SIDE
 from pipeline.core.errors import InputError
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from pipeline.lab.decoders import decodable
 from pipeline.lab.pixel_timing import on_one_thread, time_decoders, time_making, time_signing
 from pipeline.lab.source_images import first_shard
@@ -22,10 +22,12 @@ def command(config: LabConfig) -> None:
     Decoded and signed is the first shard of SOURCE; all on one thread, each way in turn.
     """
     rounds = config.bench_pixels.rounds
-    source = open_source(config.source.url, config.source.kind)
-    photos = decodable(first_shard(source, config.source.shard_rows), SIDE)
+    listed = list_source(config.source.url, config.source.kind)
+    photos = decodable(first_shard(listed, config.source.shard_rows), SIDE)
     if not photos:
-        raise InputError(f"no image of {source.url}'s first shard decodes; name another source")
+        raise InputError(
+            f"no image of {config.source.url}'s first shard decodes; name another source"
+        )
     on_one_thread()
     _decode(photos, config.embed.input_size, rounds)
     title = f"signing {len(photos)} images, {LENGTH} bytes each, {rounds} rounds"

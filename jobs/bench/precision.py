@@ -4,7 +4,7 @@ from jobs.console import print_table
 from jobs.lab.config import LabConfig
 from pipeline.core.errors import InputError
 from pipeline.embedding.stored import encoder_settings
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from pipeline.images.squares import decode_squares
 from pipeline.lab.pixel_timing import on_one_thread
 from pipeline.lab.precision_drift import time_precisions
@@ -20,13 +20,15 @@ def command(config: LabConfig) -> None:
     All that can run here embed the first shard of SOURCE; torch f32 is the reference.
     """
     on_one_thread()
-    source = open_source(config.source.url, config.source.kind)
+    listed = list_source(config.source.url, config.source.kind)
     settings = encoder_settings(**config.embed.encoder())
-    images = first_shard(source, config.source.shard_rows)
+    images = first_shard(listed, config.source.shard_rows)
     squares = decode_squares(images, settings.input_size).pixels
     if len(squares) <= K:
-        raise InputError(f"fewer than {K + 1} images of {source.url}'s first shard decode")
+        raise InputError(f"fewer than {K + 1} images of {config.source.url}'s first shard decode")
     rows = time_precisions(settings, squares, K, ROUNDS)
-    title = f"{len(squares)} images of {source.url}, {settings.model}, {settings.input_size} px"
+    title = (
+        f"{len(squares)} images of {config.source.url}, {settings.model}, {settings.input_size} px"
+    )
     header = ("backend", "precision", "ms an image", "least", "most")
     print_table(f"{title}, one thread", (*header, "cosine", "least", f"recall@{K}"), rows)

@@ -121,6 +121,16 @@ class BenchPixelsConfig(Section):
     rounds: Count = 5
 
 
+class BenchSourcesConfig(Section):
+    """`sluice bench sources`: what the driver pays to plan a source."""
+
+    output: Output = Path("work/bench-sources")  # where the sources are made
+    files: tuple[Count, ...] = Field((1000, 10_000, 100_000), description="of the folders")
+    gigabytes: Annotated[float, Field(gt=0, le=1000)] = Field(
+        10.0, description="of Parquet, and of tars"
+    )
+
+
 class BenchPrecisionConfig(Section):
     """`sluice bench precision`: every backend and precision that can run here."""
 
@@ -209,6 +219,7 @@ class LabConfig(Config):
     million_dedup: MillionDedupConfig = Field(default_factory=MillionDedupConfig)
     bench_embed: BenchEmbedConfig = Field(default_factory=BenchEmbedConfig)
     bench_pixels: BenchPixelsConfig = Field(default_factory=BenchPixelsConfig)
+    bench_sources: BenchSourcesConfig = Field(default_factory=BenchSourcesConfig)
     bench_precision: BenchPrecisionConfig = Field(default_factory=BenchPrecisionConfig)
     bench_search: BenchSearchConfig = Field(default_factory=BenchSearchConfig)
     bench_nearest: BenchNearestConfig = Field(default_factory=BenchNearestConfig)

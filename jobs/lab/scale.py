@@ -16,7 +16,7 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.stored import encoder_settings
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from pipeline.lab.scaling.experiment import Experiment, timed_run
 from pipeline.lab.scaling.settings import ScaleSettings
 from pipeline.lab.scaling.summary import fitted_laws, scaling_summary
@@ -77,9 +77,9 @@ def open_workloads(config: LabConfig, settings: ScaleSettings) -> dict[str, Work
 
     @cache
     def images() -> Images:
-        source = open_source(asked.url, asked.kind)
+        listed = list_source(asked.url, asked.kind)
         named = asked.model_dump(mode="json")
-        return choose_images(source, asked.shard_rows, settings.images, named)
+        return choose_images(listed, asked.shard_rows, settings.images, named)
 
     openers: dict[str, Callable[[], Workload]] = {
         "emulated": lambda: emulated_workload(settings),

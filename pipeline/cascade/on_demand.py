@@ -16,7 +16,7 @@ from pipeline.embedding.settings import Encode, EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import stored_encoder
 from pipeline.images.manifest import read_manifest
-from pipeline.images.reader import read_shard
+from pipeline.images.reader import read_images
 from pipeline.images.source import Source
 from pipeline.images.squares import decode_squares
 
@@ -31,6 +31,7 @@ class OnDemandPlan:
 
     source: Source
     manifest: pa.Table
+    signatures: Path
     cache: Path
     encoders: dict[str, Encoder]
 
@@ -64,7 +65,7 @@ def on_demand_plan(
     store.finish(0)  # what is attached is all it holds; verify takes only finished stores
     with store.lock():
         encoders = {name: stored_encoder(store, settings) for name, settings in made.items()}
-    return OnDemandPlan(source, read_manifest(signatures), store.root, encoders)
+    return OnDemandPlan(source, read_manifest(signatures), signatures.root, store.root, encoders)
 
 
 class OnDemandFeatures:
@@ -110,7 +111,8 @@ class OnDemandFeatures:
         return np.concatenate(parts)
 
     def images(self, shard: int, ids: Ids) -> pa.Table:
-        """Return the shard's images of ``ids`` (ascending) as read_shard gives them."""
-        images = read_shard(self.plan.source, self.plan.manifest, shard)
-        wanted = images.filter(pa.compute.is_in(images["id"], value_set=pa.array(ids)))
-        return wanted.sort_by("id")
+        """Return the shard's images of ``ids`` (ascending) as read_images gives them."""
+        signed = Store.open(self.plan.signatures, "signatures")
+        known = signed.read(shard, ["id", "key", "checksum"])
+        known = known.filter(pa.compute.is_in(known["id"], value_set=pa.array(ids)))
+        return read_images(self.plan.source, self.plan.manifest, shard, known.sort_by("id"))

@@ -75,7 +75,7 @@ def _file_features(paths: Sequence[Path], plan: OnDemandPlan, near_gpu: NearGpu)
             "bytes": pa.array([path.read_bytes() for path in paths], pa.binary()),
         }
     )
-    signed, refused = sign_images(images)
+    signed, refused = sign_images([images])
     if refused.num_rows:
         lines = [f"{r['key']} ({r['reason']}: {r['detail']})" for r in refused.to_pylist()]
         raise InputError(f"unusable query image: {'; '.join(lines)}")

@@ -81,7 +81,7 @@ class SamplePlan:
                 "transform": pa.array([transform for _, transform in made], pa.string()),
             }
         )
-        signed, _ = sign_images(copies)
+        signed, _ = sign_images([copies])
         columns = {
             "origin": signed["id"],
             "transform": signed["transform"],

@@ -1,6 +1,7 @@
 """One shard from image bytes to signatures on disk, all in the worker that reads it."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +14,12 @@ from pipeline.cascade.signature import LENGTH, SIDE, signature
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
+from pipeline.core.tables import unified
 from pipeline.images.decode import DECODER
-from pipeline.images.reader import read_shard
+from pipeline.images.reader import read_batches
 from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
-from pipeline.images.squares import decode_squares
+from pipeline.images.squares import QUARANTINE, decode_squares
 
 IMAGES_AT_ONCE = 256
 SIGNATURE_VERSION = 1  # of pipeline.cascade.signature's definition
@@ -33,19 +35,18 @@ def signature_identity() -> dict[str, Any]:
     }
 
 
-def sign_images(images: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Sign the table read_shard gives.
+def sign_images(batches: Iterable[pa.Table]) -> tuple[pa.Table, pa.Table]:
+    """Sign the tables that read_batches gives, one after the other.
 
     Returns (id, key, width, height, size, signature, the source's own columns) of the images that
     decode, in their order, and the quarantine of the others. size is the file's, in bytes.
     """
-    parts, refused = [], []
-    for start in range(0, max(1, images.num_rows), IMAGES_AT_ONCE):
-        batch = images.slice(start, IMAGES_AT_ONCE)
+    parts, refused = [], [QUARANTINE.empty_table()]
+    for batch in batches:
         squares = decode_squares(batch, SIDE)
         parts.append(_signed(batch.take(pa.array(squares.rows, pa.int64())), squares))
         refused.append(squares.quarantine)
-    return pa.concat_tables(parts), pa.concat_tables(refused)
+    return unified(parts), pa.concat_tables(refused)
 
 
 def _signed(images: pa.Table, squares: Any) -> pa.Table:
@@ -61,7 +62,7 @@ def _signed(images: pa.Table, squares: Any) -> pa.Table:
         "size": pa.array(sizes, pa.int32()),
         "signature": pa.FixedSizeListArray.from_arrays(flat, LENGTH),
     }
-    taken = {*columns, "bytes"}
+    taken = {*columns, "bytes", "refused"}
     return pa.table(columns | {n: images[n] for n in images.column_names if n not in taken})
 
 
@@ -84,9 +85,10 @@ class SignPlan:
 
         def sign_shard(shard: int) -> pa.Table:
             started = time.time()
-            images = read_shard(self.source, self.manifest, shard)
-            table, refused = sign_images(images)
+            batches = read_batches(self.source, self.manifest, shard, IMAGES_AT_ONCE)
+            table, refused = sign_images(batches)
             store.write_shard(shard, table, refused)
-            return shard_stats(shard, images.num_rows, started, quarantined=refused.num_rows)
+            rows = table.num_rows + refused.num_rows
+            return shard_stats(shard, rows, started, quarantined=refused.num_rows)
 
         return sign_shard

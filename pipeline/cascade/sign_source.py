@@ -5,21 +5,21 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.images.fill import Filled, fill_from_source
-from pipeline.images.source import Source
+from pipeline.images.source import Listed
 
 
 def sign_source(
-    store: Store, source: Source, shard_rows: int, spread: Spread, record: RunRecord
+    store: Store, listed: Listed, shard_rows: int, spread: Spread, record: RunRecord
 ) -> Filled:
-    """Sign every image of ``source`` that ``store`` lacks; finished shards are skipped.
+    """Sign every image of a source that ``store`` lacks; finished shards are skipped.
 
     Raises as ``fill_from_source`` does.
     """
     return fill_from_source(
         store,
-        source,
+        listed,
         shard_rows,
-        lambda pending: SignPlan(source, pending, store.root),
+        lambda pending: SignPlan(listed.source, pending, store.root),
         spread,
         record,
     )

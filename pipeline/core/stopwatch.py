@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -11,7 +11,10 @@ R = TypeVar("R")
 
 
 class Stopwatch:
-    """Seconds of wall time by part, summed where a part comes again; it starts when it is made."""
+    """Seconds of wall time by part, summed where a part comes again; it starts when it is made.
+
+    Parts may be timed in several threads, but one part in one thread at a time.
+    """
 
     def __init__(self) -> None:
         self.started = time.time()  # seconds since the epoch
@@ -32,3 +35,13 @@ class Stopwatch:
                 return work(argument)
 
         return timed_work
+
+    def items(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """Yield ``items``; the time they take to come is timed as part ``name``."""
+        coming = iter(items)
+        while True:
+            with self.part(name):
+                item = next(coming, self)
+            if isinstance(item, Stopwatch):  # itself stands for the end
+                return
+            yield item

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.arrays import AnyArray, Ids, Vectors
-from pipeline.core.errors import StoreError
+from pipeline.core.errors import InputError, StoreError
 
 
 def flat_column(table: pa.Table, name: str) -> AnyArray:
@@ -117,3 +117,15 @@ def ipc_bytes(table: pa.Table) -> bytes:
 def ipc_table(data: bytes) -> pa.Table:
     """Return the table of an Arrow IPC stream."""
     return pa.ipc.open_stream(data).read_all()
+
+
+def unified(tables: list[pa.Table]) -> pa.Table:
+    """Return the rows of tables in one; a column that some lack is null there, types are widened.
+
+    Raises InputError where a column is of kinds that no one type holds.
+    """
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"files of one source do not go together ({reason})") from error

@@ -9,20 +9,20 @@ from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import EmbedPlan
 from pipeline.embedding.stored import stored_encoder
 from pipeline.images.fill import Filled, fill_from_source
-from pipeline.images.source import Source
+from pipeline.images.source import Listed
 
 DECODE_THREADS_A_GPU = 8
 
 
 def embed_source(
     store: Store,
-    source: Source,
+    listed: Listed,
     shard_rows: int,
     settings: EncoderSettings,
     spread: Spread,
     record: RunRecord,
 ) -> Filled:
-    """Embed every image of ``source`` that ``store`` lacks; finished shards are skipped.
+    """Embed every image of a source that ``store`` lacks; finished shards are skipped.
 
     Raises as ``fill_from_source`` does.
     """
@@ -31,6 +31,6 @@ def embed_source(
         with record.stage("convert the model"):
             encoder = stored_encoder(store, settings)
         threads = DECODE_THREADS_A_GPU if settings.backend == "cuda" else 1
-        return EmbedPlan(source, pending, store.root, encoder, threads)
+        return EmbedPlan(listed.source, pending, store.root, encoder, threads)
 
-    return fill_from_source(store, source, shard_rows, plan_of, spread, record)
+    return fill_from_source(store, listed, shard_rows, plan_of, spread, record)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.stopwatch import Stopwatch
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_column
+from pipeline.core.tables import embedding_column, unified
 from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.settings import Encode, EncoderSettings
 from pipeline.images.decode import DECODER
-from pipeline.images.reader import read_shard
+from pipeline.images.reader import read_batches
 from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
 from pipeline.images.squares import QUARANTINE, Squares, decode_squares
@@ -41,55 +41,47 @@ def embedding_identity(settings: EncoderSettings) -> dict[str, Any]:
 
 
 def _decoded_ahead(
-    images: pa.Table, size: int, batch_size: int, threads: int
-) -> Iterator[tuple[int, Squares]]:
-    """Yield each batch's first row and squares, in order, while the next ones are decoded."""
-    waiting: deque[tuple[int, Future[Squares]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, images.num_rows, batch_size):
-            batch = images.slice(start, batch_size)
-            waiting.append((start, pool.submit(decode_squares, batch, size)))
+    batches: Iterable[pa.Table], size: int, threads: int
+) -> Iterator[tuple[pa.Table, Squares]]:
+    """Yield each batch without its bytes, and its squares, while next ones are read and decoded."""
+    waiting: deque[tuple[pa.Table, Future[Squares]]] = deque()
+    coming = iter(batches)
+    with ThreadPoolExecutor(threads + 1) as pool:
+        reading = pool.submit(next, coming, None)
+        while (batch := reading.result()) is not None:
+            reading = pool.submit(next, coming, None)
+            facts = batch.select([n for n in batch.column_names if n not in ("bytes", "refused")])
+            waiting.append((facts, pool.submit(decode_squares, batch, size)))
             if len(waiting) > threads:
-                first, squares = waiting.popleft()
-                yield first, squares.result()
-        for first, squares in waiting:
-            yield first, squares.result()
+                facts, squares = waiting.popleft()
+                yield facts, squares.result()
+        for facts, squares in waiting:
+            yield facts, squares.result()
 
 
 def embed_images(
-    images: pa.Table,
-    encode: Encode,
-    size: int,
-    batch_size: int,
-    dimensions: int,
-    decode_threads: int = 1,
+    batches: Iterable[pa.Table], encode: Encode, size: int, dimensions: int, decode_threads: int = 1
 ) -> tuple[pa.Table, pa.Table]:
-    """Embed the table read_shard gives.
+    """Embed the tables that read_batches gives.
 
     Returns (id, key, width, height, embedding, the source's own columns) of the images that
-    decode, in their order, and the quarantine of the others. ``decode_threads`` threads decode
-    ahead of the network; pixels of one batch a thread and one more stand in memory.
+    decode, in their order, and the quarantine of the others. One thread reads and
+    ``decode_threads`` decode ahead of the network; bytes and pixels of one batch a thread and one
+    more stand in memory.
     """
-    vectors, quarantines, kept = [np.empty((0, dimensions), np.float32)], [], []
-    widths: list[int] = []
-    heights: list[int] = []
-    for start, squares in _decoded_ahead(images, size, batch_size, decode_threads):
+    vectors, quarantines, parts = [np.empty((0, dimensions), np.float32)], [], []
+    for facts, squares in _decoded_ahead(batches, size, decode_threads):
         if squares.rows:
             vectors.append(encode(squares.pixels))
-        kept += [start + row for row in squares.rows]
-        widths += squares.widths
-        heights += squares.heights
+        sizes = {"width": squares.widths, "height": squares.heights}
+        part = facts.take(pa.array(squares.rows, pa.int64()))
+        for place, (name, values) in enumerate(sizes.items()):
+            part = part.add_column(2 + place, name, pa.array(values, pa.int32()))
+        parts.append(part)
         quarantines.append(squares.quarantine)
-    found = images.drop_columns("bytes").take(pa.array(kept, pa.int64()))
-    columns = {
-        "id": found["id"],
-        "key": found["key"],
-        "width": pa.array(widths, pa.int32()),
-        "height": pa.array(heights, pa.int32()),
-        "embedding": embedding_column(np.concatenate(vectors)),
-    }
-    columns |= {name: found[name] for name in found.column_names if name not in ("id", "key")}
-    return pa.table(columns), pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
+    embeddings = embedding_column(np.concatenate(vectors))
+    table = unified(parts).add_column(4, "embedding", embeddings)
+    return table, pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
 
 
 @dataclass(frozen=True)
@@ -121,43 +113,52 @@ class ShardEmbedder:
         self.store = Store.open(plan.output, "embeddings")
 
     def __call__(self, shard: int) -> pa.Table:
-        """Read one shard, embed and write it; return what it cost."""
-        watch = Stopwatch()
-        with watch.part("read"):
-            images = self._read(shard)
+        """Read one shard batch by batch, embed and write it; return what it cost."""
+        # Arrow's pool keeps what it frees: without this the peak creeps up shard by shard.
+        pa.default_memory_pool().release_unused()
+        watch, images = Stopwatch(), self._images(shard)
         with watch.part("embed"):
-            table, refused = self._embed(images, watch)
+            table, refused = self._embed(watch.items("read", images), watch)
         with watch.part("write"):
             self.store.write_shard(shard, table, refused)
         return self._cost(shard, images, refused, watch)
 
-    def _read(self, shard: int) -> pa.Table:
-        # Arrow's pool keeps what it frees: without this the peak creeps up shard by shard.
-        pa.default_memory_pool().release_unused()
-        return read_shard(self.plan.source, self.plan.manifest, shard)
+    def _images(self, shard: int) -> "Counted":
+        rows = self.plan.encoder.settings.batch_size
+        return Counted(read_batches(self.plan.source, self.plan.manifest, shard, rows))
 
-    def _embed(self, images: pa.Table, watch: Stopwatch) -> tuple[pa.Table, pa.Table]:
-        encoder = self.plan.encoder
+    def _embed(self, images: Iterable[pa.Table], watch: Stopwatch) -> tuple[pa.Table, pa.Table]:
+        encoder, threads = self.plan.encoder, self.plan.decode_threads
+        encode = watch.timed("model", self.encode)
         return embed_images(
-            images,
-            watch.timed("model", self.encode),
-            encoder.settings.input_size,
-            encoder.settings.batch_size,
-            encoder.dimensions,
-            self.plan.decode_threads,
+            images, encode, encoder.settings.input_size, encoder.dimensions, threads
         )
 
-    def _cost(self, shard: int, images: pa.Table, refused: pa.Table, watch: Stopwatch) -> pa.Table:
+    def _cost(self, shard: int, images: "Counted", refused: pa.Table, watch: Stopwatch) -> pa.Table:
         seconds = watch.seconds
         return shard_stats(
             shard,
-            images.num_rows,
+            images.rows,
             watch.started,
-            bytes=pa.compute.sum(pa.compute.binary_length(images["bytes"])).as_py() or 0,
+            bytes=images.bytes,
             quarantined=refused.num_rows,
             actor_started=self.began,
-            read_seconds=seconds["read"],
+            read_seconds=seconds["read"],  # by a thread of its own
             model_seconds=seconds["model"],
-            waiting_seconds=seconds["embed"] - seconds["model"],  # for images to be decoded
+            waiting_seconds=seconds["embed"] - seconds["model"],  # for images read and decoded
             write_seconds=seconds["write"],
         )
+
+
+class Counted:
+    """Passes tables of images on and counts their rows, and the bytes in them."""
+
+    def __init__(self, batches: Iterable[pa.Table]) -> None:
+        self.batches = batches
+        self.rows = self.bytes = 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for batch in self.batches:
+            self.rows += batch.num_rows
+            self.bytes += pc.sum(pc.binary_length(batch["bytes"])).as_py() or 0
+            yield batch

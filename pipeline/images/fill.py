@@ -1,9 +1,11 @@
 """Bringing a store up to its source: the same dance for embeddings and signatures."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.run_record import RunRecord
 from pipeline.core.shards import ShardEntry
@@ -11,26 +13,28 @@ from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.images.gone import gone_ids
 from pipeline.images.manifest import extend_manifest, pending_units
-from pipeline.images.source import Source
+from pipeline.images.source import Listed
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What a finished store holds, and how much of it earlier runs had finished."""
+    """What a finished store holds, how much of it is older, and what it does not hold."""
 
     entries: list[ShardEntry]
-    earlier: int  # shards
+    earlier: int  # shards that earlier runs had finished
+    missing: int  # images listed that were gone when they were to be read
+    left_out: Counter[str]  # files of the source, by reason
 
 
 def fill_from_source(
     store: Store,
-    source: Source,
+    listed: Listed,
     shard_rows: int,
     plan_of: Callable[[pa.Table], ShardPlan],
     spread: Spread,
     record: RunRecord,
 ) -> Filled:
-    """Make the shards of ``source`` that ``store`` lacks, and bury the images that left it.
+    """Make the shards of a source that ``store`` lacks, and bury the images that left it.
 
     ``plan_of`` gets the units of those shards, in the manifest's schema, and is called only where
     there are some. Raises StoreError where another job holds the store, InputError where the source
@@ -38,14 +42,17 @@ def fill_from_source(
     """
     with store.lock():
         with record.stage("source manifest"):
-            manifest = extend_manifest(store, source, shard_rows)
-        done = {entry.shard for entry in store.entries()}
-        pending = pending_units(manifest, done)
-        shards = sorted(set(pending["shard"].to_pylist()))
-        record.images = sum(pending["rows"].to_pylist())
+            planned = extend_manifest(store, listed, shard_rows)
+            manifest = planned.manifest
+            done = {entry.shard for entry in store.entries()}
+            pending = pending_units(manifest, listed.files, done)
+        every = pc.unique(manifest["shard"]).to_pylist()
+        shards = [shard for shard in every if shard not in done]
+        record.images = pc.sum(pending["rows"]).as_py() or 0
         if shards:
-            for _ in spread(plan_of(pending), shards):
-                pass
-        store.bury(gone_ids(source, manifest, store))
-        entries = store.finish(len(set(manifest["shard"].to_pylist())))
-    return Filled(entries, len(done))
+            answers = spread(plan_of(pending), shards)
+            record.images = sum(sum(answer["rows"].to_pylist()) for answer in answers)
+        store.bury(gone_ids(listed, manifest, store))
+        entries = store.finish(len(every))
+    missing = max(0, (pc.sum(pending["rows"]).as_py() or 0) - record.images)
+    return Filled(entries, len(done), missing, listed.left_out + planned.unusable)

@@ -1,27 +1,26 @@
 """Which stored images have left their source: their rows stay, readers no longer see them."""
 
-from collections.abc import Callable, Iterable
-
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.store import Store
 from pipeline.images.kinds import KINDS
-from pipeline.images.source import Source, list_files
+from pipeline.images.manifest import is_live
+from pipeline.images.source import Listed
 
 
-def gone_ids(source: Source, manifest: pa.Table, store: Store) -> list[int]:
-    """Return the ids of the store's finished shards whose file in ``source`` is there no more."""
-    there = {path for path, _ in list_files(source)}
-    gone = [(u["shard"], u["path"]) for u in manifest.to_pylist() if u["path"] not in there]
-    finished = {entry.shard for entry in store.entries()}
-    files = {path for _, path in gone}
+def gone_ids(listed: Listed, manifest: pa.Table, store: Store) -> list[int]:
+    """Return the ids of the store's finished shards whose file is there no more, or has changed."""
+    live = is_live(manifest, listed.files)
+    file_of = KINDS[listed.source.kind].file_of
+    stale = np.unique(manifest["shard"].to_numpy()[~live])
+    finished = [entry.shard for entry in store.entries()]
     ids: list[int] = []
-    for shard in sorted({shard for shard, _ in gone} & finished):
+    for shard in np.intersect1d(stale, finished).tolist():
+        mine = pc.equal(manifest["shard"], shard).to_numpy() & live
+        left = set(manifest["path"].filter(pa.array(mine)).to_pylist())
         rows = store.read_whole(shard, ["id", "key"])
-        ids += _ids_of(rows, KINDS[source.kind].file_of, files)
+        pairs = zip(rows["id"].to_pylist(), rows["key"].to_pylist(), strict=True)
+        ids += [number for number, key in pairs if file_of(key) not in left]
     return sorted(ids)
-
-
-def _ids_of(rows: pa.Table, file_of: Callable[[str], str], files: set[str]) -> Iterable[int]:
-    pairs = zip(rows["id"].to_pylist(), rows["key"].to_pylist(), strict=True)
-    return [number for number, key in pairs if file_of(key) in files]

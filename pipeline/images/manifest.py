@@ -1,94 +1,169 @@
 """The source manifest: every file of a source, and the shard it falls into, fixed once.
 
-A unit is what is read in one go: an image file, a run of Parquet row groups, or a tar. A shard is
-one or more units; it is what a worker takes, what a resumed run skips and what a merge merges.
+A unit is what is read in one go: an image file, rows of a Parquet file, or a tar. A shard is one or
+more units; it is what a worker takes, what a resumed run skips and what a merge merges. It is
+planned from the list of files and from Parquet's footers: what is in the files, workers read.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.core.arrays import Ids, Mask
 from pipeline.core.errors import InputError, StoreError
-from pipeline.core.files import checksum
 from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.images.kinds import KINDS
-from pipeline.images.kinds.kind import Unit
-from pipeline.images.source import Source, list_files
+from pipeline.images.kinds.kind import Span
+from pipeline.images.kinds.patience import patiently
+from pipeline.images.source import Listed, Source, open_source
 
 READERS = 16
+SHARD_BYTES = 2**30  # of a shard's files, unless one alone has more
 MANIFEST = "source.parquet"  # what the store keeps it as
 
 UNITS = pa.schema(
     [
         ("shard", pa.int64()),
         ("path", pa.string()),  # below the source's root
-        ("start", pa.int64()),  # first row group of a Parquet unit, else 0
-        ("stop", pa.int64()),  # one past the last
-        ("rows", pa.int64()),
-        ("bytes", pa.int64()),  # of the whole file
-        ("checksum", pa.string()),  # of the whole file
+        ("revision", pa.int64()),  # how often the file had changed when it was listed
+        ("start", pa.int64()),  # first row of a Parquet unit, else 0
+        ("stop", pa.int64()),  # one past the last, else 0
+        ("rows", pa.int64()),  # null: known once it is read
+        ("bytes", pa.int64()),  # of the unit; null: unknown
+        ("file_bytes", pa.int64()),  # as listed, null: unknown
+        ("version", pa.string()),
     ]
 )
 
 
-def plan_manifest(source: Source, shard_rows: int, known: pa.Table | None = None) -> pa.Table:
-    """List the source and cut what ``known`` does not hold into shards of about ``shard_rows``.
+@dataclass(frozen=True)
+class Planned:
+    """A source manifest, and the files that could not be planned, by reason."""
 
-    Returns the units in UNITS' schema: those of ``known`` unchanged, then new ones in shards
-    numbered onwards, so that a grown source never moves an image to another shard. A tar is one
-    shard; Parquet is cut between row groups. The units of files that are gone stay, for shard
-    numbers hang on them. Raises InputError for a file that is damaged or has changed since
-    ``known`` was written.
+    manifest: pa.Table  # UNITS
+    unusable: Counter[str] = field(default_factory=Counter)
+
+
+def plan_manifest(listed: Listed, shard_rows: int, known: pa.Table | None = None) -> Planned:
+    """Cut the files that ``known`` does not hold as they are now into shards.
+
+    A shard holds ``shard_rows`` rows and SHARD_BYTES at most; a tar is one shard. Returns the units
+    of ``known`` unchanged, then new ones in shards numbered onwards, so that a grown source never
+    moves an image to another shard. The units of files that are gone or have changed stay, for
+    shard numbers hang on them; of a file's units those of its last revision count.
     """
-    files = list_files(source)
-    known = UNITS.empty_table() if known is None else known
-    sizes = dict(zip(known["path"].to_pylist(), known["bytes"].to_pylist(), strict=True))
-    _refuse_changes(sizes, dict(files), source.url)
-    new = [path for path, _ in files if path not in sizes]
+    known = UNITS.empty_table() if known is None else known.replace_schema_metadata(None)
+    new = _new_files(listed.files, known)
+    kind = KINDS[listed.source.kind]
+    unusable: Counter[str] = Counter()
+    if kind.spans is None:
+        units = _whole_files(new, kind.rows_a_file)
+    else:
+        units = _file_spans(listed.source, new, shard_rows, unusable)
+    first = pc.max(known["shard"]).as_py()
+    limit = kind.files_a_shard
+    shards = _shards(units, shard_rows, limit, 0 if first is None else first + 1)
+    units = units.append_column("shard", pa.array(shards, pa.int64()))
+    return Planned(pa.concat_tables([known, units.select(UNITS.names).cast(UNITS)]), unusable)
+
+
+def _new_files(files: pa.Table, known: pa.Table) -> pa.Table:
+    """Return the files that ``known`` lacks, or holds as they were, each with its revision.
+
+    An unknown size or version is no sign of a change.
+    """
+    last = known.take(pa.array(np.arange(known.num_rows)[::-1]))
+    place = pc.index_in(files["path"], value_set=last["path"])
+    before = last.take(place)
+    changed = [
+        pc.fill_null(pc.not_equal(files[now], before[then]), False)
+        for now, then in (("bytes", "file_bytes"), ("version", "version"))
+    ]
+    new = pc.or_(pc.is_null(place), pc.or_(*changed))
+    revision = pc.fill_null(pc.add(before["revision"], 1), 0)
+    return files.append_column("revision", revision).filter(new)
+
+
+def _whole_files(files: pa.Table, rows: int | None) -> pa.Table:
+    count = files.num_rows
+    nothing = pa.array(np.zeros(count, np.int64))
+    columns = {name: files[name] for name in ("path", "revision", "bytes", "version")}
+    columns |= {"start": nothing, "stop": nothing, "file_bytes": files["bytes"]}
+    return pa.table(columns | {"rows": pa.array([rows] * count, pa.int64())})
+
+
+def _file_spans(
+    source: Source, files: pa.Table, shard_rows: int, unusable: Counter[str]
+) -> pa.Table:
+    """Return the units of Parquet files, by their footers; what cannot be used is counted."""
+    fs, spans_of = source.filesystem(), KINDS[source.kind].spans
+    assert spans_of is not None
+
+    def spans(path: str) -> list[Span] | InputError:
+        at = source.path(path)
+        try:
+            return patiently(lambda: spans_of(fs, at, shard_rows, SHARD_BYTES), at)
+        except (InputError, FileNotFoundError, PermissionError) as error:
+            return error if isinstance(error, InputError) else InputError(f"{at}: {error.strerror}")
+
+    rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(READERS) as pool:
-        units = list(chain.from_iterable(pool.map(lambda path: _units(source, path), new)))
-    first = max(known["shard"].to_pylist(), default=-1) + 1
-    rows_a_shard = KINDS[source.kind].rows_a_shard or shard_rows
-    for unit, shard in zip(units, _shards(units, rows_a_shard, first), strict=True):
-        unit["shard"] = shard
-    return pa.concat_tables([known, pa.Table.from_pylist(units, schema=UNITS)])
+        listed = files.to_pylist()
+        for file, found in zip(listed, pool.map(spans, files["path"].to_pylist()), strict=True):
+            if isinstance(found, InputError):
+                unusable[str(found)] += 1
+                continue
+            facts = {"file_bytes": file["bytes"]}
+            facts |= {name: file[name] for name in ("path", "revision", "version")}
+            rows += [facts | span._asdict() | {"rows": span.stop - span.start} for span in found]
+    return pa.Table.from_pylist(rows, pa.schema([UNITS.field(n) for n in UNITS.names[1:]]))
 
 
-def _refuse_changes(known: dict[str, int], there: dict[str, int], url: str) -> None:
-    changed = sorted(path for path in known.keys() & there.keys() if known[path] != there[path])
-    if changed:
-        raise InputError(
-            f"{len(changed)} file(s) of {url} have changed since this output was begun "
-            f"(first: {changed[0]}); put them back, rename them, or choose another output folder"
-        )
+def _shards(units: pa.Table, shard_rows: int, most: int | None, first: int) -> Ids:
+    """Return each unit's shard: one is closed before it would hold more than it may."""
+    count = units.num_rows
+    rows, sizes = (
+        np.concatenate([[0], np.cumsum(pc.fill_null(units[name], 0).to_numpy())])
+        for name in ("rows", "bytes")
+    )
+    edges = [0]
+    while edges[-1] < count:
+        at = edges[-1]
+        stops = [
+            np.searchsorted(rows, rows[at] + shard_rows, side="right") - 1,
+            np.searchsorted(sizes, sizes[at] + SHARD_BYTES, side="right") - 1,
+            count if most is None else at + most,
+        ]
+        edges.append(max(at + 1, min(int(stop) for stop in stops)))
+    return first + np.repeat(np.arange(len(edges) - 1), np.diff(edges))
 
 
-def _units(source: Source, path: str) -> list[Unit]:
-    data = source.filesystem().cat_file(source.path(path))
-    file = {"shard": 0, "path": path, "bytes": len(data), "checksum": checksum(data)}
-    return [file | span._asdict() for span in KINDS[source.kind].units(data, path)]
+def is_live(manifest: pa.Table, files: pa.Table) -> Mask:
+    """Return for each unit whether its file is there, and has not changed since."""
+    paths = manifest["path"].dictionary_encode().combine_chunks()
+    numbers = paths.indices.to_numpy(zero_copy_only=False)
+    revisions = manifest["revision"].to_numpy()
+    last = np.full(len(paths.dictionary), -1, np.int64)
+    np.maximum.at(last, numbers, revisions)
+    there = pc.is_in(manifest["path"], value_set=files["path"].combine_chunks())
+    live: Mask = there.to_numpy() & (revisions == last[numbers])
+    return live
 
 
-def _shards(units: list[Unit], shard_rows: int, first: int) -> Iterator[int]:
-    """Yield each unit's shard: a shard is closed once it holds ``shard_rows`` rows."""
-    shard, rows = first, 0
-    for unit in units:
-        if rows >= shard_rows or (rows and rows + unit["rows"] > shard_rows):
-            shard, rows = shard + 1, 0
-        yield shard
-        rows += unit["rows"]
-
-
-def pending_units(manifest: pa.Table, done: Iterable[int]) -> pa.Table:
-    """Return the units of ``manifest`` whose shard is not among ``done``."""
-    finished = pa.compute.is_in(manifest["shard"], value_set=pa.array(sorted(done), pa.int64()))
-    return manifest.filter(pa.compute.invert(finished))
+def pending_units(manifest: pa.Table, files: pa.Table, done: Iterable[int]) -> pa.Table:
+    """Return the live units of ``manifest`` whose shard is not among ``done``."""
+    finished = pc.is_in(manifest["shard"], value_set=pa.array(sorted(done), pa.int64()))
+    return manifest.filter(pa.array(is_live(manifest, files) & ~finished.to_numpy()))
 
 
 def has_manifest(store: Store) -> bool:
@@ -109,7 +184,7 @@ def kept_manifest(store: Store) -> pa.Table | None:
     if data is None:
         return None
     manifest = pq.read_table(pa.BufferReader(data))
-    if not manifest.schema.equals(UNITS):
+    if not manifest.schema.equals(UNITS, check_metadata=False):
         raise StoreError(f"{MANIFEST} of {store.root} has columns of another kind; {remedy}")
     return manifest
 
@@ -125,19 +200,20 @@ def read_manifest(store: Store) -> pa.Table:
     return manifest
 
 
-def refuse_repeated_ids(source: Source, manifest: pa.Table) -> None:
-    """Raise InputError where the ids that the source brings hold a number twice."""
+def refuse_ids(listed: Listed, manifest: pa.Table) -> None:
+    """Raise InputError where the ids that the source brings are no such ids, or repeat."""
+    source = listed.source
     read_ids, found = KINDS[source.kind].ids, [np.empty(0, np.int64)]
     if read_ids is None:
         return
-    fs, there = source.filesystem(), {path for path, _ in list_files(source)}
-    for path in dict.fromkeys(manifest["path"].to_pylist()):
-        if path not in there:
-            continue
+    fs = source.filesystem()
+    live = manifest.filter(pa.array(is_live(manifest, listed.files)))
+    for path in dict.fromkeys(live["path"].to_pylist()):
         ids = read_ids(fs, source.path(path))
         if ids is None:
             return
         found.append(ids)
+    _refuse_changed(source, live, len(found) > 1)
     values, counts = np.unique(np.concatenate(found), return_counts=True)
     if (counts > 1).any():
         raise InputError(
@@ -146,11 +222,57 @@ def refuse_repeated_ids(source: Source, manifest: pa.Table) -> None:
         )
 
 
-def extend_manifest(store: Store, source: Source, shard_rows: int) -> pa.Table:
-    """Return the store's source manifest, written once and extended when the source has grown."""
+def _refuse_changed(source: Source, live: pa.Table, brings_ids: bool) -> None:
+    """An id that stood for one image must not come to stand for another."""
+    changed = live.filter(pc.greater(live["revision"], 0))["path"].to_pylist()
+    if changed and brings_ids:
+        raise InputError(
+            f"{len(set(changed))} file(s) of {source.url} that bring their images' ids have "
+            f"changed since this output was begun (first: {changed[0]}); put them back, or choose "
+            "another output folder"
+        )
+
+
+def extend_manifest(store: Store, listed: Listed, shard_rows: int) -> Planned:
+    """Return the store's source manifest, written once and extended when the source has grown.
+
+    It is kept with its source's URL. Raises InputError where that is another source.
+    """
     known = kept_manifest(store)
-    manifest = plan_manifest(source, shard_rows, known)
-    refuse_repeated_ids(source, manifest)
-    if known is None or manifest.num_rows > known.num_rows:
+    if known is not None:
+        _refuse_another(store, known, listed)
+    planned = plan_manifest(listed, shard_rows, known)
+    refuse_ids(listed, planned.manifest)
+    manifest = planned.manifest.replace_schema_metadata(_told(listed.source))
+    if known is None or not manifest.equals(known, check_metadata=True):
         store.attach(MANIFEST, parquet_bytes(manifest))
-    return manifest
+    return Planned(manifest, planned.unusable)
+
+
+def _told(source: Source) -> dict[str, str]:
+    return {"source": json.dumps(asdict(source))}
+
+
+def stored_source(store: Store, url: str | None = None) -> Source:
+    """Return the source that ``store`` was made from, at ``url`` where it lies there now.
+
+    Raises as ``read_manifest`` does, and as ``open_source`` does of ``url``.
+    """
+    source = _remembered(read_manifest(store))
+    return source if url in (None, source.url) else open_source(str(url), source.kind)
+
+
+def _remembered(manifest: pa.Table) -> Source:
+    return Source(**json.loads(manifest.schema.metadata[b"source"]))
+
+
+def _refuse_another(store: Store, known: pa.Table, listed: Listed) -> None:
+    """A forgotten output must not declare all images of another source gone."""
+    before, now = _remembered(known).url, listed.source.url
+    there = pc.is_in(listed.files["path"], value_set=known["path"])
+    if before == now or pc.any(there).as_py():
+        return
+    raise InputError(
+        f"{store.root} holds the images of {before}, and none of them is in {now}; name "
+        "another output folder"
+    )

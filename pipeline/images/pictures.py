@@ -12,7 +12,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.ids import NO_ID
 from pipeline.core.store import Store
 from pipeline.images.manifest import read_manifest
-from pipeline.images.reader import read_shard
+from pipeline.images.reader import read_images
 from pipeline.images.source import Source
 
 
@@ -49,11 +49,11 @@ def read_pictures(source: Source, store: Store, ids: set[int]) -> dict[int, Pict
     wanted = pa.array(sorted(ids - {NO_ID}), pa.int64())
     pictures = {}
     for entry in store.manifest():
-        there = pa.compute.is_in(store.read(entry.shard, ["id"])["id"], value_set=wanted)
-        if not pa.compute.any(there).as_py():
+        known = store.read(entry.shard, ["id", "key", "checksum"])
+        known = known.filter(pa.compute.is_in(known["id"], value_set=wanted))
+        if not known.num_rows:
             continue
-        images = read_shard(source, manifest, entry.shard)
-        for row in images.filter(pa.compute.is_in(images["id"], value_set=wanted)).to_pylist():
+        for row in read_images(source, manifest, entry.shard, known).to_pylist():
             if row["bytes"] is None:
                 raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
             pictures[row["id"]] = Picture(row["id"], row["key"], thumbnail(row["bytes"]))

@@ -1,16 +1,22 @@
-"""A source: what kind of images a URL holds, and the list of its files."""
+"""A source: what kind of images a URL holds, and where."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import InputError
 from pipeline.core.makers import made_by
 from pipeline.images.kinds import KINDS
+from pipeline.images.kinds.kind import joined
+from pipeline.images.kinds.patience import patiently
+from pipeline.images.listing import Listing, list_files
 
 
 @dataclass(frozen=True)
@@ -20,64 +26,77 @@ class Source:
     url: str
     root: str
     kind: str  # one of KINDS
+    made_here: bool = False  # the shards of a store: their columns are ours
 
     def filesystem(self) -> Any:
         return fsspec.core.url_to_fs(self.url)[0]
 
     def path(self, relative: str) -> str:
-        return f"{self.root}/{relative}"
+        return joined(self.root, relative)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A source with the list of its files, which stays on the driver."""
+
+    source: Source
+    files: pa.Table  # listing.FILES, of the source's kind
+    left_out: Counter[str]  # other files, by reason
 
 
 def open_source(url: str, kind: str = "auto") -> Source:
-    """Find what ``url`` holds, of ``kind`` where one of KINDS is named.
+    """Return the source at ``url``, as ``list_source`` finds it."""
+    return list_source(url, kind).source
 
-    A finished store counts as the Parquet of its shards.
 
-    Raises InputError where nothing is there, where it holds no images, or several kinds.
+def list_source(url: str, kind: str = "auto", exclude: Sequence[str] = ()) -> Listed:
+    """Find what ``url`` holds, of ``kind`` where one of KINDS is named; no file is read.
+
+    A finished store counts as the Parquet of its shards, a single file as a source of one. Raises
+    InputError where nothing is there, where it holds no images, or several kinds.
     """
     try:
         fs, root = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
         raise InputError(f"source.url {url} cannot be opened: {error}") from error
     root = root.rstrip("/")
-    if fs.exists(f"{root}/store.json"):
+    made_here = bool(fs.exists(joined(root, "store.json")))
+    if made_here:
         _refuse_unfinished(fs, root, url)
-        root, kind = f"{root}/shards", "parquet"
+        root, kind = joined(root, "shards"), "parquet"
+    only = None
     if not fs.isdir(root):
-        raise InputError(f"source {url} is not a folder; mend source.url")
-    found = _kinds(fs, root) if kind == "auto" else [kind]
+        if not root or not fs.exists(root):
+            raise InputError(f"source {url} is not there; mend source.url")
+        root, _, only = root.rpartition("/")
+    listing = patiently(lambda: list_files(fs, root, exclude), url)
+    if only is not None:
+        listing = Listing(listing.files.filter(pc.equal(listing.files["path"], only)))
+    return _of_one_kind(Source(url, root, kind, made_here), listing)
+
+
+def _of_one_kind(source: Source, listing: Listing) -> Listed:
+    """Return the files of the source's kind, which is the only one there where it is "auto"."""
+    counts = Counter(listing.files["suffix"].to_pylist())
+    there = [name for name, kind in KINDS.items() if counts.keys() & kind.suffixes]
+    found = there if source.kind == "auto" else [source.kind]
     if len(found) > 1:
-        raise InputError(f"{url} holds {' and '.join(found)}; say which with source.kind")
-    if not found or not any(_list(fs, root, found[0])):
-        raise InputError(f"{url} holds no images, Parquet or tar files; mend source.url")
-    return Source(url, root, found[0])
+        raise InputError(f"{source.url} holds {' and '.join(found)}; say which with source.kind")
+    suffixes = KINDS[found[0]].suffixes if found else frozenset()
+    mine = pc.is_in(listing.files["suffix"], value_set=pa.array(sorted(suffixes), pa.string()))
+    files = listing.files.filter(mine)
+    if not files.num_rows:
+        raise InputError(f"{source.url} holds no images, Parquet or tar files; mend source.url")
+    others = {suffix: count for suffix, count in counts.items() if suffix not in suffixes}
+    reasons = {f"{suffix or 'without a'} suffix": count for suffix, count in others.items()}
+    return Listed(replace(source, kind=found[0]), files, listing.left_out + Counter(reasons))
 
 
 def _refuse_unfinished(fs: Any, root: str, url: str) -> None:
-    if fs.exists(f"{root}/manifest.json"):
+    if fs.exists(joined(root, "manifest.json")):
         return
     kind = None
     with suppress(ValueError, AttributeError):  # a damaged header tells no kind
-        kind = json.loads(fs.cat_file(f"{root}/store.json")).get("kind")
+        kind = json.loads(fs.cat_file(joined(root, "store.json"))).get("kind")
     reason = f"{url} is not finished (it has no manifest.json)"
     raise InputError(f"{reason}; run {made_by(kind)} again: it resumes")
-
-
-def _kinds(fs: Any, root: str) -> list[str]:
-    suffixes = {PurePosixPath(path).suffix.lower() for path in fs.find(root)}
-    return [name for name, kind in KINDS.items() if suffixes & kind.suffixes]
-
-
-def list_files(source: Source) -> list[tuple[str, int]]:
-    """Return (path below root, bytes) of the source's files in the order of their paths."""
-    return _list(source.filesystem(), source.root, source.kind)
-
-
-def _list(fs: Any, root: str, kind: str) -> list[tuple[str, int]]:
-    found = fs.find(root, detail=True)
-    return sorted(
-        (path[len(root) + 1 :], info["size"])
-        for path, info in found.items()
-        if PurePosixPath(path).suffix.lower() in KINDS[kind].suffixes
-        and not PurePosixPath(path).name.startswith(".")
-    )

@@ -1,6 +1,7 @@
 """The images of a table as upright squares of pixels, and the quarantine of the others."""
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,15 @@ class Squares:
 
 
 def decode_squares(images: pa.Table, size: int) -> Squares:
-    """Decode and resize the ``bytes`` of ``images`` (id, key, bytes); nothing is raised for one."""
+    """Decode and resize the ``bytes`` of ``images``; nothing is raised for one.
+
+    images: id, key, bytes and, where some could not be read, refused with the reason.
+    """
     squares, rows, widths, heights, refused = [], [], [], [], []
-    for row, data in enumerate(images["bytes"]):
+    told = images["refused"] if "refused" in images.column_names else repeat(None)
+    for row, (data, reason) in enumerate(zip(images["bytes"], told, strict=False)):
         try:
-            image = _decode(data.as_py(), size)
+            image = _decode(data.as_py(), reason and reason.as_py(), size)
         except UndecodableImage as error:
             refused.append({"reason": error.reason, "detail": error.detail, "row": row})
             continue
@@ -48,9 +53,10 @@ def decode_squares(images: pa.Table, size: int) -> Squares:
     return Squares(pixels, rows, widths, heights, _quarantine(images, refused))
 
 
-def _decode(data: bytes | None, size: int) -> DecodedImage:
-    if data is None:
-        raise UndecodableImage("changed", "gone or changed since the source manifest was written")
+def _decode(data: bytes | None, refused: str | None, size: int) -> DecodedImage:
+    if data is None or refused:
+        reason, _, detail = (refused or "empty: it has no bytes").partition(": ")
+        raise UndecodableImage(reason, detail)
     return decode_rgb(data, size)
 
 

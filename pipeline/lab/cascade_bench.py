@@ -28,7 +28,7 @@ from pipeline.core.spread import NearGpu, Spread, Spreading
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.images.source import Source
+from pipeline.images.source import Listed
 from pipeline.lab.break_even import BreakEven
 from pipeline.lab.cascade_truth import passing_pairs, true_pairs
 from pipeline.lab.embed_rounds import embed_anew
@@ -60,7 +60,7 @@ Sit = Callable[[int, bool], AbstractContextManager[Workers]]  # images; with a s
 class Collection:
     """The images, the CNN they are compared by, and an empty folder for all that is made."""
 
-    source: Source
+    listed: Listed
     shard_rows: int
     cnn: EncoderSettings
     folder: Path
@@ -72,7 +72,7 @@ class Collection:
 
     def on_demand(self, signatures: Store, cache: Path) -> OnDemandPlan:
         """Return the plan that makes features of single images, and keeps them in ``cache``."""
-        return on_demand_plan(self.source, signatures, cache, self.cnn)
+        return on_demand_plan(self.listed.source, signatures, cache, self.cnn)
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ def prepare(made: Collection, fit: int, sample: int, k: int) -> Prepared:
     with made.sit(0, made.on_gpu) as workers:
         root, record = made.folder / "embeddings", workers.record
         embeddings = embed_anew(
-            made.source, made.shard_rows, made.cnn, root, workers.spread, record
+            made.listed, made.shard_rows, made.cnn, root, workers.spread, record
         )
         seconds["embed"] = _worked(workers)
     with made.sit(0, False) as workers:
         signatures = Store.create(made.folder / "signatures", "signatures", signature_identity())
-        sign_source(signatures, made.source, made.shard_rows, workers.spread, workers.record)
+        sign_source(signatures, made.listed, made.shard_rows, workers.spread, workers.record)
         seconds["sign"] = _worked(workers)
     with made.sit(fit + sample, made.on_gpu) as workers:
         calibration, costs = _calibrated(made, signatures, fit, sample, workers)

@@ -16,7 +16,7 @@ from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
-from pipeline.images.source import Source
+from pipeline.images.source import Listed
 from pipeline.lab.timing import middle_and_ends
 
 RATES = ("way", "images/s", "least", "most", "ours / this", "least", "most", "cosine to ours")
@@ -51,16 +51,16 @@ class EmbedRound:
 
 
 def embed_anew(
-    source: Source,
+    listed: Listed,
     shard_rows: int,
     settings: EncoderSettings,
     root: Path,
     spread: Spread,
     record: RunRecord,
 ) -> Store:
-    """Embed all of ``source`` into a new store at ``root``, as sluice embed does."""
+    """Embed all of a source into a new store at ``root``, as sluice embed does."""
     store = Store.create(root, "embeddings", embedding_identity(settings))
-    embed_source(store, source, shard_rows, settings, spread, record)
+    embed_source(store, listed, shard_rows, settings, spread, record)
     return store
 
 

@@ -10,7 +10,7 @@ from jobs.config import SourceConfig
 from pipeline.images.kinds import KINDS
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.reader import read_shard
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from tests.helpers.images import write_tar
 
 
@@ -30,12 +30,12 @@ def test_the_settings_offer_the_kinds_there_are():
 
 
 def test_a_new_kind_is_a_line_in_the_dict(tmp_path, jpegs, monkeypatch):
-    renamed = replace(KINDS["folder"], suffixes=frozenset({".photo"}), rows_a_shard=2)
+    renamed = replace(KINDS["folder"], suffixes=frozenset({".photo"}), files_a_shard=2)
     monkeypatch.setitem(KINDS, "photos", renamed)
     for number, data in enumerate(jpegs[:3]):
         (tmp_path / f"{number}.photo").write_bytes(data)
-    source = open_source(str(tmp_path))
-    manifest = plan_manifest(source, 1000)
+    listed = list_source(str(tmp_path))
+    source, manifest = listed.source, plan_manifest(listed, 1000).manifest
     assert (source.kind, manifest["shard"].to_pylist()) == ("photos", [0, 0, 1])
     assert read_shard(source, manifest, 1)["bytes"].to_pylist() == [jpegs[2]]
 
@@ -50,8 +50,8 @@ WRITERS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_knows_the_file_of_the_keys_it_gives(tmp_path, kind, jpegs):
     WRITERS[kind](tmp_path, jpegs)
-    source = open_source(str(tmp_path))
+    listed = list_source(str(tmp_path))
+    source, manifest = listed.source, plan_manifest(listed, 1000).manifest
     assert source.kind == kind
-    manifest = plan_manifest(source, 1000)
     keys = read_shard(source, manifest, 0)["key"].to_pylist()
     assert {KINDS[kind].file_of(key) for key in keys} == set(manifest["path"].to_pylist())

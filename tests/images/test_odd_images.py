@@ -236,8 +236,8 @@ def test_no_damage_raises_anything_but_a_reason(decodable, jpegs, choice):
             data[place] ^= 1 << choice.draw(st.integers(0, 7))
     images = table([bytes(data), jpegs[0]])
     for kept, refused in (
-        embed_images(images, mean_colour, 32, batch_size=2, dimensions=3),
-        sign_images(images),
+        embed_images([images], mean_colour, 32, dimensions=3),
+        sign_images([images]),
     ):
         assert kept["id"].to_pylist()[-1] == 1
         assert kept.num_rows + refused.num_rows == 2

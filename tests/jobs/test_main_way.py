@@ -157,7 +157,7 @@ def test_models_says_what_is_usable_and_why_not():
     [
         (["--help"], 0, "Similar-image search"),
         (["embed", "--set", "embed.batch_size=0"], 2, "embed.batch_size"),
-        (["embed", "--set", "source.url=/nowhere"], 3, "is not a folder"),
+        (["embed", "--set", "source.url=/nowhere"], 3, "is not there; mend source.url"),
         (["search", "--set", "embed.output=/nowhere"], 2, "no queries"),
         (["search", "id:1", "--set", "embed.output=/nowhere"], 3, "run sluice embed first"),
         (["nosuchjob"], 2, "No such command"),

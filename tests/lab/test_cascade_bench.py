@@ -8,7 +8,7 @@ from jobs.sitting import Sitting
 from pipeline.cascade.choice import Goal
 from pipeline.embedding.models import find_weights
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from pipeline.lab.break_even import BreakEven
 from pipeline.lab.cascade_bench import FILTER_ONLY, Collection, prepare, recalls_of, time_ways
 from pipeline.lab.cascade_tables import (
@@ -29,7 +29,7 @@ def benched(tmp_path_factory):
     sizes = ("--images", 160, "--size", 64, "--output", root / "corpus", "--workers", 0)
     assert run("corpus", *sizes).exception is None
     cnn = EncoderSettings(MODEL, find_weights(MODEL, None), "openvino", "f32", 32, 32)
-    made = Collection(open_source(str(root / "corpus")), 80, cnn, root, sit)
+    made = Collection(list_source(str(root / "corpus")), 80, cnn, root, sit)
     there = prepare(made, 80, 80, 5)
     goal = Goal(FILTER_ONLY, (), "semantic", 5, 0.5, 0.95, None, 0)
     return made, there, time_ways(made, there, {"filter only": goal}, 1)

@@ -7,7 +7,7 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import in_process
 from pipeline.embedding.models import find_weights
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from pipeline.lab.embed_limits import PartsPlan, parts_alone
 from pipeline.lab.embed_rounds import (
     RATES,
@@ -40,10 +40,10 @@ def test_the_parts_are_timed_alone_and_by_every_worker(jpegs, settings):
 def test_all_images_are_embedded_anew_and_come_by_id(jpegs, settings, tmp_path):
     for row, data in enumerate(jpegs[:5]):
         (tmp_path / f"{row}.jpg").write_bytes(data)
-    source = open_source(str(tmp_path))
+    listed = list_source(str(tmp_path))
     record = RunRecord("embed", 0, 0)
     found = [
-        vectors_by_id(embed_anew(source, rows, settings, tmp_path / name, in_process, record))
+        vectors_by_id(embed_anew(listed, rows, settings, tmp_path / name, in_process, record))
         for name, rows in (("two", 2), ("all", 5))
     ]
     assert record.images == 5

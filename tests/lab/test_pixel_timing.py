@@ -5,7 +5,7 @@ from PIL import Image
 from pipeline.core.errors import InputError
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from pipeline.lab.decoders import decodable, psnr
 from pipeline.lab.pixel_timing import time_decoders, time_making, time_signing
 from pipeline.lab.source_images import first_shard, whole_source
@@ -55,9 +55,9 @@ def source(tmp_path, jpegs):
 
 
 def test_images_are_read_as_a_job_reads_them(source, jpegs):
-    opened = open_source(str(source))
-    assert first_shard(opened, 2)["bytes"].to_pylist() == jpegs[:2]
-    whole = whole_source(opened, 2)
+    listed = list_source(str(source))
+    assert first_shard(listed, 2)["bytes"].to_pylist() == jpegs[:2]
+    whole = whole_source(listed, 2)
     assert whole["bytes"].to_pylist() == [*jpegs[:5], b"no image"]
     assert decodable(whole, 64) == jpegs[:5]
 

@@ -1,9 +1,10 @@
 """Image files in folders: each is a unit, labelled by the folder it lies in."""
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pipeline.images.kinds.kind import SourceKind, Span, Unit, labelled, unchanged
+from pipeline.images.kinds.kind import BATCH_BYTES, Found, SourceKind, Unit, joined, labelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -11,20 +12,40 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
-def _rows(fs: Any, root: str, units: list[Unit]) -> "pa.Table":
-    """Read the files in one call, which object stores answer for many at once."""
-    paths = [f"{root}/{unit['path']}" for unit in units]
-    # A lone path would come back as bytes; a path twice is read once.
-    found = fs.cat([*paths, paths[0]], on_error="return")
-    return labelled(
-        (unit["path"], unchanged(found.get(path), unit), PurePosixPath(unit["path"]).parent.name)
-        for unit, path in zip(units, paths, strict=True)
-    )
+def _batches(fs: Any, root: str, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
+    yield labelled([])
+    for some in _batched(units, rows):
+        yield labelled(_images(fs, root, some))
 
 
-FOLDER = SourceKind(
-    suffixes=IMAGE_SUFFIXES,
-    units=lambda data, path: [Span()],
-    rows=_rows,
-    file_of=lambda key: key,
-)
+def _batched(units: list[Unit], rows: int) -> Iterator[list[Unit]]:
+    """Yield up to ``rows`` units of up to BATCH_BYTES, or one that is larger."""
+    batch: list[Unit] = []
+    size = 0
+    for unit in units:
+        larger = size + (unit["bytes"] or 0)
+        if batch and (len(batch) == rows or larger > BATCH_BYTES):
+            yield batch
+            batch, larger = [], unit["bytes"] or 0
+        batch.append(unit)
+        size = larger
+    if batch:
+        yield batch
+
+
+def _images(fs: Any, root: str, units: list[Unit]) -> Iterator[Found]:
+    """Yield the files that are there: one that has left meanwhile simply leaves."""
+    from pipeline.images.kinds.patience import read_files
+
+    found = read_files(fs, [joined(root, unit["path"]) for unit in units])
+    for unit, data in zip(units, found, strict=True):
+        path, revision = unit["path"], unit["revision"]
+        label = PurePosixPath(path).parent.name
+        if isinstance(data, bytes):
+            yield Found(path, data, label, revision)
+        elif not isinstance(data, FileNotFoundError):
+            reason = getattr(data, "strerror", None) or str(data)
+            yield Found(path, None, label, revision, f"unreadable: {reason}")
+
+
+FOLDER = SourceKind(suffixes=IMAGE_SUFFIXES, batches=_batches, file_of=lambda key: key)

@@ -4,11 +4,10 @@ The configuration takes its choices from here, and a help page must not wait for
 kinds import pyarrow where they use it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.core.files import checksum
 from pipeline.core.ids import stable_id
 
 if TYPE_CHECKING:
@@ -17,14 +16,15 @@ if TYPE_CHECKING:
     from pipeline.core.arrays import Ids
 
 Unit = dict[str, Any]  # a row of the source manifest, by column
+BATCH_BYTES = 128 * 2**20  # of files read at once; one that is larger is read alone
 
 
 class Span(NamedTuple):
-    """What of a file is read in one go."""
+    """What of a Parquet file is read in one go."""
 
-    start: int = 0  # the first row group of a Parquet file, else 0
-    stop: int = 0  # one past the last
-    rows: int = 1
+    start: int  # first row
+    stop: int  # one past the last
+    bytes: int  # about
 
 
 @dataclass(frozen=True)
@@ -32,29 +32,52 @@ class SourceKind:
     """The files of one kind of source; ``fs`` is an fsspec filesystem, ``root`` a path on it."""
 
     suffixes: frozenset[str]  # of the files' names, in lower case
-    # (a file's bytes, its path below the root): its units. Raises InputError where it is damaged.
-    units: Callable[[bytes, str], Iterable[Span]]
-    # (fs, root, the units of a shard): what read_shard returns, and raises.
-    rows: Callable[[Any, str, list[Unit]], "pa.Table"]
+    # (fs, root, the units of a shard, rows): what read_batches returns, and raises.
+    batches: Callable[[Any, str, list[Unit], int], Iterator["pa.Table"]]
     file_of: Callable[[str], str]  # (an image's key): its file's path below the root
-    rows_a_shard: int | None = None  # none: what is asked for
-    # (fs, a file's path): the ids it brings (n,), none where it brings none.
+    rows_a_file: int | None = 1  # none: known only once it is read
+    files_a_shard: int | None = None  # none: as many as fit
+    # (fs, a file's path, rows a shard, bytes a shard): the spans its units are; none: a file is a
+    # unit. Raises InputError where the file cannot be used.
+    spans: Callable[[Any, str, int, int], list[Span]] | None = None
+    # (fs, a file's path): the ids it brings (n,), none where it brings none. Raises InputError.
     ids: Callable[[Any, str], "Ids | None"] | None = None
 
 
-def unchanged(data: Any, unit: Unit) -> bytes | None:
-    """Return ``data`` where it is the file that the manifest lists, else None."""
-    same = isinstance(data, bytes) and checksum(data) == unit["checksum"]
-    return data if same else None
+class Found(NamedTuple):
+    """An image of a file, or what is wrong with it."""
+
+    key: str  # where it is, below the source's root
+    data: bytes | None
+    label: str
+    revision: int
+    refused: str | None = None  # "reason: detail"
 
 
-def labelled(images: Iterable[tuple[str, bytes | None, str]]) -> "pa.Table":
-    """Return (id, key, bytes, label) of images given as (key, bytes, label)."""
+def joined(root: str, path: str) -> str:
+    """Return the path of a file on its filesystem; that of an archive may have no root."""
+    return f"{root}/{path}" if root else path
+
+
+def image_id(key: str, revision: int) -> int:
+    """Return the id of an image that brings none: another one each time its file has changed."""
+    return stable_id(f"{key}\0{revision}" if revision else key)
+
+
+def labelled(images: Iterable[Found]) -> "pa.Table":
+    """Return (id, key, bytes, refused, label) of images."""
     import pyarrow as pa
 
     rows = [
-        {"id": stable_id(key), "key": key, "bytes": data, "label": label}
-        for key, data, label in images
+        {
+            "id": image_id(image.key, image.revision),
+            "key": image.key,
+            "bytes": image.data,
+            "refused": image.refused,
+            "label": image.label,
+        }
+        for image in images
     ]
+    text = [(name, pa.string()) for name in ("refused", "label")]
     names = (("id", pa.int64()), ("key", pa.string()), ("bytes", pa.binary()))
-    return pa.Table.from_pylist(rows, schema=pa.schema([*names, ("label", pa.string())]))
+    return pa.Table.from_pylist(rows, schema=pa.schema([*names, *text]))

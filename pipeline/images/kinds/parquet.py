@@ -1,83 +1,157 @@
-"""Parquet files with a column of images' bytes, cut into shards between their row groups."""
+"""Parquet files with a column of images' bytes, cut into shards between rows."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import InputError
-from pipeline.core.ids import stable_id
-from pipeline.images.kinds.kind import SourceKind, Span, Unit
+from pipeline.images.kinds.kind import SourceKind, Span, Unit, image_id, joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from pipeline.core.arrays import Ids
 
+PATHS = ("path", "file_name", "filename")  # of an image beside its bytes
 
-def _units(data: bytes, path: str) -> list[Span]:
+
+def _spans(fs: Any, path: str, shard_rows: int, shard_bytes: int) -> list[Span]:
+    """Return the row groups of a file, a large one in parts; only its footer is read."""
+    spans = []
+    with fs.open(path) as file:
+        metadata = _opened(file, path).metadata
+    first = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        rows, size = group.num_rows, group.total_byte_size
+        step = max(1, min(shard_rows, shard_bytes * rows // max(1, size)))
+        for start in range(first, first + rows, step):
+            stop = min(start + step, first + rows)
+            spans.append(Span(start, stop, size * (stop - start) // rows))
+        first += rows
+    return spans
+
+
+def _opened(file: Any, path: str) -> "pq.ParquetFile":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        metadata = pq.ParquetFile(pa.BufferReader(data)).metadata
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} is not Parquet ({error}); remove it or write it anew") from error
-    groups = range(metadata.num_row_groups)
-    return [Span(group, group + 1, metadata.row_group(group).num_rows) for group in groups]
+        # Files that `sluice` wrote carry a CRC a page; where there is none nothing is checked.
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is not Parquet ({reason}); remove it or write it anew") from error
+    image_column(parquet.schema_arrow, path)
+    return parquet
 
 
-def _rows(fs: Any, root: str, units: list[Unit]) -> "pa.Table":
+def image_column(schema: "pa.Schema", path: str) -> str:
+    """Return the column of the images: ``bytes``, else the one that can be no other.
+
+    That is a column of binary, or a struct with ``bytes`` in it as HuggingFace writes it. Raises
+    InputError where there is none, or several.
+    """
+    names: list[str] = [name for name in schema.names if _holds_images(schema.field(name).type)]
+    if "bytes" in names:
+        return "bytes"
+    if len(names) == 1:
+        return names[0]
+    said = f"{len(names)} columns that may be images ({', '.join(names)})" if names else "none"
+    raise InputError(
+        f"{path} has no column named bytes and {said} among {schema.names}; name the images' "
+        "column bytes"
+    )
+
+
+def _holds_images(kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
-    return pa.concat_tables([_unit_rows(fs, root, unit) for unit in units])
+    if pa.types.is_struct(kind):
+        names = [kind.field(place).name for place in range(kind.num_fields)]
+        return "bytes" in names and _holds_images(kind.field("bytes").type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _unit_rows(fs: Any, root: str, unit: Unit) -> "pa.Table":
+def _batches(fs: Any, root: str, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
+    import pyarrow as pa
+
+    for unit in units:
+        path = joined(root, unit["path"])
+        try:
+            with fs.open(path) as file:
+                yield from _unit_batches(_opened(file, path), unit, rows)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise InputError(f"{path} cannot be read ({error}); write it anew") from error
+
+
+def _unit_batches(parquet: "pq.ParquetFile", unit: Unit, rows: int) -> Iterator["pa.Table"]:
+    """Yield the rows of a unit, as many at once as ``rows``, from the row groups they lie in."""
+    import pyarrow as pa
+
+    counts = [parquet.metadata.row_group(g).num_rows for g in range(parquet.num_row_groups)]
+    ends = [sum(counts[: g + 1]) for g in range(len(counts))]
+    groups = [
+        g for g, end in enumerate(ends) if end > unit["start"] and end - counts[g] < unit["stop"]
+    ]
+    row = ends[groups[0]] - counts[groups[0]] if groups else 0
+    for batch in parquet.iter_batches(batch_size=rows, row_groups=groups, use_threads=False):
+        first, stop = max(row, unit["start"]), min(row + batch.num_rows, unit["stop"])
+        if first < stop:
+            some = pa.Table.from_batches([batch.slice(first - row, stop - first)])
+            yield _images(some, unit, first)
+        row += batch.num_rows
+
+
+def _images(table: "pa.Table", unit: Unit, first: int) -> "pa.Table":
     """Return (id, key, bytes, the file's own columns); ids are its own where they are integers."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    table, before = _read(fs, f"{root}/{unit['path']}", unit)
-    keys = [f"{unit['path']}#{before + row}" for row in range(table.num_rows)]
+    column = image_column(table.schema, unit["path"])
+    images, paths = table[column], None
+    if pa.types.is_struct(images.type):
+        images = images.combine_chunks()
+        names = [images.type.field(place).name for place in range(images.type.num_fields)]
+        paths = next((pc.struct_field(images, [name]) for name in PATHS if name in names), None)
+        images = pc.struct_field(images, ["bytes"])
+    rows = range(first, first + table.num_rows)
+    keys = [f"{unit['path']}#{row}" for row in rows]
     if "id" in table.column_names and pa.types.is_integer(table.schema.field("id").type):
         ids = table["id"].cast(pa.int64())
     else:
-        ids = pa.chunked_array([[stable_id(key) for key in keys]], pa.int64())
-    own = [n for n in table.column_names if n not in ("id", "key", "bytes", "width", "height")]
-    columns = {"id": ids, "key": keys, "bytes": table["bytes"].cast(pa.binary())}
+        ids = pa.array([image_id(key, unit["revision"]) for key in keys], pa.int64())
+    own = [n for n in table.column_names if n not in ("id", "key", column, "width", "height")]
+    columns = {"id": ids, "key": keys, "bytes": images.cast(pa.binary())}
+    columns |= {} if paths is None else {"path": paths}
     return pa.table(columns | {name: table[name] for name in own})
 
 
-def _read(fs: Any, path: str, unit: Unit) -> tuple["pa.Table", int]:
-    """Return the rows of a unit, and how many of its file come before them."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with fs.open(path) as file:
-            # Files that `sluice` wrote carry a CRC a page; where there is none nothing is checked.
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
-            before = sum(parquet.metadata.row_group(g).num_rows for g in range(unit["start"]))
-            table = parquet.read_row_groups(range(unit["start"], unit["stop"]))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read ({error}); write it anew") from error
-    if "bytes" not in table.column_names:
-        raise InputError(f"{path} has no column named bytes; it has {table.column_names}")
-    return table, before
-
-
 def _ids(fs: Any, path: str) -> "Ids | None":
+    """Return a file's ids. Raises InputError where one is null or no 64-bit number from 0 on."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     with fs.open(path) as file:
         parquet = pq.ParquetFile(file)
-        if "id" not in parquet.schema_arrow.names:
+        names = parquet.schema_arrow.names
+        if "id" not in names or not pa.types.is_integer(parquet.schema_arrow.field("id").type):
             return None
-        ids: Ids = parquet.read(["id"])["id"].to_numpy()
-        return ids
+        column = parquet.read(["id"])["id"]
+    remedy = "give every image a number of its own from 0 to 2^63 - 1, or leave the column out"
+    if column.null_count:
+        raise InputError(f"{path} has {column.null_count} images without an id; {remedy}")
+    least, most = pc.min_max(column).as_py().values() if len(column) else (0, 0)
+    if least < 0 or most >= 2**63:
+        raise InputError(f"{path} has ids from {least} to {most}; {remedy}")
+    ids: Ids = column.cast(pa.int64()).to_numpy()
+    return ids
 
 
 PARQUET = SourceKind(
     suffixes=frozenset({".parquet"}),
-    units=_units,
-    rows=_rows,
+    batches=_batches,
     file_of=lambda key: key.rpartition("#")[0],
+    spans=_spans,
     ids=_ids,
 )

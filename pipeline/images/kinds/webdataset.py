@@ -1,73 +1,96 @@
 """WebDataset tars: each is a unit and a shard; a sample's label is its .cls file."""
 
-import io
 import re
 import tarfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import InputError
 from pipeline.images.kinds.folder import IMAGE_SUFFIXES
-from pipeline.images.kinds.kind import SourceKind, Span, Unit, labelled, unchanged
+from pipeline.images.kinds.kind import Found, SourceKind, Unit, joined, labelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_TAR = re.compile(r"^(.*?\.tar)/", re.IGNORECASE)
+_TAR = re.compile(r"^(.*?\.tar)/", re.IGNORECASE | re.DOTALL)
 
 
-def _tar_images(data: bytes, path: str) -> Iterator[tuple[str, bytes, str]]:
-    """Yield (member name, bytes, label) of a tar's images.
+def _batches(fs: Any, root: str, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
+    yield labelled([])
+    for unit in units:
+        images = _tar_images(fs, joined(root, unit["path"]), unit)
+        while some := list(islice(images, rows)):
+            yield labelled(some)
 
-    Members of one sample share the name up to its first dot. Raises InputError for a damaged tar.
+
+def _tar_images(fs: Any, path: str, unit: Unit) -> Iterator[Found]:
+    """Yield a tar's images; what a damaged one holds before the damage, and then the damage.
+
+    Members of one sample share the name up to its first dot.
     """
+    name, revision = unit["path"], unit["revision"]
     try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            members = {m.name: m for m in tar if m.isfile()}
-            images = [n for n in members if PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES]
-            for name in images:
-                base = PurePosixPath(name)
-                label = members.get(str(base.with_name(base.name.split(".")[0] + ".cls")))
-                yield name, _member(tar, members[name]), _text(tar, label)
+        with fs.open(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            members, damage = _members(tar)
+            for member in members.values():
+                if PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
+                    label = _text(tar, members.get(_label_name(member.name)))
+                    data = _bytes(tar, member)
+                    if len(data) < _size(tar, member):
+                        damage = f"{member.name} is cut off"
+                        break
+                    yield Found(f"{name}/{member.name}", data, label, revision)
+    except FileNotFoundError:
+        return
+    except (tarfile.TarError, EOFError) as error:
+        damage = str(error)
+    if damage:
+        yield Found(name, None, "", revision, f"damaged: {damage}")
+
+
+def _members(tar: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], str]:
+    """Return a tar's files by name, and what is wrong with the rest of it."""
+    members: dict[str, tarfile.TarInfo] = {}
+    try:
+        while (member := tar.next()) is not None:
+            if member.isfile() or member.islnk():
+                members[member.name] = member
     except tarfile.TarError as error:
-        raise InputError(f"{path} is not a tar ({error}); remove it or write it anew") from error
+        return members, str(error)
+    return members, "" if _has_end(tar) else "its end mark is missing"
 
 
-def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    return file.read() if file else b""
+def _has_end(tar: tarfile.TarFile) -> bool:
+    """Return whether the block at which reading stopped is the zeros that end a tar.
+
+    tarfile takes a damaged header after the first member for the end, without a word.
+    """
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    return len(block) == tarfile.BLOCKSIZE and not any(block)
+
+
+def _label_name(name: str) -> str:
+    base = PurePosixPath(name)
+    return str(base.with_name(base.name.split(".")[0] + ".cls"))
+
+
+def _size(tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
+    return tar._find_link_target(member).size if member.islnk() else member.size  # type: ignore[attr-defined]
+
+
+def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    try:
+        file = tar.extractfile(member)
+        return file.read() if file else b""
+    except (tarfile.ReadError, KeyError):  # cut off within it, or a link to what is not there
+        return b""
 
 
 def _text(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> str:
-    return _member(tar, member).decode(errors="replace").strip() if member else ""
-
-
-def _units(data: bytes, path: str) -> list[Span]:
-    return [Span(rows=sum(1 for _ in _tar_images(data, path)))]
-
-
-def _rows(fs: Any, root: str, units: list[Unit]) -> "pa.Table":
-    return labelled(row for unit in units for row in _unit_rows(fs, root, unit))
-
-
-def _unit_rows(fs: Any, root: str, unit: Unit) -> Iterator[tuple[str, bytes, str]]:
-    path = f"{root}/{unit['path']}"
-    data = _unchanged_file(fs, path, unit)
-    if data is None:
-        raise InputError(
-            f"{path} is gone or has changed since this output was begun; "
-            "put it back, or choose another output folder"
-        )
-    for name, image, label in _tar_images(data, unit["path"]):
-        yield f"{unit['path']}/{name}", image, label
-
-
-def _unchanged_file(fs: Any, path: str, unit: Unit) -> bytes | None:
-    try:
-        return unchanged(fs.cat_file(path), unit)
-    except OSError:
-        return None
+    return _bytes(tar, member).decode(errors="replace").strip() if member else ""
 
 
 def _file_of(key: str) -> str:
@@ -76,5 +99,9 @@ def _file_of(key: str) -> str:
 
 
 WEBDATASET = SourceKind(
-    suffixes=frozenset({".tar"}), units=_units, rows=_rows, file_of=_file_of, rows_a_shard=1
+    suffixes=frozenset({".tar"}),
+    batches=_batches,
+    file_of=_file_of,
+    rows_a_file=None,
+    files_a_shard=1,
 )

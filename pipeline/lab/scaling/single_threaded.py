@@ -59,7 +59,7 @@ def sign_single_threaded(source: Source, manifest: pa.Table, output: Path) -> in
     for shard in np.unique(manifest["shard"].to_numpy()).tolist():
         table = read_shard(source, manifest, shard)
         images += table.num_rows
-        signed.append(sign_images(table)[0])
+        signed.append(sign_images([table])[0])
     write_atomically(output, parquet_bytes(pa.concat_tables(signed)))
     return images
 

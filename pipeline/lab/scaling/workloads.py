@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.core.files import checksum
@@ -17,7 +18,7 @@ from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.images.manifest import plan_manifest
-from pipeline.images.source import Source
+from pipeline.images.source import Listed, Source
 from pipeline.lab.scaling.emulated import EmulatedPlan
 from pipeline.lab.scaling.run import RunSettings
 from pipeline.lab.scaling.settings import ScaleSettings
@@ -63,18 +64,18 @@ class Images:
     decided_by: dict[str, Any]
 
 
-def choose_images(source: Source, shard_rows: int, most: int, named: Mapping[str, Any]) -> Images:
-    """Return the first whole shards of ``source``, of at most ``most`` images together.
+def choose_images(listed: Listed, shard_rows: int, most: int, named: Mapping[str, Any]) -> Images:
+    """Return the first whole shards of a source, of at most ``most`` images together.
 
     It is one shard at least. ``named`` is how the source was asked for. Raises InputError where it
     cannot be used.
     """
-    manifest = plan_manifest(source, shard_rows)
-    rows = np.cumsum(manifest["rows"].to_numpy())
+    manifest = plan_manifest(listed, shard_rows).manifest
+    rows = np.cumsum(pc.fill_null(manifest["rows"], shard_rows).to_numpy())  # a tar's are unknown
     manifest = manifest.filter(pa.array(rows <= max(most, rows[0])))
     decided_by: dict[str, Any] = {"source": dict(named)}
     decided_by |= {"source_units": checksum(json.dumps(manifest.to_pydict()).encode())}
-    return Images(source, manifest, decided_by)
+    return Images(listed.source, manifest, decided_by)
 
 
 def embed_workload(images: Images, settings: EncoderSettings) -> Workload:

@@ -9,7 +9,7 @@ from pipeline.core.spread import in_process
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 from pipeline.images.manifest import plan_manifest
-from pipeline.images.source import open_source
+from pipeline.images.source import list_source
 from pipeline.lab.scaling.work import search_work, sign_work
 from pipeline.search.exact_topk import exact_scores
 
@@ -79,8 +79,8 @@ def test_the_plain_program_signs_as_the_workers_do(tmp_path, jpegs):
     (tmp_path / "photos").mkdir()
     for number, data in enumerate([*jpegs[:5], b"no image"]):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(data)
-    source = open_source(str(tmp_path / "photos"))
-    work = sign_work(source, plan_manifest(source, 2), tmp_path / "scratch")
+    listed = list_source(str(tmp_path / "photos"))
+    work = sign_work(listed.source, plan_manifest(listed, 2).manifest, tmp_path / "scratch")
     answers = list(in_process(work.plan, work.shards))
     assert work.take(answers, Pool()) is None
     assert work.alone() == sum(answer["rows"][0].as_py() for answer in answers) == 6
