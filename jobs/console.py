@@ -1,5 +1,6 @@
 """What a job prints: progress with rate and ETA, and tables."""
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,11 @@ WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
 
 # Names are data: no file's brackets are a style, nor its :cat: a picture.
 PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+
+# What the screen's encoding lacks is told by its number: a name must not end the job.
+for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 console = Console(width=WIDTH, **PLAIN)
 errors = Console(stderr=True, **PLAIN)

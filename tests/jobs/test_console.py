@@ -1,5 +1,9 @@
 """What is printed is data: no file's name is markup, an emoji or a style."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from jobs import __main__, commands, console
@@ -61,3 +65,25 @@ def test_a_search_of_images_with_such_names(tmp_path, jpegs, monkeypatch):
     refused = run("search", "q[/no] image.jpg", *settings).exception
     assert isinstance(refused, InputError)
     assert "q[/no] image.jpg" in str(refused)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_name_the_screen_cannot_show_ends_nothing(encoding):
+    """A terminal of the C locale, and a file name whose bytes are no text."""
+    code = (
+        "from jobs.console import print_error, print_table, warn\n"
+        "name = 'd\\xe9j\\xe0 caf\\udce9.jpg'\n"
+        "print_table(name, ('key',), [(name,)])\n"
+        "warn(name)\n"
+        "print_error(ValueError(name))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"},
+    )
+    assert done.returncode == 0, done.stderr
+    told = "d\\xe9j\\xe0" if encoding == "ascii" else "déjà"
+    assert done.stdout.decode().count(f"{told} caf\\udce9.jpg") == 2
+    assert done.stderr.decode().count(f"{told} caf\\udce9.jpg") == 2
