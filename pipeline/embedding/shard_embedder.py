@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.arrays import Pixels, Vectors
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.stopwatch import Stopwatch
@@ -59,26 +60,46 @@ def _decoded_ahead(
             yield facts, squares.result()
 
 
+def _encoded(
+    waiting: list[Pixels], encode: Encode, least: int
+) -> tuple[list[Vectors], list[Pixels]]:
+    """Return the vectors of what waits, and what still does: fewer than ``least`` squares."""
+    count = sum(map(len, waiting))
+    if count < least or not count:
+        return [], waiting
+    pixels = np.concatenate(waiting)
+    now = count - count % least
+    return [encode(pixels[:now])], [pixels[now:]]
+
+
 def embed_images(
-    batches: Iterable[pa.Table], encode: Encode, size: int, dimensions: int, decode_threads: int = 1
+    batches: Iterable[pa.Table],
+    encode: Encode,
+    size: int,
+    dimensions: int,
+    decode_threads: int = 1,
+    at_once: int = 32,
 ) -> tuple[pa.Table, pa.Table]:
     """Embed the tables that read_batches gives.
 
     Returns (id, key, width, height, embedding, the source's own columns) of the images that
     decode, in their order, and the quarantine of the others. One thread reads and
     ``decode_threads`` decode ahead of the network; bytes and pixels of one batch a thread and one
-    more stand in memory.
+    more stand in memory. The network is given multiples of ``at_once`` squares, however few large
+    images a batch holds, for it is paid by full batches.
     """
     vectors, quarantines, parts = [np.empty((0, dimensions), np.float32)], [], []
+    waiting: list[Pixels] = []
     for facts, squares in _decoded_ahead(batches, size, decode_threads):
-        if squares.rows:
-            vectors.append(encode(squares.pixels))
+        done, waiting = _encoded([*waiting, squares.pixels], encode, at_once)
+        vectors += done
         sizes = {"width": squares.widths, "height": squares.heights}
         part = facts.take(pa.array(squares.rows, pa.int64()))
         for place, (name, values) in enumerate(sizes.items()):
             part = part.add_column(2 + place, name, pa.array(values, pa.int32()))
         parts.append(part)
         quarantines.append(squares.quarantine)
+    vectors += _encoded(waiting, encode, 1)[0]
     embeddings = embedding_column(np.concatenate(vectors))
     table = unified(parts).add_column(4, "embedding", embeddings)
     return table, pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
@@ -129,9 +150,9 @@ class ShardEmbedder:
 
     def _embed(self, images: Iterable[pa.Table], watch: Stopwatch) -> tuple[pa.Table, pa.Table]:
         encoder, threads = self.plan.encoder, self.plan.decode_threads
-        encode = watch.timed("model", self.encode)
+        encode, made = watch.timed("model", self.encode), encoder.settings
         return embed_images(
-            images, encode, encoder.settings.input_size, encoder.dimensions, threads
+            images, encode, made.input_size, encoder.dimensions, threads, made.batch_size
         )
 
     def _cost(self, shard: int, images: "Counted", refused: pa.Table, watch: Stopwatch) -> pa.Table:

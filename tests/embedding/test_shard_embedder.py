@@ -79,3 +79,19 @@ def test_a_plan_writes_shards_and_tells_where_their_time_went(tmp_path, jpegs):
         assert sum(parts[1:]) <= whole
         assert row["model_seconds"] >= batches * 0.02
         assert began <= row["actor_started"] <= row["started"] <= row["ended"] <= ended
+
+
+def test_the_network_is_given_full_batches_whatever_few_images_come_at_once(jpegs):
+    given = []
+
+    def noting(pixels):
+        given.append(len(pixels))
+        return mean_colour(pixels)
+
+    data = [*jpegs[:3], b"no image", *jpegs[3:9]]
+    images = table(data)
+    few = [images.slice(row, 2) for row in range(0, len(data), 2)]
+    kept, _ = embed_images(few, noting, 32, dimensions=3, at_once=4)
+    assert given == [4, 4, 1]
+    whole, _ = embed_images([images], mean_colour, 32, dimensions=3)
+    assert kept.equals(whole)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.core.arrays import Ids
 
 Unit = dict[str, Any]  # a row of the source manifest, by column
-BATCH_BYTES = 128 * 2**20  # of files read at once; one that is larger is read alone
+BATCH_BYTES = 32 * 2**20  # of files read at once; one that is larger is read alone
 
 
 class Span(NamedTuple):
