@@ -302,10 +302,12 @@ def test_two_columns_that_may_be_images_are_told(tmp_path, jpegs):
 
 
 def test_a_sources_column_never_takes_the_name_of_ours(tmp_path, jpegs):
-    own = {name: [name, name] for name in ("embedding", "checksum", "signature", "scene", "size")}
+    names = ("embedding", "checksum", "signature", "scene", "size", "refused")
+    own = {name: [name, name] for name in names}
     pq.write_table(pa.table({"bytes": jpegs[:2]} | own), tmp_path / "a.parquet")
     found = everything(list_source(str(tmp_path)))
     assert found["checksum"].to_pylist() == [checksum(data) for data in jpegs[:2]]
+    assert found["refused"].to_pylist() == [None, None]
     for name in own:
         assert found[f"source_{name}"].to_pylist() == [name, name]
     assert not {"embedding", "signature", "scene", "size"} & set(found.column_names)

@@ -123,7 +123,9 @@ def _images(table: "pa.Table", unit: Unit, first: int) -> "pa.Table":
     own = [n for n in table.column_names if n not in ("id", "key", column, "width", "height")]
     columns = {"id": ids, "key": keys, "bytes": images.cast(pa.binary())}
     columns |= {} if paths is None else {"path": paths}
-    return pa.table(columns | {name: table[name] for name in own})
+    # "refused" is what a kind of source says of an image, so a file's own must not be taken for it.
+    named = {"source_refused" if name == "refused" else name: table[name] for name in own}
+    return pa.table(columns | named)
 
 
 def _ids(fs: Any, path: str) -> "Ids | None":
