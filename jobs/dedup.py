@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from jobs.config import Config, DedupConfig
-from jobs.console import console, print_table
+from jobs.console import console, print_left_out, print_table
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
@@ -48,6 +48,7 @@ def _embed(config: Config) -> None:
     refused = sum(entry.quarantined for entry in filled.entries)
     if refused:
         console.print(f"images quarantined: {refused}, with reasons in {store.root}/quarantine")
+    print_left_out(filled.left_out)
 
 
 def dedup(config: Config) -> Deduplicated:

@@ -110,10 +110,13 @@ def test_a_folder_is_embedded_before_the_join_and_only_what_is_new(tmp_path, jpe
         (folder / f"{number}.jpg").write_bytes(jpegs[number])
     (folder / "twin.jpg").write_bytes(jpegs[1])
     (folder / "bad.jpg").write_text("a text")
+    (folder / "notes.txt").write_text("a text")
     few = ("dedup.buckets=1", "dedup.similarity=0.999", "embed.input_size=32")
     wanted = config(tmp_path, f"dedup.folder={folder}", *few)
     command(wanted)
-    assert "images quarantined: 1," in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "images quarantined: 1," in told
+    assert ".txt suffix" in told
     first = (tmp_path / "embeddings" / "shards" / "000000.parquet").stat().st_mtime_ns
     assert keys_of_pairs(tmp_path) == {("1.jpg", "twin.jpg")}
     assert "twin.jpg" in (tmp_path / "dedup" / "report.html").read_text()
