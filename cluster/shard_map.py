@@ -15,7 +15,9 @@ import pyarrow as pa
 import ray
 
 from cluster.metrics import ShardMetrics
+from cluster.tally import listening, teller
 from pipeline.core.errors import SluiceError
+from pipeline.core.progress import Heard, told_of
 from pipeline.core.spread import ShardFunction, ShardPlan
 
 FAILURE = "sluice failure"
@@ -29,8 +31,9 @@ class ShardActor:
     The plan comes as a reference inside a list, so that a restarted actor finds it where it was.
     """
 
-    def __init__(self, plan: list["ray.ObjectRef[ShardPlan]"]) -> None:
+    def __init__(self, plan: list["ray.ObjectRef[ShardPlan]"], tally: Any) -> None:
         self.process: ShardFunction | None = None
+        self.heard = None if tally is None else teller(tally)
         try:
             started: ShardPlan = ray.get(plan[0])
             self.metrics = ShardMetrics(started.name)
@@ -41,8 +44,10 @@ class ShardActor:
     def __call__(self, batch: dict[str, Any]) -> pa.Table:
         if self.process is None:
             return self.failed
+        shard = int(batch["shard"][0])
         try:
-            result = self.process(int(batch["shard"][0]))
+            with told_of(shard, self.heard):
+                result = self.process(shard)
         except SluiceError as error:
             return _failure(error)
         self.metrics.count(result)
@@ -50,7 +55,11 @@ class ShardActor:
 
 
 def map_shards(
-    plan: ShardPlan, shards: Sequence[int], workers: int, gpus_per_worker: float = 0.0
+    plan: ShardPlan,
+    shards: Sequence[int],
+    workers: int,
+    gpus_per_worker: float = 0.0,
+    heard: Heard | None = None,
 ) -> Iterator[pa.Table]:
     """Yield what ``plan`` makes of each shard, in the order of finishing.
 
@@ -58,10 +67,17 @@ def map_shards(
     in the worker that reads them. ``plan`` is pickled and started once in each of ``workers``
     actors; a killed one is replaced and its shard done again. Raises the SluiceError a worker
     raised as it was, anything else as ray.exceptions.RayTaskError. Broken off, it ends its workers
-    before it returns.
+    before it returns. ``heard`` is told, by a thread of its own, how far the shards in hand are.
     """
     if not shards:
         return
+    with listening(heard) as tally:
+        yield from _mapped(plan, shards, workers, gpus_per_worker, tally)
+
+
+def _mapped(
+    plan: ShardPlan, shards: Sequence[int], workers: int, gpus: float, tally: Any
+) -> Iterator[pa.Table]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -69,11 +85,11 @@ def map_shards(
     numbers = ray.data.from_blocks([pa.table({"shard": np.array([s])}) for s in shards])
     results = numbers.map_batches(
         ShardActor,
-        fn_constructor_args=([reference],),
+        fn_constructor_args=([reference], tally),
         batch_size=None,
         compute=_pool(len(shards), workers),
         num_cpus=1.0,
-        num_gpus=gpus_per_worker or None,
+        num_gpus=gpus or None,
     )
     _quiet()
     tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

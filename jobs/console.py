@@ -1,21 +1,13 @@
-"""What a job prints: progress with rate and ETA, and tables."""
+"""What a job prints beside its progress: tables, warnings, errors."""
 
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -35,26 +27,6 @@ for stream in (sys.stdout, sys.stderr):
 
 console = Console(width=WIDTH, **PLAIN)
 errors = Console(stderr=True, **PLAIN)
-
-
-def track(results: Iterable[pa.Table], what: str, total: int, unit: str) -> Iterator[pa.Table]:
-    """Pass ``results`` on, drawing a bar that advances by each one's ``rows`` column."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors) as progress:
-        task = progress.add_task(what, total=total, rate="")
-        for result in results:
-            progress.advance(task, sum(result["rows"].to_pylist()))
-            speed = progress.tasks[task].finished_speed or progress.tasks[task].speed
-            progress.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
-            yield result
 
 
 def warn(text: str) -> None:

@@ -9,8 +9,10 @@ from typing import TypeVar
 import pyarrow as pa
 
 from jobs.config import RayConfig
-from jobs.console import track, warn
+from jobs.console import warn
+from jobs.progress import bar
 from pipeline.core.errors import StoreError
+from pipeline.core.progress import Heard
 from pipeline.core.run_record import RunRecord, read_runs
 from pipeline.core.spread import ShardPlan, Spread, in_process
 
@@ -63,16 +65,18 @@ class Sitting:
         return self.spreading(self.record.images)(plan, shards)
 
     def spreading(self, total: int, unit: str = "img", *, here: bool = False) -> Spread:
-        """Return a spreader whose bar counts ``total`` of ``unit``, by each answer's ``rows``.
+        """Return a spreader whose bar counts ``total`` of ``unit``, 0 where that is unknown.
 
+        They are the answers' ``rows``, and those told of before the answer is there.
         ``here``: in this process, whatever the workers.
         """
 
         def spread(plan: ShardPlan, shards: Sequence[int]) -> Generator[pa.Table, None, None]:
             if not shards:
                 return
-            with self.record.pool() as stats:
-                for table in track(self._results(plan, shards, here), plan.name, total, unit):
+            with self.record.pool() as stats, bar(plan.name, total, unit, len(shards)) as shown:
+                for table in self._results(plan, shards, here, shown.heard):
+                    shown.done(table)
                     stats.append(table)
                     yield table
 
@@ -101,15 +105,17 @@ class Sitting:
         self._connect()
         return call_on_worker(work, gpu_share(1))
 
-    def _results(self, plan: ShardPlan, shards: Sequence[int], here: bool) -> Iterator[pa.Table]:
+    def _results(
+        self, plan: ShardPlan, shards: Sequence[int], here: bool, heard: Heard
+    ) -> Iterator[pa.Table]:
         if here or not self.ray.workers:
-            return in_process(plan, shards)
+            return in_process(plan, shards, heard)
         from cluster.session import gpu_share
         from cluster.shard_map import map_shards
 
         self._connect()
         gpus = gpu_share(self.ray.workers) if self.on_gpu else 0.0
-        return map_shards(plan, shards, self.ray.workers, gpus)
+        return map_shards(plan, shards, self.ray.workers, gpus, heard)
 
     def _connect(self) -> None:
         self._open.enter_context(one_session(self.ray))

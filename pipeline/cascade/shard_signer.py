@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.signature import LENGTH, SIDE, signature
+from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -46,6 +47,7 @@ def sign_images(batches: Iterable[pa.Table]) -> tuple[pa.Table, pa.Table]:
         squares = decode_squares(batch, SIDE)
         parts.append(_signed(batch.take(pa.array(squares.rows, pa.int64())), squares))
         refused.append(squares.quarantine)
+        advance(batch.num_rows)
     return unified(parts), pa.concat_tables(refused)
 
 

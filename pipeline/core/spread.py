@@ -5,6 +5,8 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
+from pipeline.core.progress import Heard, told_of
+
 T = TypeVar("T")
 
 ShardFunction = Callable[[int], pa.Table]
@@ -13,7 +15,8 @@ ShardFunction = Callable[[int], pa.Table]
 class ShardPlan(Protocol):
     """All a worker needs to do any shard: pickled, sent once to each, and started there.
 
-    What a shard function returns has the columns of ``shard_stats``, at least ``rows``.
+    What a shard function returns has the columns of ``shard_stats``, at least ``shard`` and
+    ``rows``. One that takes long tells how far it is by ``pipeline.core.progress.advance``.
     """
 
     @property
@@ -44,7 +47,16 @@ class NearGpu(Protocol):
     def __call__(self, backend: str, work: Callable[[], T]) -> T: ...
 
 
-def in_process(plan: ShardPlan, shards: Sequence[int]) -> Iterator[pa.Table]:
-    """Yield what ``plan`` makes of each shard, one after the other in this process."""
+def in_process(
+    plan: ShardPlan, shards: Sequence[int], heard: Heard | None = None
+) -> Iterator[pa.Table]:
+    """Yield what ``plan`` makes of each shard, one after the other in this process.
+
+    ``heard`` is told how far the shard in hand is.
+    """
     if shards:
-        yield from map(plan.start(), shards)
+        process = plan.start()
+        for shard in shards:
+            with told_of(shard, heard):
+                result = process(shard)
+            yield result

@@ -9,6 +9,7 @@ import cv2
 import pyarrow as pa
 
 from pipeline.core.files import checksum
+from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -62,7 +63,10 @@ class CorpusPlan:
 
 def corpus_table(photos: list[Photo], settings: CorpusSettings, numbers: range) -> pa.Table:
     """Return the images numbered ``numbers`` in CORPUS' schema."""
-    made = list(make_images(photos, settings, numbers))
+    made = []
+    for image in make_images(photos, settings, numbers):
+        made.append(image)
+        advance(1)
     columns = {
         "id": [image.number for image in made],
         "bytes": [image.jpeg for image in made],

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.arrays import Pixels, Vectors
+from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.stopwatch import Stopwatch
@@ -99,6 +100,7 @@ def embed_images(
             part = part.add_column(2 + place, name, pa.array(values, pa.int32()))
         parts.append(part)
         quarantines.append(squares.quarantine)
+        advance(facts.num_rows)
     vectors += _encoded(waiting, encode, 1)[0]
     embeddings = embedding_column(np.concatenate(vectors))
     table = unified(parts).add_column(4, "embedding", embeddings)

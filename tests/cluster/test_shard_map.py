@@ -9,7 +9,9 @@ import pytest
 import ray
 
 from cluster.shard_map import SHARDS_AHEAD, map_shards
+from cluster.tally import Tally, teller
 from pipeline.core.errors import InputError
+from pipeline.core.progress import advance
 
 pytestmark = pytest.mark.ray
 
@@ -103,3 +105,35 @@ def test_broken_off_the_workers_are_gone(ray_cluster, tmp_path):
     workers = [int(path.name) for path in tmp_path.iterdir()]
     assert workers
     assert [worker for worker in workers if is_running(worker)] == []
+
+
+def test_the_driver_hears_of_a_shard_before_it_is_done(ray_cluster, tmp_path):
+    """The shard waits until it has been heard of: were it not, the test would not end."""
+
+    def wait_for_it(shard):
+        advance(3)
+        while not (tmp_path / "heard").exists():
+            time.sleep(0.01)
+        return pa.table({"shard": [shard]})
+
+    heard = []
+
+    def hear(shard, rows):
+        heard.append((shard, rows))
+        (tmp_path / "heard").touch()
+
+    assert len(list(map_shards(Do(wait_for_it), [5], 1, heard=hear))) == 1
+    assert set(heard) == {(5, 3)}
+
+
+def test_a_lost_tally_loses_nothing(ray_cluster):
+    class Lost(Tally):
+        def tell(self, shard, rows):
+            os._exit(1)
+
+    tally = ray.remote(num_cpus=0)(Lost).remote()
+    for shard in range(3):
+        teller(tally)(shard, 1)
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        ray.get(tally.take.remote())
+    teller(tally)(3, 1)

@@ -1,6 +1,7 @@
 import pyarrow as pa
 import pytest
 
+from pipeline.core.progress import advance
 from pipeline.core.spread import in_process
 
 
@@ -40,3 +41,15 @@ def test_a_shard_is_done_only_when_it_is_asked_for():
     assert done == [0]
     with pytest.raises(StopIteration):
         [next(answers) for _ in range(3)]
+
+
+def test_a_shard_tells_how_far_it_is():
+    class Telling(Squares):
+        def start(self):
+            return lambda shard: [advance(2), advance(3)] and pa.table({"rows": [5]})
+
+    heard = []
+    list(in_process(Telling(), [4, 7], lambda *told: heard.append(told)))
+    assert heard == [(4, 2), (4, 5), (7, 2), (7, 5)]
+    advance(1)  # outside a shard nobody listens
+    assert len(heard) == 4

@@ -31,11 +31,6 @@ def test_lines_and_warnings_hold_names_whole(capsys):
     assert told.err.splitlines() == [f"{how}: {n}" for n in NAMES for how in HOW]
 
 
-def test_a_bar_holds_its_name_whole(capsys):
-    list(console.track([], "a[/b] [red]", 1, "[/img]"))
-    assert "a[/b] [red]" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_an_error_holds_the_name_whole_and_on_one_line(name, capsys, monkeypatch):
     told = f"{name} is {100 * 'very '}odd; mend it"
