@@ -24,6 +24,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.embedding.models import EMBEDDERS, WITHOUT_WEIGHTS
 from pipeline.embedding.settings import BackendName, Precision
 from pipeline.images.kinds import KINDS
+from pipeline.images.shard_rows import SHARDS_A_WORKER, Evenly, ShardRows
 
 if TYPE_CHECKING:
     SourceKind = str
@@ -92,7 +93,11 @@ class SourceConfig(Section):
 
     url: Location = Field("work/corpus", description="where the images are, on any fsspec URL")
     kind: SourceKind = Field("auto", description="auto: by what lies there")
-    shard_rows: Count = Field(1000, description="images a shard; a tar is always one shard")
+    shard_rows: Count | None = Field(
+        None,
+        description=f"images a shard; none: {SHARDS_A_WORKER} shards a worker and more; a tar is "
+        "always one shard",
+    )
     exclude: tuple[str, ...] = Field(
         (), description="patterns of paths to leave out, as */raw/*; hidden files always are"
     )
@@ -366,6 +371,10 @@ class Config(Section):
     usage: UsageConfig = Field(default_factory=UsageConfig)
     ray: RayConfig = Field(default_factory=RayConfig)
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def shard_rows(self) -> ShardRows:
+        """Return the images a shard that are asked for, else for whom to cut the shards."""
+        return self.source.shard_rows or Evenly(self.ray.workers)
 
     def with_origins(self, origins: Mapping[str, str]) -> Self:
         """Keep where settings came from, by their names; others are as by default."""

@@ -43,7 +43,7 @@ def _embed(config: Config) -> None:
     store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
     on_gpu = settings.backend == "cuda"
     with Sitting("embed", 0, config.ray, store.root, further=True, on_gpu=on_gpu) as sitting:
-        rows = config.source.shard_rows
+        rows = config.shard_rows()
         filled = embed_source(store, listed, rows, settings, sitting.spread, sitting.record)
     refused = sum(entry.quarantined for entry in filled.entries)
     if refused:

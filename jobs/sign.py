@@ -22,7 +22,7 @@ def sign(config: Config) -> None:
     listed = list_source(config.source.url, config.source.kind, config.source.exclude)
     store = Store.create(config.sign.output.resolve(), "signatures", signature_identity())
     with Sitting("sign", 0, config.ray, store.root, further=True) as sitting:
-        rows_a_shard = config.source.shard_rows
+        rows_a_shard = config.shard_rows()
         filled = sign_source(store, listed, rows_a_shard, sitting.spread, sitting.record)
     rows = [
         ("images signed", sum(entry.rows for entry in filled.entries)),

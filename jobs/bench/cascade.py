@@ -65,7 +65,7 @@ def _collection(config: LabConfig, folder: Path) -> Collection:
     listed = list_source(config.source.url, config.source.kind)
     cnn = encoder_settings(**config.embed.encoder())
     sit = partial(_sit, config)
-    return Collection(listed, config.source.shard_rows, cnn, folder, sit)
+    return Collection(listed, config.shard_rows(), cnn, folder, sit)
 
 
 def _sit(config: LabConfig, images: int, on_gpu: bool) -> Sitting:

@@ -14,6 +14,7 @@ from pipeline.dedup.copy_quality import known_pairs
 from pipeline.dedup.identical_sets import set_pairs
 from pipeline.dedup.results import read_images, read_results
 from pipeline.embedding.stored import encoder_settings
+from pipeline.images.shard_rows import MOST
 from pipeline.images.source import list_source
 from pipeline.lab.dedup_ways import (
     DedupRun,
@@ -67,7 +68,7 @@ def _ours(config: Config, folder: Path) -> DedupRun:
 
 def _rivals(config: Config, folder: Path) -> dict[str, DedupRun]:
     listed, files = list_source(config.source.url, config.source.kind), folder / "files"
-    images = whole_source(listed, config.source.shard_rows)
+    images = whole_source(listed, config.source.shard_rows or MOST)
     files.mkdir()
     write_files(images["bytes"].to_pylist(), files)
     settings = encoder_settings(**config.embed.encoder())

@@ -14,6 +14,7 @@ from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
 from pipeline.embedding.settings import EncoderSettings, Precision
 from pipeline.embedding.stored import encoder_settings
+from pipeline.images.shard_rows import MOST
 from pipeline.images.source import Listed, list_source
 from pipeline.lab.embed_limits import PartsPlan, parts_alone
 from pipeline.lab.embed_rivals import RivalRun, embed_by_data_loader, embed_by_imagededup
@@ -41,7 +42,7 @@ def command(config: LabConfig) -> None:
     wanted = config.bench_embed
     settings = encoder_settings(**config.embed.encoder())
     listed = list_source(config.source.url, config.source.kind)
-    images = whole_source(listed, config.source.shard_rows).sort_by("id")
+    images = whole_source(listed, config.source.shard_rows or MOST).sort_by("id")
     if images["bytes"].null_count or images.num_rows < TIMED:
         where = listed.source.url
         raise InputError(f"{where} needs {TIMED} readable images to time; it lacks them")
@@ -95,7 +96,7 @@ def _busy_rate(config: Config, plan: PartsPlan) -> float:
 def _ours(config: Config, listed: Listed, settings: EncoderSettings) -> OwnRun:
     sitting = Sitting("embed", 0, config.ray, on_gpu=settings.backend == "cuda")
     with tempfile.TemporaryDirectory() as folder:
-        root, rows = Path(folder) / "embeddings", config.source.shard_rows
+        root, rows = Path(folder) / "embeddings", config.shard_rows()
         began = time.perf_counter()
         with sitting:
             store = embed_anew(listed, rows, settings, root, sitting.spread, sitting.record)

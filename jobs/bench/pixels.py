@@ -7,6 +7,7 @@ from pipeline.cascade.signature import LENGTH, SIDE
 from pipeline.core.errors import InputError
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings
+from pipeline.images.shard_rows import MOST
 from pipeline.images.source import list_source
 from pipeline.lab.decoders import decodable
 from pipeline.lab.pixel_timing import on_one_thread, time_decoders, time_making, time_signing
@@ -23,7 +24,7 @@ def command(config: LabConfig) -> None:
     """
     rounds = config.bench_pixels.rounds
     listed = list_source(config.source.url, config.source.kind)
-    photos = decodable(first_shard(listed, config.source.shard_rows), SIDE)
+    photos = decodable(first_shard(listed, config.source.shard_rows or MOST), SIDE)
     if not photos:
         raise InputError(
             f"no image of {config.source.url}'s first shard decodes; name another source"

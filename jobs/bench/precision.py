@@ -4,6 +4,7 @@ from jobs.console import print_table
 from jobs.lab.config import LabConfig
 from pipeline.core.errors import InputError
 from pipeline.embedding.stored import encoder_settings
+from pipeline.images.shard_rows import MOST
 from pipeline.images.source import list_source
 from pipeline.images.squares import decode_squares
 from pipeline.lab.pixel_timing import on_one_thread
@@ -22,7 +23,7 @@ def command(config: LabConfig) -> None:
     on_one_thread()
     listed = list_source(config.source.url, config.source.kind)
     settings = encoder_settings(**config.embed.encoder())
-    images = first_shard(listed, config.source.shard_rows)
+    images = first_shard(listed, config.source.shard_rows or MOST)
     squares = decode_squares(images, settings.input_size).pixels
     if len(squares) <= K:
         raise InputError(f"fewer than {K + 1} images of {config.source.url}'s first shard decode")

@@ -16,6 +16,7 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.stored import encoder_settings
+from pipeline.images.shard_rows import MOST
 from pipeline.images.source import list_source
 from pipeline.lab.scaling.experiment import Experiment, timed_run
 from pipeline.lab.scaling.settings import ScaleSettings
@@ -79,7 +80,7 @@ def open_workloads(config: LabConfig, settings: ScaleSettings) -> dict[str, Work
     def images() -> Images:
         listed = list_source(asked.url, asked.kind)
         named = asked.model_dump(mode="json")
-        return choose_images(listed, asked.shard_rows, settings.images, named)
+        return choose_images(listed, asked.shard_rows or MOST, settings.images, named)
 
     openers: dict[str, Callable[[], Workload]] = {
         "emulated": lambda: emulated_workload(settings),

@@ -139,7 +139,7 @@ def full_embeddings(root: Path, signatures: Store) -> Path:
     if not manifests[0].equals(manifests[1]):
         raise StoreError(
             f"{embeddings.root} and {signatures.root} do not hold the same shards of the same "
-            "source; make both with the same source and source.shard_rows, or leave out the pca "
-            "stage"
+            "source; make both of the same source with the same source.shard_rows and ray.workers, "
+            "or leave out the pca stage"
         )
     return embeddings.root

@@ -5,11 +5,12 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.images.fill import Filled, fill_from_source
+from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
 
 
 def sign_source(
-    store: Store, listed: Listed, shard_rows: int, spread: Spread, record: RunRecord
+    store: Store, listed: Listed, shard_rows: ShardRows, spread: Spread, record: RunRecord
 ) -> Filled:
     """Sign every image of a source that ``store`` lacks; finished shards are skipped.
 

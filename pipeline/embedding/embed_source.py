@@ -9,6 +9,7 @@ from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import EmbedPlan
 from pipeline.embedding.stored import stored_encoder
 from pipeline.images.fill import Filled, fill_from_source
+from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
 
 DECODE_THREADS_A_GPU = 8
@@ -17,7 +18,7 @@ DECODE_THREADS_A_GPU = 8
 def embed_source(
     store: Store,
     listed: Listed,
-    shard_rows: int,
+    shard_rows: ShardRows,
     settings: EncoderSettings,
     spread: Spread,
     record: RunRecord,

@@ -13,6 +13,7 @@ from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.images.gone import gone_ids
 from pipeline.images.manifest import extend_manifest, pending_units
+from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
 
 
@@ -29,7 +30,7 @@ class Filled:
 def fill_from_source(
     store: Store,
     listed: Listed,
-    shard_rows: int,
+    shard_rows: ShardRows,
     plan_of: Callable[[pa.Table], ShardPlan],
     spread: Spread,
     record: RunRecord,

@@ -25,6 +25,7 @@ from pipeline.core.tables import parquet_bytes
 from pipeline.images.kinds import KINDS
 from pipeline.images.kinds.kind import Span
 from pipeline.images.kinds.patience import patiently
+from pipeline.images.shard_rows import MOST, Evenly, ShardRows, rows_a_shard
 from pipeline.images.source import Listed, Source, open_source
 
 READERS = 16
@@ -54,10 +55,11 @@ class Planned:
     unusable: Counter[str] = field(default_factory=Counter)
 
 
-def plan_manifest(listed: Listed, shard_rows: int, known: pa.Table | None = None) -> Planned:
+def plan_manifest(listed: Listed, shard_rows: ShardRows, known: pa.Table | None = None) -> Planned:
     """Cut the files that ``known`` does not hold as they are now into shards.
 
-    A shard holds ``shard_rows`` rows and SHARD_BYTES at most; a tar is one shard. Returns the units
+    A shard holds ``shard_rows`` rows, by the number of the images cut here where that is Evenly,
+    and SHARD_BYTES at most; a tar is one shard. Returns the units
     of ``known`` unchanged, then new ones in shards numbered onwards, so that a grown source never
     moves an image to another shard. The units of files that are gone or have changed stay, for
     shard numbers hang on them; of a file's units those of its last revision count.
@@ -69,10 +71,13 @@ def plan_manifest(listed: Listed, shard_rows: int, known: pa.Table | None = None
     if kind.spans is None:
         units = _whole_files(new, kind.rows_a_file)
     else:
-        units = _file_spans(listed.source, new, shard_rows, unusable)
+        most = MOST if isinstance(shard_rows, Evenly) else shard_rows
+        units = _file_spans(listed.source, new, most, unusable)
+    rows = rows_a_shard(shard_rows, pc.sum(units["rows"]).as_py() or 0)
+    units = _cut(units, rows)
     first = pc.max(known["shard"]).as_py()
     limit = kind.files_a_shard
-    shards = _shards(units, shard_rows, limit, 0 if first is None else first + 1)
+    shards = _shards(units, rows, limit, 0 if first is None else first + 1)
     units = units.append_column("shard", pa.array(shards, pa.int64()))
     return Planned(pa.concat_tables([known, units.select(UNITS.names).cast(UNITS)]), unusable)
 
@@ -127,6 +132,24 @@ def _file_spans(
             facts |= {name: file[name] for name in ("path", "revision", "version")}
             rows += [facts | span._asdict() | {"rows": span.stop - span.start} for span in found]
     return pa.Table.from_pylist(rows, pa.schema([UNITS.field(n) for n in UNITS.names[1:]]))
+
+
+def _cut(units: pa.Table, most: int) -> pa.Table:
+    """Return ``units``, those of more than ``most`` rows in parts."""
+    rows = pc.fill_null(units["rows"], 0).to_numpy()
+    parts = np.maximum(1, -(-rows // most))
+    if (parts == 1).all():
+        return units
+    which = np.repeat(np.arange(len(parts)), parts)
+    part = np.arange(len(which)) - np.repeat(np.cumsum(parts) - parts, parts)
+    cut = units.take(pa.array(which))
+    start = cut["start"].to_numpy() + part * most
+    stop = np.minimum(start + most, cut["stop"].to_numpy())
+    size = cut["bytes"].to_numpy() * (stop - start) // rows[which]
+    columns = {"start": start, "stop": stop, "rows": stop - start, "bytes": size}
+    for name, values in columns.items():
+        cut = cut.set_column(cut.column_names.index(name), name, pa.array(values))
+    return cut
 
 
 def _shards(units: pa.Table, shard_rows: int, most: int | None, first: int) -> Ids:
@@ -233,7 +256,7 @@ def _refuse_changed(source: Source, live: pa.Table, brings_ids: bool) -> None:
         )
 
 
-def extend_manifest(store: Store, listed: Listed, shard_rows: int) -> Planned:
+def extend_manifest(store: Store, listed: Listed, shard_rows: ShardRows) -> Planned:
     """Return the store's source manifest, written once and extended when the source has grown.
 
     It is kept with its source's URL. Raises InputError where that is another source.

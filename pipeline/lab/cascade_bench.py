@@ -28,6 +28,7 @@ from pipeline.core.spread import NearGpu, Spread, Spreading
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import EncoderSettings
+from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
 from pipeline.lab.break_even import BreakEven
 from pipeline.lab.cascade_truth import passing_pairs, true_pairs
@@ -61,7 +62,7 @@ class Collection:
     """The images, the CNN they are compared by, and an empty folder for all that is made."""
 
     listed: Listed
-    shard_rows: int
+    shard_rows: ShardRows
     cnn: EncoderSettings
     folder: Path
     sit: Sit

@@ -16,6 +16,7 @@ from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
+from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
 from pipeline.lab.timing import middle_and_ends
 
@@ -52,7 +53,7 @@ class EmbedRound:
 
 def embed_anew(
     listed: Listed,
-    shard_rows: int,
+    shard_rows: ShardRows,
     settings: EncoderSettings,
     root: Path,
     spread: Spread,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -25,6 +26,7 @@ from pipeline.images.manifest import (
     stored_source,
 )
 from pipeline.images.reader import read_shard
+from pipeline.images.shard_rows import LEAST, MOST, SHARDS_A_WORKER, Evenly, rows_a_shard
 from pipeline.images.source import list_source
 from tests.helpers.images import write_tar
 
@@ -195,6 +197,34 @@ def test_a_shard_is_bounded_by_bytes_too(folder, jpegs, monkeypatch):
     counts = planned(folder, shard_rows=1000)["shard"].value_counts().to_pylist()
     assert len(counts) >= 4
     assert all(count["counts"] >= 3 for count in counts[:-1])
+
+
+@pytest.mark.parametrize(
+    ("workers", "images", "rows"),
+    [(2, 1, 64), (2, 600, 64), (2, 2000, 192), (16, 2000, 64), (0, 700, 128), (16, 10**6, 1024)],
+)
+def test_every_worker_has_several_shards(workers, images, rows):
+    found = rows_a_shard(Evenly(workers), images)
+    assert found == rows
+    assert found in (LEAST, MOST) or images / found >= SHARDS_A_WORKER * workers
+    assert rows_a_shard(7, images) == 7
+
+
+def test_where_no_rows_are_asked_for_they_are_cut_evenly(tmp_path):
+    tables = {"a": (500, 500), "b": (300, 64)}  # rows, and rows a row group
+    for name, (rows, group) in tables.items():
+        table = pa.table({"bytes": pa.array([b"x"] * rows, pa.binary())})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=group)
+    listed = list_source(str(tmp_path))
+    units = plan_manifest(listed, Evenly(1)).manifest  # 200 rows a worker, so 192
+    shards = units.group_by("shard").aggregate([("rows", "sum")])["rows_sum"].to_pylist()
+    assert (max(shards), sum(shards)) == (192, 800)
+    for name, (rows, _) in tables.items():
+        mine = units.filter(pc.equal(units["path"], f"{name}.parquet"))
+        spans = zip(mine["start"].to_pylist(), mine["stop"].to_pylist(), strict=True)
+        assert [row for span in spans for row in range(*span)] == list(range(rows))
+    assert pc.sum(units["bytes"]).as_py() > 0
+    assert plan_manifest(listed, Evenly(9), units).manifest.equals(units)
 
 
 def test_what_is_no_source_is_told(tmp_path, jpegs):

@@ -7,6 +7,7 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import in_process
 from pipeline.embedding.models import find_weights
 from pipeline.embedding.settings import EncoderSettings
+from pipeline.images.shard_rows import Evenly
 from pipeline.images.source import list_source
 from pipeline.lab.embed_limits import PartsPlan, parts_alone
 from pipeline.lab.embed_rounds import (
@@ -37,18 +38,19 @@ def test_the_parts_are_timed_alone_and_by_every_worker(jpegs, settings):
     assert all(answer["ms"][0].as_py() > 0 for answer in answers)
 
 
-def test_all_images_are_embedded_anew_and_come_by_id(jpegs, settings, tmp_path):
+def test_all_images_are_embedded_anew_and_come_by_id(jpegs, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.images.shard_rows.LEAST", 1)
     for row, data in enumerate(jpegs[:5]):
         (tmp_path / f"{row}.jpg").write_bytes(data)
     listed = list_source(str(tmp_path))
     record = RunRecord("embed", 0, 0)
     found = [
         vectors_by_id(embed_anew(listed, rows, settings, tmp_path / name, in_process, record))
-        for name, rows in (("two", 2), ("all", 5))
+        for name, rows in (("two", 2), ("all", 5), ("evenly", Evenly(2)))
     ]
     assert record.images == 5
     assert found[0].shape == (5, 1280)
-    assert np.array_equal(*found)
+    assert all(np.array_equal(found[0], other) for other in found[1:])
 
 
 def test_a_ratio_is_of_one_round_and_the_cosine_of_the_vectors():
