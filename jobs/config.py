@@ -129,7 +129,7 @@ class EmbedConfig(Section):
     input_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = Field(
         224, description="side of the square the model sees, pixels"
     )
-    batch_size: Count = 32
+    batch_size: Count | None = Field(None, description="none: 1 on a CPU, 64 on a GPU")
 
     def encoder(self) -> dict[str, Any]:
         """Return what encoder_settings takes."""

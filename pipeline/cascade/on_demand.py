@@ -46,9 +46,6 @@ class OnDemandPlan:
 
     def start(self) -> "OnDemandFeatures":
         """Return the features of this source, made on one thread."""
-        import torch
-
-        torch.set_num_threads(1)
         return OnDemandFeatures(self)
 
 

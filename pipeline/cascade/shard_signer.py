@@ -79,9 +79,6 @@ class SignPlan:
 
     def start(self) -> ShardFunction:
         """Return the function that signs one shard and tells what it cost."""
-        import torch
-
-        torch.set_num_threads(1)
         cv2.setNumThreads(1)
         store = Store.open(self.output, "signatures")
 

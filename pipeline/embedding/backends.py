@@ -1,11 +1,14 @@
 """What a CNN can run on here, and at which precision."""
 
+import ctypes
 import importlib.util
 from typing import Literal
 
 from pipeline.core.errors import ConfigError
 from pipeline.embedding.openvino import openvino_capabilities
 from pipeline.embedding.settings import BackendName, Precision
+
+GPU_DRIVERS = ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll")
 
 
 def choose_backend(
@@ -43,7 +46,17 @@ def usable_precisions(backend: BackendName) -> tuple[Precision, ...]:
 
 
 def has_cuda() -> bool:
-    """Return whether torch sees a GPU here."""
+    """Return whether torch sees a GPU here; it is imported only where a GPU's driver is."""
+    if not any(map(_loads, GPU_DRIVERS)):
+        return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -42,6 +42,7 @@ def torch_runner_on(kind: Literal["cuda", "cpu"], settings: EncoderSettings) -> 
 
     Raises InputError where this machine does not hold the weights' file, or another one.
     """
+    torch.set_num_threads(1)  # a worker has one core
     device, model = torch.device(kind), MODELS[settings.model]
     weights = find_weights(settings.model, settings.weights.path, settings.weights.sha256)
     module = load_cnn(settings.model, weights, settings.input_size)

@@ -27,6 +27,8 @@ from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
 from pipeline.images.squares import QUARANTINE, Squares, decode_squares
 
+READ_AT_ONCE = 32  # images, at least
+
 
 def embedding_identity(settings: EncoderSettings) -> dict[str, Any]:
     """Return what an embedding's value depends on beside its image: never mixed in one store."""
@@ -120,9 +122,6 @@ class EmbedPlan:
 
     def start(self) -> ShardFunction:
         """Load the model; return the function that embeds one shard and tells what it cost."""
-        import torch
-
-        torch.set_num_threads(1)
         return ShardEmbedder(self)
 
 
@@ -147,7 +146,7 @@ class ShardEmbedder:
         return self._cost(shard, images, refused, watch)
 
     def _images(self, shard: int) -> "Counted":
-        rows = self.plan.encoder.settings.batch_size
+        rows = max(self.plan.encoder.settings.batch_size, READ_AT_ONCE)
         return Counted(read_batches(self.plan.source, self.plan.manifest, shard, rows))
 
     def _embed(self, images: Iterable[pa.Table], watch: Stopwatch) -> tuple[pa.Table, pa.Table]:

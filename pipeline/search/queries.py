@@ -13,7 +13,7 @@ from pipeline.core.spread import NearGpu
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import Encode
-from pipeline.embedding.stored import stored_encoder, stored_settings
+from pipeline.embedding.stored import query_encoder
 from pipeline.images.kinds.folder import IMAGE_SUFFIXES
 from pipeline.images.squares import decode_squares
 
@@ -119,7 +119,7 @@ def gather_queries(
     ids = list(dict.fromkeys(ids + sample_ids(store, sampled)))
     parts = [stored_queries(store, ids)] if ids else []
     if paths:
-        encoder = stored_encoder(store, stored_settings(store, weights))
+        encoder = query_encoder(store, weights)
         settings = encoder.settings
 
         def encode(squares: Pixels) -> Vectors:

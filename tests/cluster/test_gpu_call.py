@@ -58,7 +58,7 @@ def test_query_images_of_a_gpus_store_are_embedded_by_a_worker(
     Store.create(tmp_path / "store", "embeddings", embedding_identity(settings))
     driver = os.getpid()
 
-    def stand_in(store, settings):
+    def stand_in(store, weights):
         def start():
             assert os.getpid() != driver
             return on_cpu.start()
@@ -66,7 +66,7 @@ def test_query_images_of_a_gpus_store_are_embedded_by_a_worker(
         return SimpleNamespace(settings=settings, start=start)
 
     monkeypatch.setattr(session, "gpu_share", lambda workers: 0.0)
-    monkeypatch.setattr(queries, "stored_encoder", stand_in)
+    monkeypatch.setattr(queries, "query_encoder", stand_in)
     store, texts = Store.open(tmp_path / "store"), (str(tmp_path / "a.jpg"),)
     with Sitting("search", 1, RayConfig(workers=2)) as near:
         found = queries.gather_queries(store, texts, 0, None, near.near_gpu)

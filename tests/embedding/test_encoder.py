@@ -126,7 +126,7 @@ def test_int8_is_made_once_and_kept_in_the_store(reference, squares, tmp_path):
     first = stored_encoder(store, settings).start()(squares)
     assert 0.9 < (first * reference).sum(axis=1).mean() < 0.9999
     again = stored_encoder(Store.open(store.root), settings)
-    assert again.network == store.attached("network.xml")
+    assert again.network == store.attached("networks/efficientnet_lite0.xml")
     assert np.array_equal(again.start()(squares), first)
 
 

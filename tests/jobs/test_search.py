@@ -1,11 +1,16 @@
 """What a search prints of its results."""
 
 import re
+import subprocess
+import sys
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from jobs.embed import embed
 from jobs.search import print_results, search
+from jobs.settings import load_config
 from tests.helpers.clustered import config, synthetic
 
 
@@ -46,3 +51,27 @@ def test_how_many_more_there_are_is_told(tmp_path, capsys):
     told = " ".join(capsys.readouterr().out.split())
     assert "3 queries, 1000 images" in told
     assert f"all results: {tmp_path}/search/results.parquet" in told
+
+
+def test_a_query_needs_neither_torch_nor_ray_nor_the_weights(tmp_path, jpegs):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, jpeg in enumerate(jpegs[:4]):
+        (photos / f"{number}.jpg").write_bytes(jpeg)
+    stored = [f"embed.output={tmp_path}/embeddings", "embed.input_size=64", "ray.workers=0"]
+    embed(load_config(None, [f"source.url={photos}", *stored]))
+    asked = [f"search.queries=['{photos}/2.jpg']", f"search.output={tmp_path}/search"]
+    program = f"""
+import sys
+import pipeline.embedding.models as models
+models.find_weights = None
+from jobs.search import search
+from jobs.settings import load_config
+search(load_config(None, {[*stored, *asked]!r}))
+print([name for name in ("torch", "ray", "scipy", "cv2") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    best = pq.read_table(tmp_path / "search" / "results.parquet").to_pylist()[0]
+    assert best["key"] == "2.jpg"
+    assert best["score"] == pytest.approx(1, abs=1e-6)
