@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jobs.config import Config, SearchConfig
-from jobs.console import console, print_arrow, print_recall, warn
+from jobs.console import console, print_arrow, print_recall, warn, warn_of_refused
 from jobs.sitting import Sitting
 from pipeline.cascade.answer import CascadeAnswer, answer_queries, answer_tables
 from pipeline.cascade.calibration_store import STALE, StoredCalibration, stored_calibration
@@ -48,7 +48,7 @@ def cascade(config: Config) -> CascadeAnswer:
     ):
         answer = _answer(asked, goal, store, embeddings, stored, made, sitting)
         with sitting.stage("write"):
-            recall = known_copies(store, answer.queries.ids, answer.ids)
+            recall = known_copies(store, answer.queries, answer.ids, answer.scores)
             promised = promise(goal, answer.plan)
             _write(store, answer, recall, promised, output)
     _print_funnel(answer)
@@ -80,6 +80,7 @@ def _answer(
     batch = gather_batch(
         store, made, asked.queries, asked.sample_queries, sitting.spreading, sitting.near_gpu
     )
+    warn_of_refused(batch.queries.refused)
     with sitting.stage("plan"):
         choice = choose_plan(stored.calibration, stored.costs, goal, batch, store.images())
     return answer_queries(

@@ -169,7 +169,9 @@ class SearchConfig(Section):
 
     argument = ("QUERIES", "search.queries")
     flags = ("ray.workers",)
-    queries: tuple[Location, ...] = Field((), description="image paths, folders, or id:NUMBER")
+    queries: tuple[Location, ...] = Field(
+        (), description="image paths, folders, keys of images embedded, or id:NUMBER"
+    )
     sample_queries: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
         0, description="further queries drawn evenly from the store's own images"
     )
@@ -183,8 +185,8 @@ class SearchConfig(Section):
         """Raise ConfigError where no queries are named."""
         if not self.queries and not self.sample_queries:
             raise ConfigError(
-                "no queries: name image files, folders or id:NUMBER on the command line or in "
-                "search.queries, or set search.sample_queries"
+                "no queries: name image files, folders, keys or id:NUMBER on the command line or "
+                "in search.queries, or set search.sample_queries"
             )
 
 

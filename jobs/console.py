@@ -34,6 +34,12 @@ def warn(text: str) -> None:
     errors.print(text, style="yellow", soft_wrap=True)
 
 
+def warn_of_refused(queries: Sequence[str]) -> None:
+    """Warn of query files that are no usable images; the others are answered."""
+    for line in queries:
+        warn(f"not asked, for it is no usable image: {line}")
+
+
 def print_error(error: Exception) -> None:
     """Print why the job ended, beside its output."""
     errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)

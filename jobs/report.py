@@ -36,7 +36,8 @@ def report(config: Config) -> None:
     shown = results["query"].unique()[: config.report.max_queries]
     chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
     source = stored_source(store, config.source.given())
-    pictures = read_pictures(source, store, {row[n] for row in chosen for n in ("id", "query_id")})
+    ids = {row[name] for row in chosen for name in ("id", "query_id")} - {None}
+    pictures = read_pictures(source, store, ids)
     jobs = (config.corpus, config.embed, config.search)
     data = ReportData(
         title="Sluice: similar photos",

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from jobs.config import Config
-from jobs.console import console, print_arrow, print_recall
+from jobs.console import console, print_arrow, print_recall, warn_of_refused
 from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
@@ -37,17 +37,18 @@ def search(config: Config) -> None:
             queries = gather_queries(
                 store, wanted.queries, wanted.sample_queries, config.embed.weights, sitting.near_gpu
             )
+        warn_of_refused(queries.refused)
         spread, record, k = sitting.spread, sitting.record, wanted.k
         if probing is None:
             merged = search_everything(spread, store, queries, k + 1, record)
         else:
             merged = probe_buckets(spread, probing, store, queries, k + 1, record)
-        ids, scores = without_self(queries.ids, merged, k)
+        ids, scores = without_self(queries, merged, k)
         with sitting.stage("write"):
             loss = probing_loss(probing)
             results = result_table(store, queries, ids, scores)
             results = results.replace_schema_metadata({"loss": loss})
-            recall = known_copies(store, queries.ids, ids)
+            recall = known_copies(store, queries, ids, scores)
             write_atomically(output / "results.parquet", parquet_bytes(results))
             write_atomically(output / "recall.parquet", parquet_bytes(recall_table(recall)))
     left = print_results(results, len(queries.ids), store.images())

@@ -59,7 +59,7 @@ def answer_queries(
     )
     shards = [entry.shard for entry in signatures.manifest()]
     merged, funnel = search_stages(spread, plan, shards, record)
-    ids, scores = without_self(queries.ids, merged, goal.k)
+    ids, scores = without_self(queries, merged, goal.k)
     return CascadeAnswer(queries, choice, ids, scores, funnel)
 
 

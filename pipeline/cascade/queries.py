@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +12,17 @@ from pipeline.cascade.shard_signer import sign_images
 from pipeline.cascade.stages import NETWORKS
 from pipeline.core.arrays import Vectors
 from pipeline.core.errors import InputError
-from pipeline.core.ids import NO_ID
 from pipeline.core.spread import NearGpu, Spreading
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.core.tables import embedding_column, embedding_matrix
-from pipeline.search.queries import Queries, sample_ids, split_queries
+from pipeline.search.queries import (
+    Queries,
+    read_files,
+    refuse_nothing_to_ask,
+    refused_lines,
+    sample_ids,
+    split_queries,
+)
 
 
 @dataclass(frozen=True)
@@ -38,19 +43,25 @@ def gather_batch(
 ) -> Batch:
     """Return the queries ``texts`` name, files before ids, then ``sampled`` of the store's own.
 
-    Raises InputError where there are none, or one is unusable.
+    Files that are no usable images are told in ``refused``. Raises InputError where no query is
+    left, or one is not there.
     """
-    ids, paths = split_queries(texts)
+    ids, paths = split_queries(signatures, texts)
     ids = list(dict.fromkeys(ids + sample_ids(signatures, sampled)))
-    parts = [_file_features(paths, plan, near_gpu)] if paths else []
+    images = read_files(paths)
+    signed, quarantine = sign_images([images])
+    refused = refused_lines(quarantine)
+    refuse_nothing_to_ask(signed.num_rows + len(ids), refused)
+    parts = [_file_features(signed, images, plan, near_gpu)] if signed.num_rows else []
     if ids:
         parts.append(_stored_features(signatures, plan, ids, spreading))
-    if not parts:
-        raise InputError("the query folders hold no images; name others")
     names = ["id", "key", "signature", *(network.column for network in NETWORKS.values())]
     table = pa.concat_tables([part.select(names) for part in parts])
     vectors = embedding_matrix(table["embedding"])
-    return Batch(Queries(table["key"].to_pylist(), table["id"].to_numpy(), vectors), table)
+    stored = table["id"].is_valid().to_numpy()
+    numbers = table["id"].fill_null(0).to_numpy()
+    queries = Queries(table["key"].to_pylist(), numbers, stored, vectors, refused)
+    return Batch(queries, table)
 
 
 def _stored_features(
@@ -67,18 +78,11 @@ def _stored_features(
     return features.take(pa.array(np.searchsorted(features["id"].to_numpy(), wanted)))
 
 
-def _file_features(paths: Sequence[Path], plan: OnDemandPlan, near_gpu: NearGpu) -> pa.Table:
-    images = pa.table(
-        {
-            "id": pa.array([NO_ID] * len(paths), pa.int64()),
-            "key": [str(path) for path in paths],
-            "bytes": pa.array([path.read_bytes() for path in paths], pa.binary()),
-        }
-    )
-    signed, refused = sign_images([images])
-    if refused.num_rows:
-        lines = [f"{r['key']} ({r['reason']}: {r['detail']})" for r in refused.to_pylist()]
-        raise InputError(f"unusable query image: {'; '.join(lines)}")
+def _file_features(
+    signed: pa.Table, images: pa.Table, plan: OnDemandPlan, near_gpu: NearGpu
+) -> pa.Table:
+    """Return the ``signed`` of ``images`` with the features of the networks."""
+    images = images.filter(pa.compute.is_in(images["key"], value_set=signed["key"]))
 
     def make() -> dict[str, Vectors]:
         features = plan.start()

@@ -140,7 +140,7 @@ def changed_copy(data: bytes, number: int) -> tuple[bytes, str]:
     Two, for copies in a collection are often both changed: from one to the other leads what undoes
     the first change and then the second. One of the two may be "original", which changes nothing.
     """
-    rng = np.random.default_rng([1, number])
+    rng = np.random.default_rng([1, number % 2**64])
     drawn = [TRANSFORMS[i] for i in rng.choice(len(TRANSFORMS), 2, replace=False)]
     pixels = decode_rgb(data, COPY_SIDE).pixels
     for transform in drawn:

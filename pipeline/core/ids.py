@@ -1,8 +1,6 @@
-"""The id of an image, and what stands where there is none."""
+"""The id of an image that brings none."""
 
 from hashlib import blake2b
-
-NO_ID = -1
 
 
 def stable_id(key: str) -> int:

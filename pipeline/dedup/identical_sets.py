@@ -20,7 +20,6 @@ from pipeline.core.arrays import Ids, Mask, Numbers, Scores
 PAIRS = pa.schema(
     [("a", pa.int64()), ("b", pa.int64()), ("score", pa.float64()), ("identical", pa.bool_())]
 )
-NOBODY = np.iinfo(np.int64).max
 
 
 def unite_sets(joined: pa.Table, there: Ids) -> pa.Table:
@@ -34,10 +33,11 @@ def unite_sets(joined: pa.Table, there: Ids) -> pa.Table:
     left, right = np.searchsorted(ids, a), np.searchsorted(ids, b)
     set_of = connected(left[identical], right[identical], len(ids))
     alive = np.isin(ids, there)
-    stands = np.full(len(ids), NOBODY)
-    np.minimum.at(stands, set_of[alive], ids[alive])
+    sets, first = np.unique(set_of[alive], return_index=True)  # ids ascend: the first is lowest
+    peopled, stands = np.isin(set_of, sets), np.zeros(len(ids), np.int64)
+    stands[sets] = ids[alive][first]
     one, other = stands[set_of[left]], stands[set_of[right]]
-    paired = ~identical & (one != NOBODY) & (other != NOBODY)
+    paired = ~identical & peopled[left] & peopled[right]
     within = np.zeros(len(ids))
     within[set_of[left[identical]]] = scores[identical]
     further = alive & (ids != stands[set_of])

@@ -1,16 +1,18 @@
 """What a deduplication found: gathered from all joins, kept beside them, and read again.
 
-Of images with the same vector the lowest id stands for all: attached/pairs.parquet (PAIRS) holds
-the pairs of those that stand for their set, and each further image beside the one that stands for
-it. Everything counted is counted over all pairs of images.
+Of images with the same vector the lowest id stands for all: attached/pairs.parquet (PAIRS, and the
+images' keys) holds the pairs of those that stand for their set, and each further image beside the
+one that stands for it. Everything counted is counted over all pairs of images.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import InputError
@@ -27,10 +29,10 @@ RESULTS = ("pairs.parquet", "groups.parquet")
 class Deduplicated:
     """What the job found."""
 
-    pairs: pa.Table  # PAIRS: of images that stand for their set, and who is in it
+    pairs: pa.Table  # PAIRS, a_key, b_key: of images that stand for their set, and who is in it
     sets: SetPairs  # the same pairs, to count and to group
-    groups: pa.Table  # GROUPS
-    images: pa.Table  # id, pixels and, where known, scene and transform
+    groups: pa.Table  # GROUPS, key
+    images: pa.Table  # id, key, pixels and, where known, scene and transform
     buckets: int
     recall: PairRecall | None = None  # None where all pairs were compared
 
@@ -47,22 +49,31 @@ def gather_results(
     images = read_images(embeddings)
     pairs = gather_pairs(store, images)
     sets = set_pairs(pairs, similarity)
-    groups = group_pairs(sets, images, rule)
+    groups = with_keys(group_pairs(sets, images, rule), images, {"id": "key"})
+    pairs = with_keys(pairs, images, {"a": "a_key", "b": "b_key"})
     for name, table in zip(RESULTS, (pairs, groups), strict=True):
         store.attach(name, parquet_bytes(table))
     return Deduplicated(pairs, sets, groups, images, buckets)
 
 
+def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """Return ``table`` with the keys of its columns of ids, under ``names`` by column."""
+    for ids, name in names.items():
+        place = pc.index_in(table[ids], value_set=images["id"])
+        table = table.append_column(name, images["key"].take(place))
+    return table
+
+
 def read_images(embeddings: Store) -> pa.Table:
-    """Return (id, pixels, scene and transform where the store has them) of images still there."""
+    """Return (id, key, pixels, scene and transform where known) of the images still there."""
     names = embeddings.columns()
     extra = [name for name in ("scene", "transform") if name in names]
-    columns = ["id", "width", "height", *extra]
+    columns = ["id", "key", "width", "height", *extra]
     shards = [entry.shard for entry in embeddings.manifest()]
     table = pa.concat_tables([embeddings.read(shard, columns) for shard in shards])
     pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
-    kept = {"id": table["id"], "pixels": pixels} | {name: table[name] for name in extra}
-    return pa.table(kept)
+    kept = {"id": table["id"], "key": table["key"], "pixels": pixels}
+    return pa.table(kept | {name: table[name] for name in extra})
 
 
 def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
@@ -73,7 +84,7 @@ def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
 
 
 def read_results(root: Path) -> tuple[pa.Table, pa.Table]:
-    """Return the PAIRS and GROUPS of a finished job at ``root``.
+    """Return the pairs and groups, with their keys, of a finished job at ``root``.
 
     Raises InputError where they are missing, StoreError where they are damaged.
     """

@@ -9,7 +9,6 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.core.errors import InputError
-from pipeline.core.ids import NO_ID
 from pipeline.core.store import Store
 from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_images
@@ -31,7 +30,7 @@ def thumbnail(data: bytes, size: int = 200) -> bytes:
 class Picture:
     """An image as the page shows it; ``jpeg`` is its thumbnail's bytes."""
 
-    id: int
+    id: int | None  # none: of no store
     key: str
     jpeg: bytes
 
@@ -46,7 +45,7 @@ def read_pictures(source: Source, store: Store, ids: set[int]) -> dict[int, Pict
     Raises InputError where one is no longer what ``store`` was made from.
     """
     manifest = read_manifest(store)
-    wanted = pa.array(sorted(ids - {NO_ID}), pa.int64())
+    wanted = pa.array(sorted(ids), pa.int64())
     pictures = {}
     for entry in store.manifest():
         known = store.read(entry.shard, ["id", "key", "checksum"])
@@ -64,4 +63,4 @@ def query_picture(path: Path) -> Picture:
     """Return the picture of a query's file. Raises InputError where it is there no more."""
     if not path.exists():
         raise InputError(f"the query image {path} is gone; put it back or search again")
-    return Picture(NO_ID, path.name, thumbnail(path.read_bytes()))
+    return Picture(None, path.name, thumbnail(path.read_bytes()))

@@ -89,7 +89,7 @@ def probed_topk(
     scores, rows, cutoff = search(lists, queries, probes, vectors, depth, error)
     if depth == len(ids):
         cutoff = np.full(len(queries), -np.inf)
-    return ShardTopK(shard, np.where(rows < 0, -1, ids[rows]), scores, cutoff)
+    return ShardTopK(shard, ids[rows], scores, cutoff)  # rows of -1 have a score of -inf
 
 
 def _probe(

@@ -199,8 +199,9 @@ def calibrate_probes(
     asked = stored_queries(embeddings, sample_ids(embeddings, queries))
     record = RunRecord("calibrate", embeddings.images(), 1)
     merged = search_everything(spread, embeddings, asked, k + 1, record)
-    neighbours, _ = without_self(asked.ids, merged, k)
-    places = neighbour_places(grid, asked.vectors, buckets_of(store, neighbours))
+    neighbours, scores = without_self(asked, merged, k)
+    buckets = np.where(scores > -np.inf, buckets_of(store, neighbours), NOT_THERE)
+    places = neighbour_places(grid, asked.vectors, buckets)
     attach_calibration(store, places, sum(entry.rows for entry in embeddings.manifest()))
 
 

@@ -85,7 +85,7 @@ def render_groups(data: GroupPageData) -> str:
 def _json_component(component: Component, data: GroupPageData) -> dict[str, Any]:
     images = [
         {
-            "id": number,
+            "id": str(number),  # beyond 2^53 a script's numbers are not exact
             "key": data.pictures[number].key,
             "uri": data.pictures[number].uri,
             "size": f"{data.pixels[number]:,} px",

@@ -8,7 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pipeline.core.ids import NO_ID
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.images.pictures import Picture, query_picture
@@ -71,7 +70,7 @@ def query_results(
     for row in rows:
         query, number = row["query_id"], row["id"]
         if row["query"] not in found:
-            mine = query_picture(Path(row["query"])) if query == NO_ID else pictures[query]
+            mine = query_picture(Path(row["query"])) if query is None else pictures[query]
             found[row["query"]] = (mine, [])
         copy = query in origin and origin[query][0] == origin[number][0]
         hit = Hit(pictures[number], row["rank"], row["score"], origin[number][1] if copy else None)

@@ -4,31 +4,36 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Scores
-from pipeline.core.ids import NO_ID
 from pipeline.core.store import Store
 from pipeline.search.copy_recall import CopyRecall, copy_recall
 from pipeline.search.merge import Merged
 from pipeline.search.queries import Queries, find_images
 
 
-def without_self(query_ids: Ids, merged: Merged, k: int) -> tuple[Ids, Scores]:
-    """Drop each query's own id from its k + 1 best, or the last of them; return (q, k) arrays."""
-    own = merged.ids == query_ids[:, None]
-    own &= query_ids[:, None] != NO_ID
+def without_self(queries: Queries, merged: Merged, k: int) -> tuple[Ids, Scores]:
+    """Drop each query itself from its k + 1 best, or the last of them; return (q, k) arrays.
+
+    As in ``merged``, no image is where the score is -inf.
+    """
+    own = (merged.ids == queries.ids[:, None]) & (merged.scores > -np.inf)
+    own &= queries.stored[:, None]
     own[~own.any(axis=1), -1] = True
     return merged.ids[~own].reshape(-1, k), merged.scores[~own].reshape(-1, k)
 
 
 def result_table(store: Store, queries: Queries, ids: Ids, scores: Scores) -> pa.Table:
-    """Return (query, query_id, rank, id, key, score), a row a result, best first."""
-    there = ids >= 0
+    """Return (query, query_id, rank, id, key, score), a row a result, best first.
+
+    query_id is null where the query is not in the store.
+    """
+    there = scores > -np.inf
     rows, ranks = np.nonzero(there)
     found = find_images(store, ids[there].tolist(), ["id", "key"])
     keys = dict(zip(found["id"].to_pylist(), found["key"].to_pylist(), strict=True))
     return pa.table(
         {
             "query": [queries.keys[row] for row in rows],
-            "query_id": queries.ids[rows],
+            "query_id": pa.array(queries.ids[rows], mask=~queries.stored[rows]),
             "rank": ranks + 1,
             "id": ids[there],
             "key": [keys[number] for number in ids[there].tolist()],
@@ -37,18 +42,19 @@ def result_table(store: Store, queries: Queries, ids: Ids, scores: Scores) -> pa
     )
 
 
-def known_copies(store: Store, query_ids: Ids, ids: Ids) -> list[CopyRecall]:
+def known_copies(store: Store, queries: Queries, ids: Ids, scores: Scores) -> list[CopyRecall]:
     """Return the recall of known copies; empty where the store does not know its scenes."""
-    inside = query_ids != NO_ID
+    inside = queries.stored
     manifest = store.manifest()
     if not inside.any() or not {"scene", "transform"} <= set(store.columns()):
         return []
     parts = [store.read(entry.shard, ["id", "scene", "transform"]) for entry in manifest]
     truth = pa.concat_tables(parts)
-    mine = pa.compute.is_in(truth["id"], value_set=pa.array(query_ids[inside]))
+    mine = pa.compute.is_in(truth["id"], value_set=pa.array(queries.ids[inside]))
     scenes = pa.compute.unique(truth.filter(mine)["scene"])
     truth = truth.filter(pa.compute.is_in(truth["scene"], value_set=scenes))
-    return copy_recall(query_ids[inside], ids[inside], truth)
+    there = scores[inside] > -np.inf
+    return copy_recall(queries.ids[inside], ids[inside], there, truth)
 
 
 def recall_table(recall: list[CopyRecall]) -> pa.Table:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.arrays import Ids
+from pipeline.core.arrays import Ids, Mask
 from pipeline.core.bounds import interval
 
 
@@ -27,12 +27,13 @@ class CopyRecall:
         return interval(self.found, self.known, confidence)
 
 
-def copy_recall(query_ids: Ids, found_ids: Ids, truth: pa.Table) -> list[CopyRecall]:
+def copy_recall(query_ids: Ids, found_ids: Ids, there: Mask, truth: pa.Table) -> list[CopyRecall]:
     """Return the recall of all copies, then by the copies' transform.
 
-    query_ids int64 (q,) of images in the store; found_ids int64 (q, k) without the query itself;
-    truth has id, scene, transform of every image of the queries' scenes. Where a scene has more
-    than k copies only k count as known: more could not be found.
+    query_ids int64 (q,) of images in the store; found_ids int64 (q, k) without the query itself, of
+    which those count that are ``there``, bool (q, k); truth has id, scene, transform of every image
+    of the queries' scenes. Where a scene has more than k copies only k count as known: more could
+    not be found.
     """
     ids = truth["id"].to_numpy()
     scenes = truth["scene"].to_numpy()
@@ -40,9 +41,9 @@ def copy_recall(query_ids: Ids, found_ids: Ids, truth: pa.Table) -> list[CopyRec
     scene_of = dict(zip(ids.tolist(), scenes.tolist(), strict=True))
     k = found_ids.shape[1]
     tally: dict[str, list[int]] = {"all": [0, 0]}
-    for query, found in zip(query_ids.tolist(), found_ids, strict=True):
+    for query, found, real in zip(query_ids.tolist(), found_ids, there, strict=True):
         copies = (scenes == scene_of[query]) & (ids != query)
-        hits = copies & np.isin(ids, found)
+        hits = copies & np.isin(ids, found[real])
         for name in ("all", *np.unique(transforms[copies]).tolist()):
             chosen = copies if name == "all" else copies & (transforms == name)
             counts = tally.setdefault(name, [0, 0])

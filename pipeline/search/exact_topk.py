@@ -17,7 +17,7 @@ class ShardTopK:
 
     shard: int
     ids: Ids  # int64 (q, m)
-    scores: Scores  # float64 (q, m)
+    scores: Scores  # float64 (q, m); -inf: no image is here, whatever its id says
     cutoff: Scores  # float64 (q,): no image left out scores above it, but for rounding
     best: Scores | None = None  # float64 (q,): each row's highest score, if known
 
@@ -99,7 +99,7 @@ def candidate_topk(
     queries f32 (q, d); ids int64 (n,); vectors f32 (n, d), rows of unit length; allowed bool
     (q, n). float32 nominates, the fixed float64 kernel scores; the cutoff is the smallest
     nominating score, or -inf where every candidate was returned. Places without a candidate have
-    id -1 and score -inf.
+    score -inf.
     """
     m = min(depth, len(ids))
     nominating = np.where(allowed, queries @ vectors.T, np.float32(-np.inf))
@@ -109,6 +109,4 @@ def candidate_topk(
     cutoff = np.where(allowed.sum(axis=1) <= m, -np.inf, lowest).astype(np.float64)
     scores = row_scores(queries, vectors, rows)
     there = np.take_along_axis(allowed, rows, axis=1)
-    return ShardTopK(
-        shard, np.where(there, ids[rows], -1), np.where(there, scores, -np.inf), cutoff
-    )
+    return ShardTopK(shard, ids[rows], np.where(there, scores, -np.inf), cutoff)

@@ -23,8 +23,8 @@ DEEPER = 8
 class Merged:
     """The best k of all shards, by score descending, then id ascending."""
 
-    ids: Ids  # int64 (q, k), -1 beyond the number of images
-    scores: Scores  # float64 (q, k), -inf there
+    ids: Ids  # int64 (q, k)
+    scores: Scores  # float64 (q, k); -inf: no image is here, whatever its id says
     certified: Mask  # bool (q,)
 
 
@@ -36,7 +36,7 @@ class CertifiedMerge:
 
     def __init__(self, queries: int, k: int) -> None:
         self.k = k
-        self.ids = np.full((queries, k), -1, np.int64)
+        self.ids = np.zeros((queries, k), np.int64)
         self.scores = np.full((queries, k), -np.inf)
         self.cutoff = np.full(queries, -np.inf)
         self._waiting: list[tuple[AnyArray, ...]] = []  # row, score, id: each (n,)
@@ -65,7 +65,7 @@ class CertifiedMerge:
         place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + self.k
         line = np.repeat(np.arange(len(touched)), counts[touched])
         wide = np.full((len(touched), self.k + counts.max()), -np.inf)
-        names = np.full(wide.shape, -1, np.int64)
+        names = np.zeros(wide.shape, np.int64)
         wide[:, : self.k], names[:, : self.k] = self.scores[touched], self.ids[touched]
         wide[line, place], names[line, place] = scores[first], ids[first]
         order = _best_first(wide, names)[:, : self.k]
@@ -103,7 +103,7 @@ def search_certified(ask: Ask, queries: int, k: int) -> Merged:
     called with k + 16, then deeper for those that could not be certified. It ends, since a part
     that holds its whole shard leaves nothing out.
     """
-    ids = np.full((queries, k), -1, np.int64)
+    ids = np.zeros((queries, k), np.int64)
     scores = np.full((queries, k), -np.inf)
     rows, depth = np.arange(queries), k + SPARE
     while len(rows):

@@ -1,55 +1,90 @@
 """The queries of a search: image files embedded here, or images the store holds already."""
 
+import os
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.core.arrays import Ids, Pixels, Vectors
+from pipeline.core.arrays import Ids, Mask, Pixels, Vectors
 from pipeline.core.errors import InputError
-from pipeline.core.ids import NO_ID
 from pipeline.core.spread import NearGpu
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.stored import query_encoder
 from pipeline.images.kinds.folder import IMAGE_SUFFIXES
+from pipeline.images.listing import list_files
 from pipeline.images.squares import decode_squares
 
 
 @dataclass(frozen=True)
 class Queries:
-    """One row a query: where it came from, its id in the store (-1: not in it), its vector."""
+    """One row a query: where it came from, its id where it is in the store, its vector."""
 
     keys: list[str]
     ids: Ids  # (q,)
+    stored: Mask  # (q,): whether it is in the store; of others the id says nothing
     vectors: Vectors  # (q, d)
+    refused: tuple[str, ...] = ()  # files that are no usable images, each with the reason
 
 
-def split_queries(texts: tuple[str, ...]) -> tuple[list[int], list[Path]]:
-    """Return the ids and the image files that ``texts`` name: "id:7", a file, or a folder.
+def split_queries(store: Store, texts: tuple[str, ...]) -> tuple[list[int], list[Path]]:
+    """Return the images of ``store`` and the image files that ``texts`` name.
 
-    Raises InputError naming every text that is neither, all at once.
+    A text is "id:7", a file, a folder, or the key of an image of ``store``. Raises InputError
+    naming every text that is none of these, all at once.
     """
     ids: list[int] = []
     paths: list[Path] = []
-    wrong = []
+    keys = []
     for text in texts:
-        path = Path(text)
-        if text.startswith("id:") and text[3:].isdecimal():
-            ids.append(int(text[3:]))
-        elif path.is_dir():
-            paths += sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        elif path.is_file():
-            paths.append(path)
+        number = int(text[3:]) if re.fullmatch(r"id:-?\d{1,19}", text) else 2**63
+        if -(2**63) <= number < 2**63:
+            ids.append(number)
+        elif os.path.isdir(text):
+            paths += _folder_images(text)
+        elif os.path.isfile(text):
+            paths.append(Path(text))
         else:
-            wrong.append(text)
-    if wrong:
+            keys.append(text)
+    return list(dict.fromkeys(ids + ids_of_keys(store, keys))), list(dict.fromkeys(paths))
+
+
+def _folder_images(folder: str) -> list[Path]:
+    files = list_files(LocalFileSystem(), os.path.abspath(folder)).files
+    mine = pc.is_in(files["suffix"], value_set=pa.array(sorted(IMAGE_SUFFIXES)))
+    return [Path(folder, path) for path in files["path"].filter(mine).to_pylist()]
+
+
+def ids_of_keys(store: Store, keys: list[str]) -> list[int]:
+    """Return the ids of the images of ``store`` with these keys, in their order.
+
+    Raises InputError naming every key that no image has, or several.
+    """
+    if not keys:
+        return []
+    wanted = pa.array(keys, pa.string())
+    parts = [store.read(entry.shard, ["id", "key"]) for entry in store.manifest()]
+    found = pa.concat_tables([part.filter(pc.is_in(part["key"], wanted)) for part in parts])
+    by_key = found.group_by("key").aggregate([("id", "list")])
+    ids = dict(zip(by_key["key"].to_pylist(), by_key["id_list"].to_pylist(), strict=True))
+    missing = [key for key in keys if key not in ids]
+    if missing:
         raise InputError(
-            f"no such query: {', '.join(wrong)}; give image files, folders, or id:NUMBER"
+            f"no such query: {', '.join(missing)}; give image files, folders, id:NUMBER, or an "
+            f"image's key in {store.root}"
         )
-    return ids, paths
+    several = [key for key in keys if len(ids[key]) > 1]
+    if several:
+        told = [f"{key} is the key of id:{', id:'.join(map(str, ids[key]))}" for key in several]
+        raise InputError(f"{'; '.join(told)}; name the images by these")
+    return [ids[key][0] for key in keys]
 
 
 def sample_ids(store: Store, count: int) -> list[int]:
@@ -74,8 +109,18 @@ def stored_queries(store: Store, ids: list[int]) -> Queries:
         raise InputError(f"{store.root} holds no image with id {missing[0]}; see its id column")
     found = found.take(pa.array([place[number] for number in ids], pa.int64()))
     return Queries(
-        found["key"].to_pylist(), np.array(ids, np.int64), embedding_matrix(found["embedding"])
+        _told_apart(found["key"].to_pylist(), ids),
+        np.array(ids, np.int64),
+        np.ones(len(ids), np.bool_),
+        embedding_matrix(found["embedding"]),
     )
+
+
+def _told_apart(keys: list[str], ids: list[int]) -> list[str]:
+    """Return ``keys``, with its id beside one that several have."""
+    counts = Counter(keys)
+    pairs = zip(keys, ids, strict=True)
+    return [f"{key} (id:{number})" if counts[key] > 1 else key for key, number in pairs]
 
 
 def find_images(store: Store, ids: list[int], columns: list[str]) -> pa.Table:
@@ -90,17 +135,52 @@ def find_images(store: Store, ids: list[int], columns: list[str]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
+def read_files(paths: list[Path]) -> pa.Table:
+    """Return (id, key, bytes, refused) of image files, as read_batches gives images; ids are null.
+
+    The key is the path as given; of a file that cannot be read, refused says why.
+    """
+    data: list[bytes | None] = []
+    refused: list[str | None] = []
+    for path in paths:
+        try:
+            data.append(path.read_bytes())
+            refused.append(None)
+        except OSError as error:
+            data.append(None)
+            refused.append(f"unreadable: {error.strerror}")
+    return pa.table(
+        {
+            "id": pa.nulls(len(paths), pa.int64()),
+            "key": pa.array(map(str, paths), pa.string()),
+            "bytes": pa.array(data, pa.binary()),
+            "refused": pa.array(refused, pa.string()),
+        }
+    )
+
+
+def refused_lines(quarantine: pa.Table) -> tuple[str, ...]:
+    """Return a line for each row of a quarantine."""
+    return tuple(f"{r['key']} ({r['reason']}: {r['detail']})" for r in quarantine.to_pylist())
+
+
+def refuse_nothing_to_ask(count: int, refused: tuple[str, ...]) -> None:
+    """Raise InputError where ``count``, of the queries, is 0."""
+    if count:
+        return
+    if refused:
+        raise InputError(f"no query is a usable image: {'; '.join(refused)}; name others")
+    raise InputError("the query folders hold no images; name others")
+
+
 def embed_files(paths: list[Path], encode: Encode, size: int) -> Queries:
-    """Embed image files. Raises InputError naming every file that is not a usable image."""
-    ids, keys = [NO_ID] * len(paths), [str(path) for path in paths]
-    images = pa.table({"id": ids, "key": keys, "bytes": [path.read_bytes() for path in paths]})
+    """Embed image files; those that are no usable images are among ``refused``."""
+    images = read_files(paths)
     squares = decode_squares(images, size)
-    if squares.quarantine.num_rows:
-        lines = [
-            f"{r['key']} ({r['reason']}: {r['detail']})" for r in squares.quarantine.to_pylist()
-        ]
-        raise InputError(f"unusable query image: {'; '.join(lines)}")
-    return Queries(keys, np.array(ids, np.int64), encode(squares.pixels))
+    count, lines = len(squares.rows), refused_lines(squares.quarantine)
+    keys = images["key"].take(pa.array(squares.rows, pa.int64())).to_pylist()
+    vectors = encode(squares.pixels) if count else np.empty((0, 0), np.float32)
+    return Queries(keys, np.zeros(count, np.int64), np.zeros(count, np.bool_), vectors, lines)
 
 
 def gather_queries(
@@ -112,10 +192,11 @@ def gather_queries(
 ) -> Queries:
     """Return the queries ``texts`` name, files before ids, then ``sampled`` of the store's own.
 
-    ``weights``: those of the store's network where no installed package has them. Raises InputError
-    where there are none, or one is unusable.
+    ``weights``: those of the store's network where no installed package has them. Files that are no
+    usable images are told in ``refused``. Raises InputError where no query is left, or one is not
+    there.
     """
-    ids, paths = split_queries(texts)
+    ids, paths = split_queries(store, texts)
     ids = list(dict.fromkeys(ids + sample_ids(store, sampled)))
     parts = [stored_queries(store, ids)] if ids else []
     if paths:
@@ -126,10 +207,13 @@ def gather_queries(
             return near_gpu(settings.backend, lambda: encoder.start()(squares))
 
         parts.insert(0, embed_files(paths, encode, settings.input_size))
-    if not parts:
-        raise InputError("the query folders hold no images; name others")
+    refused = tuple(line for part in parts for line in part.refused)
+    parts = [part for part in parts if part.keys]
+    refuse_nothing_to_ask(len(parts), refused)
     return Queries(
         [key for part in parts for key in part.keys],
         np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.stored for part in parts]),
         np.concatenate([part.vectors for part in parts]),
+        refused,
     )

@@ -64,7 +64,7 @@ def goal(stages, **others):
 
 def chosen(stored, goal):
     asked = stored.calibration.sample.slice(0, 2)
-    queries = Queries(["a", "b"], IDS[:2], embedding_matrix(asked["embedding"]))
+    queries = Queries(["a", "b"], IDS[:2], np.ones(2, bool), embedding_matrix(asked["embedding"]))
     return choose_plan(stored.calibration, stored.costs, goal, Batch(queries, asked), 4000)
 
 

@@ -29,7 +29,8 @@ class Collection:
         distinct = centres[rng.integers(3, size=12)] + rng.normal(size=(12, DIMENSIONS)) * 0.2
         distinct /= np.linalg.norm(distinct, axis=1, keepdims=True)
         self.vectors = distinct[rng.integers(12, size=rows)].astype(np.float32)
-        self.ids = rng.permutation(3 * rows)[:rows]
+        self.ids = rng.permutation(3 * rows)[:rows] - rows
+        self.ids[:2] = -(2**63), 2**63 - 1
         self.pixels = rng.integers(1, 4, size=rows)
         self.shards = np.array_split(np.arange(rows), int(rng.integers(1, min(5, rows) + 1)))
         self.there = np.ones(rows, bool)

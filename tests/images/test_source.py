@@ -110,8 +110,10 @@ def planned(root, known=None, shard_rows=5):
     ("ids", "told"),
     [
         (pa.array([1] * 12), "ids more than once .first: 1."),
-        (pa.array([-3, *range(11)]), "has ids from -3 to 10; give every image a number of its own"),
-        (pa.array([2**63, *range(11)], pa.uint64()), "has ids from 0 to 9223372036854775808"),
+        (
+            pa.array([2**63, *range(11)], pa.uint64()),
+            "has ids up to 9223372036854775808; give every image",
+        ),
         (pa.array([None, *range(11)]), "has 1 images without an id"),
     ],
 )

@@ -174,8 +174,13 @@ def test_copies_are_found_and_files_can_ask(done, tmp_path):
     own = [f"search.queries=['{query}']", "search.sample_queries=0", *FIXED]
     run = cascade(config(done, *own, "cascade.neighbours=copies", f"cascade.output={tmp_path}/c"))
     assert len(set(run.ids[0].tolist()) & set(range(8))) >= 6
+    (tmp_path / "chelsea.jpg").rename(tmp_path / "other.jpg")
     query.write_text("no photo")
-    with pytest.raises(InputError, match="unusable query image"):
+    both = [f"search.queries=['{tmp_path}']", *own[1:]]
+    run = cascade(config(done, *both, f"cascade.output={tmp_path}/c"))
+    assert run.queries.keys == [f"{tmp_path}/other.jpg"]
+    assert run.queries.refused[0].startswith(f"{query} (not-an-image: ")
+    with pytest.raises(InputError, match=r"no query is a usable image: .*chelsea\.jpg"):
         cascade(config(done, *own))
 
 

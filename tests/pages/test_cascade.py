@@ -18,7 +18,9 @@ def page():
     funnel.kept[:] = np.array([[5000] * 3, [480, 520, 500], [90, 100, 110]])
     funnel.entered[:] = [5000, 5000, 900, 250]
     funnel.milliseconds[:] = [5.0, 9.0, 500.0, 1500.0]
-    queries = Queries(["<b>a", "b", "c"], np.arange(3), np.zeros((3, 2), np.float32))
+    queries = Queries(
+        ["<b>a", "b", "c"], np.arange(3), np.zeros(3, bool), np.zeros((3, 2), np.float32)
+    )
     return render_cascade(5000, plan, "recall & more: at least 0.910", funnel, queries)
 
 

@@ -14,20 +14,26 @@ TRUTH = pa.table(
 
 
 def test_found_and_missed_copies_are_counted_by_transform():
-    found = np.array([[1, 9], [9, 8]])
-    rows = {row.transform: row for row in copy_recall(np.array([0, 3]), found, TRUTH)}
+    found = np.array([[1, 7], [9, 8]])
+    rows = {row.transform: row for row in copy_recall(np.array([0, 3]), found, found != 7, TRUTH)}
     assert (rows["all"].found, rows["all"].known) == (1, 3)
     assert (rows["crop"].found, rows["crop"].known) == (1, 2)
     assert (rows["flip"].found, rows["flip"].known) == (0, 1)
 
 
+def test_what_is_not_there_is_no_copy():
+    there = np.array([[False, True]])
+    (row, *_) = copy_recall(np.array([0]), np.array([[1, 2]]), there, TRUTH)
+    assert (row.found, row.known) == (1, 2)
+
+
 def test_a_scene_of_more_copies_than_k_counts_k():
-    (row, *_) = copy_recall(np.array([0]), np.array([[2]]), TRUTH)
+    (row, *_) = copy_recall(np.array([0]), np.array([[2]]), np.array([[True]]), TRUTH)
     assert (row.k, row.found, row.known) == (1, 1, 1)
 
 
 def test_a_query_without_copies_says_nothing():
-    assert copy_recall(np.array([5]), np.array([[0, 1]]), TRUTH) == []
+    assert copy_recall(np.array([5]), np.array([[0, 1]]), np.ones((1, 2), bool), TRUTH) == []
 
 
 def test_the_interval_is_clopper_pearsons():

@@ -129,7 +129,7 @@ def _images(table: "pa.Table", unit: Unit, first: int) -> "pa.Table":
 
 
 def _ids(fs: Any, path: str) -> "Ids | None":
-    """Return a file's ids. Raises InputError where one is null or no 64-bit number from 0 on."""
+    """Return a file's ids. Raises InputError where one is null or no signed 64-bit number."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -140,12 +140,12 @@ def _ids(fs: Any, path: str) -> "Ids | None":
         if "id" not in names or not pa.types.is_integer(parquet.schema_arrow.field("id").type):
             return None
         column = parquet.read(["id"])["id"]
-    remedy = "give every image a number of its own from 0 to 2^63 - 1, or leave the column out"
+    remedy = "give every image a number of its own below 2^63, or leave the column out"
     if column.null_count:
         raise InputError(f"{path} has {column.null_count} images without an id; {remedy}")
-    least, most = pc.min_max(column).as_py().values() if len(column) else (0, 0)
-    if least < 0 or most >= 2**63:
-        raise InputError(f"{path} has ids from {least} to {most}; {remedy}")
+    most = pc.max(column).as_py() or 0
+    if most >= 2**63:
+        raise InputError(f"{path} has ids up to {most}; {remedy}")
     ids: Ids = column.cast(pa.int64()).to_numpy()
     return ids
 
