@@ -17,6 +17,7 @@ import ray
 from cluster.metrics import ShardMetrics
 from cluster.tally import listening, teller
 from pipeline.core.errors import SluiceError
+from pipeline.core.paths import path_error
 from pipeline.core.progress import Heard, told_of
 from pipeline.core.spread import ShardFunction, ShardPlan
 
@@ -50,6 +51,11 @@ class ShardActor:
                 result = self.process(shard)
         except SluiceError as error:
             return _failure(error)
+        except OSError as error:
+            told = path_error(error)
+            if told is None:
+                raise
+            return _failure(told)
         self.metrics.count(result)
         return result
 

@@ -13,6 +13,7 @@ from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.queries import gather_batch
 from pipeline.cascade.stages import LAST
 from pipeline.core.files import write_atomically
+from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.stored import encoder_settings
@@ -36,6 +37,7 @@ def cascade(config: Config) -> CascadeAnswer:
     """Run the job: plan, search every shard through the stages, merge, write results and page."""
     asked, output = config.search, config.cascade.output.resolve()
     asked.refuse_no_queries()
+    refuse_unwritable(output)
     goal = Goal(**config.cascade.goal(), k=asked.k, workers=config.ray.workers)
     store = Store.open(config.sign.output.resolve(), "signatures")
     embeddings = None

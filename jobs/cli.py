@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from jobs.config import Config, Section, as_yaml
 from jobs.settings import READY, alternatives, is_structure, list_item, load_config, setting_fields
+from pipeline.core.paths import path_error
 
 
 class Commands(click.Group):
@@ -112,7 +113,10 @@ def _run(
 ) -> None:
     path = config or (READY / ready if ready else None)
     given = {key: said for key, said in flags.items() if said not in (None, ())}
-    importlib.import_module(module).command(load_config(path, overrides, kind, given))
+    try:
+        importlib.import_module(module).command(load_config(path, overrides, kind, given))
+    except OSError as error:
+        raise path_error(error) or error from error
 
 
 def _part(kind: type[Config], section: str) -> type[Section]:

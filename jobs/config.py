@@ -45,7 +45,12 @@ def _refuse_url(output: Any) -> Any:
 
 
 def _expanded(path: Path) -> Path:
-    return Path(os.path.expanduser(path))
+    expanded = Path(os.path.expanduser(path))
+    try:
+        expanded.resolve()
+    except RuntimeError as error:
+        raise ValueError("it is a link that leads to itself; name another path") from error
+    return expanded
 
 
 Count = Annotated[int, Field(ge=1, le=LARGEST)]

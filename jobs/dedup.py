@@ -7,6 +7,7 @@ from jobs.console import console, print_left_out, print_table
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
+from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
 from pipeline.dedup.join import join_partitions, sort_shards, unjoined, unsorted
@@ -14,10 +15,11 @@ from pipeline.dedup.pair_recall import measure_recall
 from pipeline.dedup.partitions import PartitionSettings, dedup_identity, grown_partitions
 from pipeline.dedup.results import Deduplicated, facts, gather_results, recall_text
 from pipeline.embedding.embed_source import embed_source
+from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import has_manifest, stored_source
-from pipeline.images.source import list_source
+from pipeline.images.source import Listed, list_source
 from pipeline.pages.groups import group_page
 
 
@@ -29,18 +31,26 @@ def command(config: Config) -> None:
     made = config.dedup
     if made.add and not (made.output / "store.json").exists():
         raise InputError(f"{made.output} holds no pairs to add to; leave --add out")
-    with one_session(config.ray):
-        if made.folder is not None:
-            source = config.source.model_copy(update={"url": made.folder})
-            config = config.model_copy(update={"source": source})
-            _embed(config)
+    if not (made.output / "store.json").exists():
+        refuse_unwritable(made.output)
+    if made.folder is None:
         dedup(config)
+        return
+    source = config.source.model_copy(update={"url": made.folder})
+    config = config.model_copy(update={"source": source})
+    _embed_and_dedup(config)
 
 
-def _embed(config: Config) -> None:
+def _embed_and_dedup(config: Config) -> None:
     listed = list_source(config.source.url, config.source.kind, config.source.exclude)
     settings = encoder_settings(**config.embed.encoder())
     store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
+    with one_session(config.ray):
+        _embed(config, listed, settings, store)
+        dedup(config)
+
+
+def _embed(config: Config, listed: Listed, settings: EncoderSettings, store: Store) -> None:
     on_gpu = settings.backend == "cuda"
     with Sitting("embed", 0, config.ray, store.root, further=True, on_gpu=on_gpu) as sitting:
         rows = config.shard_rows()

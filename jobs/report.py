@@ -10,6 +10,7 @@ from jobs.console import console
 from jobs.sitting import recorded_runs
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
+from pipeline.core.paths import refuse_special, refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.images.manifest import stored_source
 from pipeline.images.pictures import read_pictures
@@ -31,6 +32,8 @@ def command(config: Config) -> None:
 
 def report(config: Config) -> None:
     """Run the job: read the results, fetch their pictures from the source, write the page."""
+    refuse_special(config.report.output)
+    refuse_unwritable(config.report.output.resolve().parent)
     store = Store.open(config.embed.output.resolve(), "embeddings")
     results = _read_results(config.search.output)
     shown = results["query"].unique()[: config.report.max_queries]

@@ -12,6 +12,7 @@ from jobs.config import RayConfig
 from jobs.console import warn
 from jobs.progress import bar
 from pipeline.core.errors import StoreError
+from pipeline.core.paths import may_write, refuse_unwritable
 from pipeline.core.progress import Heard
 from pipeline.core.run_record import RunRecord, read_runs
 from pipeline.core.spread import ShardPlan, Spread, in_process
@@ -44,6 +45,8 @@ class Sitting:
         self._open = ExitStack()
 
     def __enter__(self) -> "Sitting":
+        if self.output and not self.further:
+            refuse_unwritable(self.output)
         return self
 
     def __exit__(
@@ -53,7 +56,12 @@ class Sitting:
         trace: TracebackType | None,
     ) -> None:
         self._open.__exit__(kind, error, trace)
-        if self.output and self.record.images and (self.further or kind is None):
+        if not self.output or (kind and not self.further):
+            return
+        if self.output.exists() and not may_write(self.output):
+            if kind is None:
+                warn(f"{self.output} cannot be written to, and nothing had to be")
+        elif self.record.images:
             self.record.save(self.output, recorded_runs(self.output) if self.further else ())
 
     def stage(self, name: str) -> AbstractContextManager[None]:

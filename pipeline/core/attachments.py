@@ -27,6 +27,9 @@ class Attachments:
     def keep(self, name: str, data: bytes) -> None:
         """Keep ``data`` under ``name``, which may hold folders ("a/b"); replaces what is there."""
         path = self.folder / name
+        with suppress(StoreError):
+            if self.read(name) == data:
+                return
         write_atomically(_pending(path), data)
         record = {"bytes": len(data), "checksum": checksum(data)}
         write_atomically(_record(path), sealed(record))

@@ -5,10 +5,12 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import StoreError
+from pipeline.core.paths import path_error, refuse_special
 
 FORMAT_VERSION = 3  # of all files here: a store with a larger one is refused
 SEAL = "checksum_of_the_rest"
@@ -22,10 +24,15 @@ def checksum(data: bytes) -> str:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` under a temporary name beside ``path``, flush it to disk, rename it.
 
-    Raises StoreError where the disk is full or the folder cannot be written to.
+    A file that holds ``data`` already is left alone: a job with nothing to do needs no right to
+    write. Raises StoreError where the disk is full, where the folder cannot be written to, and
+    where ``path`` is no ordinary file, which a rename would put out of the way.
     """
+    path = Path(os.path.realpath(path))  # a link stays one, to what is written
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
     try:
+        if _holds(path, data):
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data)
@@ -33,11 +40,19 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        remedy = "free some space or choose another folder, then run the same command again"
-        raise StoreError(f"cannot write {path}: {error.strerror}; {remedy}") from error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise path_error(error, path) or error from error
+        raise
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    refuse_special(path)
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def read_recorded(path: Path, recorded: str, remedy: str) -> bytes:

@@ -17,6 +17,7 @@ from pipeline.core.errors import StoreError
 from pipeline.core.header import Header, begin, read_header, read_manifest, write_manifest
 from pipeline.core.lock import locked
 from pipeline.core.makers import made_by
+from pipeline.core.paths import may_write
 from pipeline.core.shards import ShardEntry, Shards
 from pipeline.core.tombstones import keep_tombstones, read_tombstones, without_rows
 
@@ -164,8 +165,13 @@ class Store:
     def lock(self) -> Iterator[None]:
         """Hold the store for writing and clear what a crashed run left under temporary names.
 
-        Raises StoreError where another running job holds it.
+        A finished store that cannot be written to is not held: what has nothing to do there ends
+        well, and what has is told by the first file it writes. Raises StoreError where another
+        running job holds it.
         """
+        if (self.root / "manifest.json").exists() and not may_write(self.root):
+            yield
+            return
         with locked(self.root):
             self.attachments.settle()
             self._clear_temporaries()
