@@ -103,20 +103,36 @@ class SourceConfig(Section):
         description=f"images a shard; none: {SHARDS_A_WORKER} shards a worker and more; a tar is "
         "always one shard",
     )
+    image_column: str | None = Field(
+        None,
+        description="column of the images' bytes; none: bytes, or the one that can be no other",
+    )
     exclude: tuple[str, ...] = Field(
         (), description="patterns of paths to leave out, as */raw/*; hidden files always are"
     )
+
+    def asked(self) -> dict[str, Any]:
+        """Return what list_source takes."""
+        return {
+            "url": self.url,
+            "kind": self.kind,
+            "exclude": self.exclude,
+            "column": self.image_column,
+        }
 
     def given(self) -> str | None:
         """Return the URL where one is set: a store remembers its own."""
         return self.url if "url" in self.model_fields_set else None
 
 
+READ_AS = ("source.kind", "source.image_column", "source.shard_rows", "source.exclude")
+
+
 class EmbedConfig(Section):
     """`sluice embed`: one CNN vector an image."""
 
     argument = ("SOURCE", "source.url")
-    flags = ("source.kind", "source.shard_rows", "source.exclude", "ray.workers")
+    flags = (*READ_AS, "ray.workers")
     output: Output = Path("work/embeddings")
     model: ModelName = "efficientnet_lite0"
     weights: LocalPath | None = Field(
@@ -238,7 +254,7 @@ class SignConfig(Section):
     """`sluice sign`: a cheap signature of every image, and the header facts filters ask about."""
 
     argument = ("SOURCE", "source.url")
-    flags = ("source.kind", "source.shard_rows", "source.exclude", "ray.workers")
+    flags = (*READ_AS, "ray.workers")
     output: Output = Path("work/signatures")
 
 

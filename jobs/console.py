@@ -40,6 +40,12 @@ def warn_of_refused(queries: Sequence[str]) -> None:
         warn(f"not asked, for it is no usable image: {line}")
 
 
+def warn_of_shared_keys(keys: int) -> None:
+    """Warn where keys do not tell the images of a source apart."""
+    if keys:
+        warn(f"keys of several images: {keys:,}; the ids tell these apart")
+
+
 def print_error(error: Exception) -> None:
     """Print why the job ended, beside its output."""
     errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from jobs.config import Config, DedupConfig
-from jobs.console import console, print_left_out, print_table
+from jobs.console import console, print_left_out, print_table, warn_of_shared_keys
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
@@ -42,7 +42,7 @@ def command(config: Config) -> None:
 
 
 def _embed_and_dedup(config: Config) -> None:
-    listed = list_source(config.source.url, config.source.kind, config.source.exclude)
+    listed = list_source(**config.source.asked())
     settings = encoder_settings(**config.embed.encoder())
     store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
     with one_session(config.ray):
@@ -59,6 +59,7 @@ def _embed(config: Config, listed: Listed, settings: EncoderSettings, store: Sto
     if refused:
         console.print(f"images quarantined: {refused}, with reasons in {store.root}/quarantine")
     print_left_out(filled.left_out)
+    warn_of_shared_keys(filled.shared_keys)
 
 
 def dedup(config: Config) -> Deduplicated:

@@ -1,7 +1,7 @@
 """`sluice embed`: one CNN vector for every image of a source."""
 
 from jobs.config import Config
-from jobs.console import console, print_left_out, print_table
+from jobs.console import console, print_left_out, print_table, warn_of_shared_keys
 from jobs.sitting import Sitting
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
@@ -22,7 +22,7 @@ def command(config: Config) -> None:
 
 def embed(config: Config) -> None:
     """Run the job: plan the shards, embed those not yet there, write the manifest."""
-    listed = list_source(config.source.url, config.source.kind, config.source.exclude)
+    listed = list_source(**config.source.asked())
     settings = encoder_settings(**config.embed.encoder())
     store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
     on_gpu = settings.backend == "cuda"
@@ -55,3 +55,4 @@ def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
         print_table("quarantined", reasons.column_names, rows)
         console.print(f"each with its reason in {store.root}/quarantine")
     print_left_out(filled.left_out)
+    warn_of_shared_keys(filled.shared_keys)

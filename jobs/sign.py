@@ -1,7 +1,7 @@
 """`sluice sign`: a cheap signature and the header facts of every image of a source."""
 
 from jobs.config import Config
-from jobs.console import print_left_out, print_table
+from jobs.console import print_left_out, print_table, warn_of_shared_keys
 from jobs.sitting import Sitting
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.cascade.sign_source import sign_source
@@ -19,7 +19,7 @@ def command(config: Config) -> None:
 
 def sign(config: Config) -> None:
     """Run the job: plan the shards, sign those not yet there, write the manifest."""
-    listed = list_source(config.source.url, config.source.kind, config.source.exclude)
+    listed = list_source(**config.source.asked())
     store = Store.create(config.sign.output.resolve(), "signatures", signature_identity())
     with Sitting("sign", 0, config.ray, store.root, further=True) as sitting:
         rows_a_shard = config.shard_rows()
@@ -34,3 +34,4 @@ def sign(config: Config) -> None:
     ]
     print_table(f"signatures: {store.root}", ("what", "value"), rows)
     print_left_out(filled.left_out)
+    warn_of_shared_keys(filled.shared_keys)

@@ -62,7 +62,7 @@ def command(config: LabConfig) -> None:
 
 
 def _collection(config: LabConfig, folder: Path) -> Collection:
-    listed = list_source(config.source.url, config.source.kind)
+    listed = list_source(**config.source.asked())
     cnn = encoder_settings(**config.embed.encoder())
     sit = partial(_sit, config)
     return Collection(listed, config.shard_rows(), cnn, folder, sit)

@@ -67,7 +67,7 @@ def _ours(config: Config, folder: Path) -> DedupRun:
 
 
 def _rivals(config: Config, folder: Path) -> dict[str, DedupRun]:
-    listed, files = list_source(config.source.url, config.source.kind), folder / "files"
+    listed, files = list_source(**config.source.asked()), folder / "files"
     images = whole_source(listed, config.source.shard_rows or MOST)
     files.mkdir()
     write_files(images["bytes"].to_pylist(), files)

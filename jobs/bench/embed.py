@@ -41,7 +41,7 @@ def command(config: LabConfig) -> None:
     """
     wanted = config.bench_embed
     settings = encoder_settings(**config.embed.encoder())
-    listed = list_source(config.source.url, config.source.kind)
+    listed = list_source(**config.source.asked())
     images = whole_source(listed, config.source.shard_rows or MOST).sort_by("id")
     if images["bytes"].null_count or images.num_rows < TIMED:
         where = listed.source.url

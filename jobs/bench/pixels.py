@@ -23,7 +23,7 @@ def command(config: LabConfig) -> None:
     Decoded and signed is the first shard of SOURCE; all on one thread, each way in turn.
     """
     rounds = config.bench_pixels.rounds
-    listed = list_source(config.source.url, config.source.kind)
+    listed = list_source(**config.source.asked())
     photos = decodable(first_shard(listed, config.source.shard_rows or MOST), SIDE)
     if not photos:
         raise InputError(

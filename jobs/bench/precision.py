@@ -21,7 +21,7 @@ def command(config: LabConfig) -> None:
     All that can run here embed the first shard of SOURCE; torch f32 is the reference.
     """
     on_one_thread()
-    listed = list_source(config.source.url, config.source.kind)
+    listed = list_source(**config.source.asked())
     settings = encoder_settings(**config.embed.encoder())
     images = first_shard(listed, config.source.shard_rows or MOST)
     squares = decode_squares(images, settings.input_size).pixels

@@ -78,7 +78,7 @@ def open_workloads(config: LabConfig, settings: ScaleSettings) -> dict[str, Work
 
     @cache
     def images() -> Images:
-        listed = list_source(asked.url, asked.kind)
+        listed = list_source(**asked.asked())
         named = asked.model_dump(mode="json")
         return choose_images(listed, asked.shard_rows or MOST, settings.images, named)
 

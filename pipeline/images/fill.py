@@ -12,6 +12,7 @@ from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.images.gone import gone_ids
+from pipeline.images.kinds import KINDS
 from pipeline.images.manifest import extend_manifest, pending_units
 from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
@@ -25,6 +26,7 @@ class Filled:
     earlier: int  # shards that earlier runs had finished
     missing: int  # images listed that were gone when they were to be read
     left_out: Counter[str]  # files of the source, by reason
+    shared_keys: int  # keys that a source of tables gives to several images
 
 
 def fill_from_source(
@@ -56,4 +58,14 @@ def fill_from_source(
         store.bury(gone_ids(listed, manifest, store))
         entries = store.finish(len(every))
     missing = max(0, (pc.sum(pending["rows"]).as_py() or 0) - record.images)
-    return Filled(entries, len(done), missing, listed.left_out + planned.unusable)
+    left_out = listed.left_out + planned.unusable
+    return Filled(entries, len(done), missing, left_out, _shared_keys(store, listed))
+
+
+def _shared_keys(store: Store, listed: Listed) -> int:
+    """Files have a name each, but the rows of tables are called what their column says."""
+    if KINDS[listed.source.kind].spans is None or not store.images():
+        return 0
+    keys = [store.read(entry.shard, ["key"])["key"] for entry in store.manifest()]
+    counts = pa.chunked_array([chunk for column in keys for chunk in column.chunks]).value_counts()
+    return int(pc.sum(pc.greater(counts.field("counts"), 1)).as_py())

@@ -26,7 +26,7 @@ from pipeline.images.kinds import KINDS
 from pipeline.images.kinds.kind import Span
 from pipeline.images.kinds.patience import patiently
 from pipeline.images.shard_rows import MOST, Evenly, ShardRows, rows_a_shard
-from pipeline.images.source import Listed, Source, open_source
+from pipeline.images.source import Listed, Source, list_source
 
 READERS = 16
 SHARD_BYTES = 2**30  # of a shard's files, unless one alone has more
@@ -111,13 +111,13 @@ def _file_spans(
     source: Source, files: pa.Table, shard_rows: int, unusable: Counter[str]
 ) -> pa.Table:
     """Return the units of Parquet files, by their footers; what cannot be used is counted."""
-    fs, spans_of = source.filesystem(), KINDS[source.kind].spans
+    opened, spans_of = source.opened(), KINDS[source.kind].spans
     assert spans_of is not None
 
     def spans(path: str) -> list[Span] | InputError:
-        at = source.path(path)
+        at = opened.at(path)
         try:
-            return patiently(lambda: spans_of(fs, at, shard_rows, SHARD_BYTES), at)
+            return patiently(lambda: spans_of(opened, at, shard_rows, SHARD_BYTES), at)
         except (InputError, FileNotFoundError, PermissionError) as error:
             return error if isinstance(error, InputError) else InputError(f"{at}: {error.strerror}")
 
@@ -229,10 +229,10 @@ def refuse_ids(listed: Listed, manifest: pa.Table) -> None:
     read_ids, found = KINDS[source.kind].ids, [np.empty(0, np.int64)]
     if read_ids is None:
         return
-    fs = source.filesystem()
+    opened = source.opened()
     live = manifest.filter(pa.array(is_live(manifest, listed.files)))
     for path in dict.fromkeys(live["path"].to_pylist()):
-        ids = read_ids(fs, source.path(path))
+        ids = read_ids(opened, opened.at(path))
         if ids is None:
             return
         found.append(ids)
@@ -265,6 +265,8 @@ def extend_manifest(store: Store, listed: Listed, shard_rows: ShardRows) -> Plan
     if known is not None:
         _refuse_another(store, known, listed)
     planned = plan_manifest(listed, shard_rows, known)
+    if planned.unusable and not planned.manifest.num_rows:
+        raise InputError(next(iter(planned.unusable)))
     refuse_ids(listed, planned.manifest)
     manifest = planned.manifest.replace_schema_metadata(_told(listed.source))
     if known is None or not manifest.equals(known, check_metadata=True):
@@ -279,10 +281,12 @@ def _told(source: Source) -> dict[str, str]:
 def stored_source(store: Store, url: str | None = None) -> Source:
     """Return the source that ``store`` was made from, at ``url`` where it lies there now.
 
-    Raises as ``read_manifest`` does, and as ``open_source`` does of ``url``.
+    Raises as ``read_manifest`` does, and as ``list_source`` does of ``url``.
     """
     source = _remembered(read_manifest(store))
-    return source if url in (None, source.url) else open_source(str(url), source.kind)
+    if url in (None, source.url):
+        return source
+    return list_source(str(url), source.kind, column=source.column).source
 
 
 def _remembered(manifest: pa.Table) -> Source:

@@ -13,7 +13,7 @@ from pipeline.images.source import Source
 
 ROWS_AT_ONCE = 64
 # What Sluice makes of an image: a source's column of such a name is kept as "source_" and its name.
-OURS = ("checksum", "embedding", "height", "refused", "rough", "signature", "size", "width")
+OURS = ("checksum", "embedding", "height", "rough", "signature", "size", "width")
 CORPUS = ("scene", "transform")  # known copies, of which only our own corpus may tell
 
 
@@ -22,14 +22,14 @@ def read_batches(
 ) -> Iterator[pa.Table]:
     """Yield the images of one shard, in the manifest's order, up to ``rows`` at once.
 
-    Each table has id int64, key string (where the image is, below the source's root), bytes binary
-    (null where it could not be read), refused string (the reason then, else null), checksum string
-    (of the bytes), then the source's own columns. Files that have left the source are left out.
+    Each table has id int64, key string (what the source calls the image, else where it is), bytes
+    binary (null where it could not be read), refused string (the reason then, else null), checksum
+    string (of the bytes), file string (its path below the root), then the source's own columns.
+    Files that have left the source are left out.
     Raises InputError where a file cannot be read, now or at all.
     """
     units = manifest.filter(pc.equal(manifest["shard"], shard)).to_pylist()
-    fs, kind = source.filesystem(), KINDS[source.kind]
-    for batch in _filled(kind.batches(fs, source.root, units, rows), rows):
+    for batch in _filled(KINDS[source.kind].batches(source.opened(), units, rows), rows):
         yield _with_checksums(_renamed(batch, source.made_here))
 
 
@@ -80,7 +80,7 @@ def read_images(source: Source, manifest: pa.Table, shard: int, known: pa.Table)
 
 
 def _renamed(batch: pa.Table, made_here: bool) -> pa.Table:
-    names = {*OURS, *(() if made_here else CORPUS)} - {"refused"}
+    names = {*OURS, *(() if made_here else CORPUS)}
     return batch.rename_columns(
         [f"source_{name}" if name in names else name for name in batch.column_names]
     )

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline.core.errors import InputError
 from pipeline.core.makers import made_by
 from pipeline.images.kinds import KINDS
-from pipeline.images.kinds.kind import joined
+from pipeline.images.kinds.kind import Opened, joined
 from pipeline.images.kinds.patience import patiently
 from pipeline.images.listing import Listing, list_files
 
@@ -27,12 +27,11 @@ class Source:
     root: str
     kind: str  # one of KINDS
     made_here: bool = False  # the shards of a store: their columns are ours
+    column: str | None = None  # the column that is read; none: the kind finds it
 
-    def filesystem(self) -> Any:
-        return fsspec.core.url_to_fs(self.url)[0]
-
-    def path(self, relative: str) -> str:
-        return joined(self.root, relative)
+    def opened(self) -> Opened:
+        """Return it as its kind reads it."""
+        return Opened(fsspec.core.url_to_fs(self.url)[0], self.root, self.column)
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,14 @@ class Listed:
     left_out: Counter[str]  # other files, by reason
 
 
-def open_source(url: str, kind: str = "auto") -> Source:
-    """Return the source at ``url``, as ``list_source`` finds it."""
-    return list_source(url, kind).source
-
-
-def list_source(url: str, kind: str = "auto", exclude: Sequence[str] = ()) -> Listed:
+def list_source(
+    url: str, kind: str = "auto", exclude: Sequence[str] = (), column: str | None = None
+) -> Listed:
     """Find what ``url`` holds, of ``kind`` where one of KINDS is named; no file is read.
 
-    A finished store counts as the Parquet of its shards, a single file as a source of one. Raises
-    InputError where nothing is there, where it holds no images, or several kinds.
+    A finished store counts as the Parquet of its shards, a single file as a source of one.
+    ``column`` is the one of a table that holds the images, or names them. Raises InputError where
+    nothing is there, where it holds no images, or several kinds.
     """
     try:
         fs, root = fsspec.core.url_to_fs(url)
@@ -72,7 +69,7 @@ def list_source(url: str, kind: str = "auto", exclude: Sequence[str] = ()) -> Li
     listing = patiently(lambda: list_files(fs, root, exclude), url)
     if only is not None:
         listing = Listing(listing.files.filter(pc.equal(listing.files["path"], only)))
-    return _of_one_kind(Source(url, root, kind, made_here), listing)
+    return _of_one_kind(Source(url, root, kind, made_here, column), listing)
 
 
 def _of_one_kind(source: Source, listing: Listing) -> Listed:
@@ -87,6 +84,11 @@ def _of_one_kind(source: Source, listing: Listing) -> Listed:
     files = listing.files.filter(mine)
     if not files.num_rows:
         raise InputError(f"{source.url} holds no images, Parquet or tar files; mend source.url")
+    if source.column and KINDS[found[0]].spans is None:
+        raise InputError(
+            f"{source.url} holds {found[0]}, which has no column {source.column}; mend "
+            "source.kind, or leave source.image_column out"
+        )
     others = {suffix: count for suffix, count in counts.items() if suffix not in suffixes}
     reasons = {f"{suffix or 'without a'} suffix": count for suffix, count in others.items()}
     return Listed(replace(source, kind=found[0]), files, listing.left_out + Counter(reasons))

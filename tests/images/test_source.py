@@ -93,7 +93,7 @@ def test_parquet_keeps_its_ids_and_columns(tmp_path, jpegs):
     assert found["id"].to_pylist() == list(range(100, 112))
     assert found["bytes"].to_pylist() == jpegs
     assert found["key"].to_pylist()[5] == "a.parquet#5"
-    assert found.column_names == ["id", "key", "bytes", "refused", "checksum", "colour"]
+    assert found.column_names == ["id", "key", "bytes", "refused", "checksum", "file", "colour"]
     assert found["checksum"].to_pylist() == [checksum(data) for data in jpegs]
 
 
@@ -324,7 +324,7 @@ def test_the_usual_image_columns_are_found(tmp_path, jpegs, write):
     found = everything(list_source(str(tmp_path)))
     assert found["bytes"].to_pylist() == jpegs[:2]
     if "bytes" in write or write == "hf":
-        assert found["path"].to_pylist() == ["0.jpg", "1.jpg"]
+        assert found["key"].to_pylist() == ["0.jpg", "1.jpg"]
 
 
 def test_two_columns_that_may_be_images_are_told(tmp_path, jpegs):
@@ -397,3 +397,46 @@ def test_hard_linked_members_are_images(tmp_path, jpegs):
         link.type, link.linkname = tarfile.LNKTYPE, "deep/er/a.b.jpg"
         tar.addfile(link)
     assert [row["bytes"] for row in read_tars(tmp_path)] == [jpegs[0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("own", "keys", "kept"),
+    [
+        ({"id": ["a", "b"], "key": ["c", "d"]}, ["a", "b"], {"source_key"}),
+        ({"id": [-1, 2], "key": ["c", "d"], "path": ["e", "f"]}, ["c", "d"], {"path"}),
+        ({"path": pa.array(["e", ""], pa.large_string())}, ["e", "a.parquet#1"], set()),
+        ({"path": pa.array(["e", None]).dictionary_encode()}, ["e", "a.parquet#1"], set()),
+        ({"key": [1, 2], "id": [0.5, 1.5]}, ["a.parquet#0", "a.parquet#1"], {"source_key"}),
+    ],
+)
+def test_a_tables_own_keys_name_its_images(tmp_path, jpegs, own, keys, kept):
+    pq.write_table(pa.table({"bytes": jpegs[:2]} | own), tmp_path / "a.parquet")
+    found = everything(list_source(str(tmp_path)))
+    assert found["key"].to_pylist() == keys
+    assert found["file"].to_pylist() == ["a.parquet"] * 2
+    ids = own["id"] if own.get("id") == [-1, 2] else [stable_id(f"a.parquet#{n}") for n in (0, 1)]
+    assert found["id"].to_pylist() == ids
+    assert kept <= set(found.column_names)
+
+
+def test_a_setting_names_the_column_of_the_images(tmp_path, jpegs):
+    columns = {"small": jpegs[:2], "large": jpegs[2:4], "text": ["a", "b"]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = everything(list_source(str(tmp_path), column="large"))
+    assert found["bytes"].to_pylist() == jpegs[2:4]
+    assert found["small"].to_pylist() == jpegs[:2]
+    store = Store.create(tmp_path / "store", "embeddings", {})
+    told = {
+        "large": None,
+        "huge": r"a\.parquet has no column huge; mend source\.image_column$",
+        "text": r"a\.parquet has no bytes of images in its column text; mend source\.image_column$",
+        None: r"2 columns that may be images \(small, large\) .*name it with source\.image_column$",
+    }
+    for column, error in told.items():
+        if error:
+            with pytest.raises(InputError, match=error):
+                extend_manifest(store, list_source(str(tmp_path), column=column), 5)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(jpegs[0])
+    with pytest.raises(InputError, match="holds folder, which has no column large; mend"):
+        list_source(str(tmp_path / "photos"), column="large")

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipeline.images.kinds.kind import BATCH_BYTES, Found, SourceKind, Unit, joined, labelled
+from pipeline.images.kinds.kind import BATCH_BYTES, Found, Opened, SourceKind, Unit, labelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
-def _batches(fs: Any, root: str, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
+def _batches(source: Opened, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
     yield labelled([])
     for some in _batched(units, rows):
-        yield labelled(_images(fs, root, some))
+        yield labelled(_images(source, some))
 
 
 def _batched(units: list[Unit], rows: int) -> Iterator[list[Unit]]:
@@ -33,19 +33,19 @@ def _batched(units: list[Unit], rows: int) -> Iterator[list[Unit]]:
         yield batch
 
 
-def _images(fs: Any, root: str, units: list[Unit]) -> Iterator[Found]:
+def _images(source: Opened, units: list[Unit]) -> Iterator[Found]:
     """Yield the files that are there: one that has left meanwhile simply leaves."""
     from pipeline.images.kinds.patience import read_files
 
-    found = read_files(fs, [joined(root, unit["path"]) for unit in units])
+    found = read_files(source.fs, [source.at(unit["path"]) for unit in units])
     for unit, data in zip(units, found, strict=True):
         path, revision = unit["path"], unit["revision"]
         label = PurePosixPath(path).parent.name
         if isinstance(data, bytes):
-            yield Found(path, data, label, revision)
+            yield Found(path, path, data, label, revision)
         elif not isinstance(data, FileNotFoundError):
             reason = getattr(data, "strerror", None) or str(data)
-            yield Found(path, None, label, revision, f"unreadable: {reason}")
+            yield Found(path, path, None, label, revision, f"unreadable: {reason}")
 
 
-FOLDER = SourceKind(suffixes=IMAGE_SUFFIXES, batches=_batches, file_of=lambda key: key)
+FOLDER = SourceKind(suffixes=IMAGE_SUFFIXES, batches=_batches)

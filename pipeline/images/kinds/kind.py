@@ -27,27 +27,39 @@ class Span(NamedTuple):
     bytes: int  # about
 
 
+class Opened(NamedTuple):
+    """A source as its kind reads it."""
+
+    fs: Any  # an fsspec filesystem
+    root: str  # a path on it
+    column: str | None = None  # the column that is read; none: the kind finds it
+
+    def at(self, path: str) -> str:
+        """Return where a file is on ``fs`` whose path below the root is given."""
+        return joined(self.root, path)
+
+
 @dataclass(frozen=True)
 class SourceKind:
-    """The files of one kind of source; ``fs`` is an fsspec filesystem, ``root`` a path on it."""
+    """The files of one kind of source."""
 
     suffixes: frozenset[str]  # of the files' names, in lower case
-    # (fs, root, the units of a shard, rows): what read_batches returns, and raises.
-    batches: Callable[[Any, str, list[Unit], int], Iterator["pa.Table"]]
-    file_of: Callable[[str], str]  # (an image's key): its file's path below the root
+    # (source, the units of a shard, rows): what read_batches returns, and raises.
+    batches: Callable[[Opened, list[Unit], int], Iterator["pa.Table"]]
     rows_a_file: int | None = 1  # none: known only once it is read
     files_a_shard: int | None = None  # none: as many as fit
-    # (fs, a file's path, rows a shard, bytes a shard): the spans its units are; none: a file is a
-    # unit. Raises InputError where the file cannot be used.
-    spans: Callable[[Any, str, int, int], list[Span]] | None = None
-    # (fs, a file's path): the ids it brings (n,), none where it brings none. Raises InputError.
-    ids: Callable[[Any, str], "Ids | None"] | None = None
+    # (source, a file's path, rows a shard, bytes a shard): the spans its units are; none: a file is
+    # a unit. Raises InputError where the file cannot be used.
+    spans: Callable[[Opened, str, int, int], list[Span]] | None = None
+    # (source, a file's path): the ids it brings (n,), none where it brings none. Raises InputError.
+    ids: Callable[[Opened, str], "Ids | None"] | None = None
 
 
 class Found(NamedTuple):
     """An image of a file, or what is wrong with it."""
 
     key: str  # where it is, below the source's root
+    file: str  # the path of its file there
     data: bytes | None
     label: str
     revision: int
@@ -65,7 +77,7 @@ def image_id(key: str, revision: int) -> int:
 
 
 def labelled(images: Iterable[Found]) -> "pa.Table":
-    """Return (id, key, bytes, refused, label) of images."""
+    """Return (id, key, bytes, refused, file, label) of images."""
     import pyarrow as pa
 
     rows = [
@@ -74,10 +86,11 @@ def labelled(images: Iterable[Found]) -> "pa.Table":
             "key": image.key,
             "bytes": image.data,
             "refused": image.refused,
+            "file": image.file,
             "label": image.label,
         }
         for image in images
     ]
-    text = [(name, pa.string()) for name in ("refused", "label")]
+    text = [(name, pa.string()) for name in ("refused", "file", "label")]
     names = (("id", pa.int64()), ("key", pa.string()), ("bytes", pa.binary()))
     return pa.Table.from_pylist(rows, schema=pa.schema([*names, *text]))

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import InputError
-from pipeline.images.kinds.kind import SourceKind, Span, Unit, image_id, joined
+from pipeline.images.kinds.kind import Opened, SourceKind, Span, Unit
+from pipeline.images.kinds.rows import KEYS, brings_ids, named_rows, signed_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -12,15 +13,18 @@ if TYPE_CHECKING:
 
     from pipeline.core.arrays import Ids
 
-PATHS = ("path", "file_name", "filename")  # of an image beside its bytes
 
-
-def _spans(fs: Any, path: str, shard_rows: int, shard_bytes: int) -> list[Span]:
+def _spans(source: Opened, path: str, shard_rows: int, shard_bytes: int) -> list[Span]:
     """Return the row groups of a file, a large one in parts; only its footer is read."""
-    spans = []
-    with fs.open(path) as file:
-        metadata = _opened(file, path).metadata
-    first = 0
+    with source.fs.open(path) as file:
+        parquet = opened(file, path)
+        image_column(parquet.schema_arrow, path, source.column)
+        return row_spans(parquet, shard_rows, shard_bytes)
+
+
+def row_spans(parquet: "pq.ParquetFile", shard_rows: int, shard_bytes: int) -> list[Span]:
+    """Return the spans of at most so many rows and bytes, or one row, within the row groups."""
+    spans, first, metadata = [], 0, parquet.metadata
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         rows, size = group.num_rows, group.total_byte_size
         step = max(1, min(shard_rows, shard_bytes * rows // max(1, size)))
@@ -31,36 +35,43 @@ def _spans(fs: Any, path: str, shard_rows: int, shard_bytes: int) -> list[Span]:
     return spans
 
 
-def _opened(file: Any, path: str) -> "pq.ParquetFile":
+def opened(file: Any, path: str) -> "pq.ParquetFile":
+    """Open a Parquet file. Raises InputError where it is none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # Files that `sluice` wrote carry a CRC a page; where there is none nothing is checked.
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        return pq.ParquetFile(file, page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not Parquet ({reason}); remove it or write it anew") from error
-    image_column(parquet.schema_arrow, path)
-    return parquet
 
 
-def image_column(schema: "pa.Schema", path: str) -> str:
-    """Return the column of the images: ``bytes``, else the one that can be no other.
+def image_column(schema: "pa.Schema", path: str, named: str | None = None) -> str:
+    """Return the column of the images: ``named``, else ``bytes``, else what can be no other.
 
     That is a column of binary, or a struct with ``bytes`` in it as HuggingFace writes it. Raises
     InputError where there is none, or several.
     """
     names: list[str] = [name for name in schema.names if _holds_images(schema.field(name).type)]
-    if "bytes" in names:
-        return "bytes"
-    if len(names) == 1:
+    wanted = named or ("bytes" if "bytes" in names else None)
+    if wanted in names:
+        return str(wanted)
+    if named is None and len(names) == 1:
         return names[0]
+    if named is not None:
+        there = "no column" if named not in schema.names else "no bytes of images in its column"
+        raise InputError(f"{path} has {there} {named}; mend source.image_column{_or_path(names)}")
     said = f"{len(names)} columns that may be images ({', '.join(names)})" if names else "none"
     raise InputError(
-        f"{path} has no column named bytes and {said} among {schema.names}; name the images' "
-        "column bytes"
+        f"{path} has no column named bytes and {said} among {schema.names}; name it with "
+        f"source.image_column{_or_path(names)}"
     )
+
+
+def _or_path(names: list[str]) -> str:
+    return "" if names else ", or a column of paths or URLs with source.path_column"
 
 
 def _holds_images(kind: "pa.DataType") -> bool:
@@ -72,19 +83,34 @@ def _holds_images(kind: "pa.DataType") -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _batches(fs: Any, root: str, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
+def _batches(source: Opened, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
+    for table, unit, first in unit_rows(source, units, rows):
+        column = image_column(table.schema, unit["path"], source.column)
+        yield _images(table, column, unit, first)
+
+
+def unit_rows(
+    source: Opened, units: list[Unit], rows: int
+) -> Iterator[tuple["pa.Table", Unit, int]]:
+    """Yield up to ``rows`` rows at once of the units, each with its unit and first row's number.
+
+    Raises InputError where a file cannot be read.
+    """
     import pyarrow as pa
 
     for unit in units:
-        path = joined(root, unit["path"])
+        path = source.at(unit["path"])
         try:
-            with fs.open(path) as file:
-                yield from _unit_batches(_opened(file, path), unit, rows)
+            with source.fs.open(path) as file:
+                for table, first in _unit_batches(opened(file, path), unit, rows):
+                    yield table, unit, first
         except (OSError, ValueError, pa.ArrowException) as error:
             raise InputError(f"{path} cannot be read ({error}); write it anew") from error
 
 
-def _unit_batches(parquet: "pq.ParquetFile", unit: Unit, rows: int) -> Iterator["pa.Table"]:
+def _unit_batches(
+    parquet: "pq.ParquetFile", unit: Unit, rows: int
+) -> Iterator[tuple["pa.Table", int]]:
     """Yield the rows of a unit, as many at once as ``rows``, from the row groups they lie in."""
     import pyarrow as pa
 
@@ -98,62 +124,41 @@ def _unit_batches(parquet: "pq.ParquetFile", unit: Unit, rows: int) -> Iterator[
         first, stop = max(row, unit["start"]), min(row + batch.num_rows, unit["stop"])
         if first < stop:
             some = pa.Table.from_batches([batch.slice(first - row, stop - first)])
-            yield _images(some, unit, first)
+            yield some, first
         row += batch.num_rows
 
 
-def _images(table: "pa.Table", unit: Unit, first: int) -> "pa.Table":
-    """Return (id, key, bytes, the file's own columns); ids are its own where they are integers."""
+def _images(table: "pa.Table", column: str, unit: Unit, first: int) -> "pa.Table":
+    """Return (id, key, bytes, file, the file's own columns)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = image_column(table.schema, unit["path"])
     images, paths = table[column], None
     if pa.types.is_struct(images.type):
         images = images.combine_chunks()
         names = [images.type.field(place).name for place in range(images.type.num_fields)]
-        paths = next((pc.struct_field(images, [name]) for name in PATHS if name in names), None)
+        paths = next((pc.struct_field(images, [name]) for name in KEYS if name in names), None)
         images = pc.struct_field(images, ["bytes"])
-    rows = range(first, first + table.num_rows)
-    keys = [f"{unit['path']}#{row}" for row in rows]
-    if "id" in table.column_names and pa.types.is_integer(table.schema.field("id").type):
-        ids = table["id"].cast(pa.int64())
-    else:
-        ids = pa.array([image_id(key, unit["revision"]) for key in keys], pa.int64())
-    own = [n for n in table.column_names if n not in ("id", "key", column, "width", "height")]
-    columns = {"id": ids, "key": keys, "bytes": images.cast(pa.binary())}
-    columns |= {} if paths is None else {"path": paths}
-    # "refused" is what a kind of source says of an image, so a file's own must not be taken for it.
-    named = {"source_refused" if name == "refused" else name: table[name] for name in own}
-    return pa.table(columns | named)
+    named = named_rows(table, unit, first, column, paths)
+    made = {"id": named.pop("id"), "key": named.pop("key"), "bytes": images.cast(pa.binary())}
+    return pa.table(made | named)
 
 
-def _ids(fs: Any, path: str) -> "Ids | None":
-    """Return a file's ids. Raises InputError where one is null or no signed 64-bit number."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _ids(source: Opened, path: str) -> "Ids | None":
     import pyarrow.parquet as pq
 
-    with fs.open(path) as file:
+    with source.fs.open(path) as file:
         parquet = pq.ParquetFile(file)
-        names = parquet.schema_arrow.names
-        if "id" not in names or not pa.types.is_integer(parquet.schema_arrow.field("id").type):
-            return None
-        column = parquet.read(["id"])["id"]
-    remedy = "give every image a number of its own below 2^63, or leave the column out"
-    if column.null_count:
-        raise InputError(f"{path} has {column.null_count} images without an id; {remedy}")
-    most = pc.max(column).as_py() or 0
-    if most >= 2**63:
-        raise InputError(f"{path} has ids up to {most}; {remedy}")
-    ids: Ids = column.cast(pa.int64()).to_numpy()
-    return ids
+        return (
+            signed_ids(parquet.read(["id"])["id"], path)
+            if brings_ids(parquet.schema_arrow)
+            else None
+        )
 
 
 PARQUET = SourceKind(
     suffixes=frozenset({".parquet"}),
     batches=_batches,
-    file_of=lambda key: key.rpartition("#")[0],
     spans=_spans,
     ids=_ids,
 )

@@ -1,6 +1,5 @@
 """WebDataset tars: each is a unit and a shard; a sample's label is its .cls file."""
 
-import re
 import tarfile
 from collections.abc import Iterator
 from itertools import islice
@@ -8,18 +7,16 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.images.kinds.folder import IMAGE_SUFFIXES
-from pipeline.images.kinds.kind import Found, SourceKind, Unit, joined, labelled
+from pipeline.images.kinds.kind import Found, Opened, SourceKind, Unit, labelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_TAR = re.compile(r"^(.*?\.tar)/", re.IGNORECASE | re.DOTALL)
 
-
-def _batches(fs: Any, root: str, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
+def _batches(source: Opened, units: list[Unit], rows: int) -> Iterator["pa.Table"]:
     yield labelled([])
     for unit in units:
-        images = _tar_images(fs, joined(root, unit["path"]), unit)
+        images = _tar_images(source.fs, source.at(unit["path"]), unit)
         while some := list(islice(images, rows)):
             yield labelled(some)
 
@@ -40,13 +37,13 @@ def _tar_images(fs: Any, path: str, unit: Unit) -> Iterator[Found]:
                     if len(data) < _size(tar, member):
                         damage = f"{member.name} is cut off"
                         break
-                    yield Found(f"{name}/{member.name}", data, label, revision)
+                    yield Found(f"{name}/{member.name}", name, data, label, revision)
     except FileNotFoundError:
         return
     except (tarfile.TarError, EOFError) as error:
         damage = str(error)
     if damage:
-        yield Found(name, None, "", revision, f"damaged: {damage}")
+        yield Found(name, name, None, "", revision, f"damaged: {damage}")
 
 
 def _members(tar: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], str]:
@@ -93,15 +90,9 @@ def _text(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> str:
     return _bytes(tar, member).decode(errors="replace").strip() if member else ""
 
 
-def _file_of(key: str) -> str:
-    found = _TAR.match(key)
-    return found[1] if found else key
-
-
 WEBDATASET = SourceKind(
     suffixes=frozenset({".tar"}),
     batches=_batches,
-    file_of=_file_of,
     rows_a_file=None,
     files_a_shard=1,
 )
