@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import ray
 from ray._private import ray_constants, utils, worker
 
+from cluster.joining import join
 from pipeline.core.errors import ConfigError, SluiceError
 
 PRINT = worker.print_to_stdstream
@@ -28,6 +29,13 @@ def gpu_share(workers: int) -> float:
     if not gpus:
         raise ConfigError("embed.backend is cuda, but no node of the cluster has a GPU")
     return 1 / math.ceil(workers / gpus)  # an actor's share lies on one GPU, never on two
+
+
+def cpus() -> int | None:
+    """Return the CPUs of the cluster that is joined, of which a worker takes one; None: none is."""
+    if not ray.is_initialized():
+        return None
+    return int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -56,8 +64,8 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[None]:
 def _start(workers: int, address: str | None) -> None:
     # Ray Data's own bars and log lines would write over ours.
     quiet = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
-    if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, logging_level=logging.ERROR, runtime_env={"env_vars": quiet})
+    if named := address or os.environ.get("RAY_ADDRESS"):
+        join(named, logging_level=logging.ERROR, runtime_env={"env_vars": quiet})
         return
     ray.init(
         address="local",  # never a cluster that happens to run on this machine

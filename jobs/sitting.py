@@ -37,7 +37,7 @@ class Sitting:
         further: bool = False,
         on_gpu: bool = False,
     ) -> None:
-        self.record = RunRecord(job, images, ray.workers)
+        self.record = RunRecord(job, images, 0)
         self.ray = ray
         self.output = output
         self.further = further
@@ -82,8 +82,12 @@ class Sitting:
         def spread(plan: ShardPlan, shards: Sequence[int]) -> Generator[pa.Table, None, None]:
             if not shards:
                 return
-            with self.record.pool() as stats, bar(plan.name, total, unit, len(shards)) as shown:
-                for table in self._results(plan, shards, here, shown.heard):
+            workers = 0 if here else self.ray.workers
+            with (
+                self.record.pool(workers) as stats,
+                bar(plan.name, total, unit, len(shards)) as shown,
+            ):
+                for table in self._results(plan, shards, workers, shown.heard):
                     shown.done(table)
                     stats.append(table)
                     yield table
@@ -114,16 +118,16 @@ class Sitting:
         return call_on_worker(work, gpu_share(1))
 
     def _results(
-        self, plan: ShardPlan, shards: Sequence[int], here: bool, heard: Heard
+        self, plan: ShardPlan, shards: Sequence[int], workers: int, heard: Heard
     ) -> Iterator[pa.Table]:
-        if here or not self.ray.workers:
+        if not workers:
             return in_process(plan, shards, heard)
         from cluster.session import gpu_share
         from cluster.shard_map import map_shards
 
         self._connect()
-        gpus = gpu_share(self.ray.workers) if self.on_gpu else 0.0
-        return map_shards(plan, shards, self.ray.workers, gpus, heard)
+        gpus = gpu_share(workers) if self.on_gpu else 0.0
+        return map_shards(plan, shards, workers, gpus, heard)
 
     def _connect(self) -> None:
         self._open.enter_context(one_session(self.ray))
@@ -147,9 +151,15 @@ def one_session(ray: RayConfig) -> Iterator[None]:
     if not ray.workers:
         yield
         return
-    from cluster.session import ray_session
+    from cluster.session import cpus, ray_session
 
+    before = cpus()
     with ray_session(ray.workers, ray.address):
+        if before is None and (there := cpus() or 0) < ray.workers:
+            warn(
+                f"ray.workers is {ray.workers}, and the cluster has {there} CPUs: {there} workers "
+                "work, and more once it has more"
+            )
         yield
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import write_atomically
@@ -24,7 +25,7 @@ class RunRecord:
 
     job: str
     images: int
-    workers: int
+    workers: int  # that did a shard; 0: the driver alone
     seconds: dict[str, float] = field(default_factory=dict)
     peak_rss: dict[str, int] = field(default_factory=dict)  # bytes; the most of any one process
     worker_seconds: dict[str, float] = field(default_factory=dict)  # by part, of all workers
@@ -49,10 +50,10 @@ class RunRecord:
         return f"{self.steady_rate:,.0f}" if self.steady_rate else "nothing to do"
 
     @contextmanager
-    def pool(self) -> Iterator[list[pa.Table]]:
-        """Time a pool of workers; the block puts the shards' stats in the list this gives it.
+    def pool(self, workers: int = 0) -> Iterator[list[pa.Table]]:
+        """Time a pool of ``workers``; the block puts the shards' stats in the list this gives it.
 
-        The shards done count also where the block is broken off.
+        The shards done count also where the block is broken off, and those workers that came.
         """
         began, stats = time.time(), list[pa.Table]()
         try:
@@ -60,7 +61,11 @@ class RunRecord:
         finally:
             if stats:
                 columns = ["rows", "worker", "started", "ended", "peak_rss"]
-                self._add_pool(pa.concat_tables([s.select(columns) for s in stats]), began)
+                tasks = pa.concat_tables([s.select(columns) for s in stats])
+                self._add_pool(tasks, began)
+                # One that died and the one in its place were one.
+                came = min(workers, len(pc.unique(tasks["worker"])))
+                self.workers = max(self.workers, came)
                 self._add_parts(stats)
 
     def _add_parts(self, stats: list[pa.Table]) -> None:

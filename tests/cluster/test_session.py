@@ -1,11 +1,13 @@
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 import ray
 
-from cluster.session import gpu_share
+from cluster import joining
+from cluster.session import gpu_share, ray_session
 from pipeline.core.errors import ConfigError
 
 
@@ -23,6 +25,39 @@ def test_a_cluster_without_gpus_is_told(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
     with pytest.raises(ConfigError, match="no node of the cluster has a GPU"):
         gpu_share(2)
+
+
+@pytest.fixture
+def listening():
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_cluster_that_does_not_answer_is_told(monkeypatch, listening, scheme, closed):
+    """Ray would ask it for ten minutes: the test would not end in its time."""
+    monkeypatch.setattr(joining, "ANSWER", 0.2)
+    at = f"{scheme}127.0.0.1:{1 if closed else listening}"
+    monkeypatch.setenv("RAY_ADDRESS", at)
+    with (
+        pytest.raises(ConfigError, match=f"at {at}: nothing answers within 0.*mend ray.address"),
+        ray_session(1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [
+        ("http://127.0.0.1:8265", "that is its dashboard"),
+        ("nowhere", "Invalid address format"),
+    ],
+)
+def test_what_is_no_clusters_address_is_told(at, why):
+    with pytest.raises(ConfigError, match=f"the Ray cluster at {at}: .*{why}"), ray_session(1, at):
+        pass
 
 
 CORE_WRITES = """

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pyarrow as pa
 import pytest
@@ -93,6 +94,29 @@ def test_without_workers_or_work_ray_is_not_imported(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_fewer_cpus_than_workers_are_told_once_and_before_they_start(monkeypatch, capsys):
+    from cluster import session
+
+    there = iter([None, 2, 2, 2, None, 8])
+    monkeypatch.setattr(session, "cpus", lambda: next(there))
+    monkeypatch.setattr(session, "ray_session", lambda *_: nullcontext())
+    sixteen = RayConfig(workers=16)
+    with one_session(sixteen), one_session(sixteen):
+        told = capsys.readouterr().err
+    assert told.count("ray.workers is 16, and the cluster has 2 CPUs: 2 workers work") == 1
+    next(there)
+    with one_session(RayConfig(workers=8)):
+        assert capsys.readouterr().err == ""
+
+
+@pytest.mark.ray
+def test_the_workers_that_came_are_recorded(ray_cluster, tmp_path):
+    with Sitting("embed", 60, RayConfig(workers=16), tmp_path) as sitting:
+        sitting.fill(Stats(), [0, 1, 2, 4, 5, 6])
+    [run] = read_runs(tmp_path)
+    assert run.workers in (1, 2)
 
 
 @pytest.mark.ray
