@@ -1,6 +1,7 @@
 """What a store says of itself: store.json from its beginning on, manifest.json once it is whole."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.files import FORMAT_VERSION, opened, sealed, write_atomically
+from pipeline.core.lock import locked
 from pipeline.core.makers import made_by
 from pipeline.core.shards import ShardEntry
 
@@ -23,19 +25,33 @@ class Header:
 def begin(root: Path, kind: str, identity: Mapping[str, Any]) -> Header:
     """Return the header of the store at ``root``, written where there is none.
 
-    Raises StoreError where it is of another kind or identity.
+    What a run left that finished no shard decides nothing: a store of another kind or identity is
+    begun in its place. Raises StoreError where the store holds something, or a running job has it.
     """
-    wanted = json.loads(json.dumps(dict(identity)))
+    wanted = Header(kind, json.loads(json.dumps(dict(identity))))
     if not (root / "store.json").exists():
-        header = {"format": FORMAT_VERSION, "kind": kind, "identity": wanted}
-        write_atomically(root / "store.json", sealed(header))
+        _write_header(root, wanted)
+    elif not _holds_something(root) and read_header(root) != wanted:
+        with locked(root):
+            for inner in (root / "attached", *(path.parent for path in root.glob("*/store.json"))):
+                shutil.rmtree(inner, ignore_errors=True)
+            _write_header(root, wanted)
     found = read_header(root, kind)
-    if found.identity != wanted:
+    if found != wanted:
+        told = _differences(found.identity, wanted.identity)
         raise StoreError(
-            f"{root} was made with other settings ({_differences(found.identity, wanted)}); "
-            "use the same settings, or another output folder"
+            f"{root} was made with other settings ({told}); use the same settings, or another "
+            "output folder"
         )
     return found
+
+
+def _write_header(root: Path, header: Header) -> None:
+    write_atomically(root / "store.json", sealed({"format": FORMAT_VERSION} | asdict(header)))
+
+
+def _holds_something(root: Path) -> bool:
+    return (root / "manifest.json").exists() or any((root / "entries").glob("*.json"))
 
 
 def read_header(root: Path, kind: str | None = None) -> Header:

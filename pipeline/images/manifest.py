@@ -259,9 +259,10 @@ def _refuse_changed(source: Source, live: pa.Table, brings_ids: bool) -> None:
 def extend_manifest(store: Store, listed: Listed, shard_rows: ShardRows) -> Planned:
     """Return the store's source manifest, written once and extended when the source has grown.
 
-    It is kept with its source's URL. Raises InputError where that is another source.
+    It is kept with its source's URL, and made anew where no shard is finished. Raises InputError
+    where the store is of another source.
     """
-    known = kept_manifest(store)
+    known = kept_manifest(store) if store.entries() else None  # else no shard hangs on it
     if known is not None:
         _refuse_another(store, known, listed)
     planned = plan_manifest(listed, shard_rows, known)

@@ -55,6 +55,20 @@ def test_a_shard_without_its_entry_does_not_count(store):
         store.finish(1)
 
 
+def test_what_finished_no_shard_decides_nothing(tmp_path):
+    first = Store.create(tmp_path / "store", "pairs", {"similarity": 0.9})
+    first.attach("grid.parquet", b"a grid")
+    Store.create(first.root / "partitions", "partitions", {}).write_shard(0, rows(1))
+    with first.lock(), pytest.raises(StoreError, match="another job is writing"):
+        Store.create(first.root, "pairs", {"similarity": 0.8})
+    second = Store.create(first.root, "pairs", {"similarity": 0.8})
+    assert second.attached_names() == []
+    assert not (second.root / "partitions").exists()
+    second.finish(0)
+    with pytest.raises(StoreError, match=r"similarity: 0\.8 there, 0\.9 asked for"):
+        Store.create(first.root, "pairs", {"similarity": 0.9})
+
+
 def test_a_truncated_shard_is_made_again(store):
     store.write_shard(0, rows(*range(100)))
     os.truncate(store.shards.path(0), 50)
@@ -124,11 +138,13 @@ def test_an_entry_that_is_not_the_manifests_is_told(store):
 
 
 def test_other_settings_are_refused(store):
+    store.write_shard(0, rows(1))
     with pytest.raises(StoreError, match="size: 1 there, 2 asked for"):
         Store.create(store.root, "embeddings", {"model": "a", "size": 2})
 
 
 def test_another_kind_and_a_newer_format_are_refused(store):
+    store.write_shard(0, rows(1))
     with pytest.raises(StoreError, match="holds embeddings, not corpus"):
         Store.open(store.root, "corpus")
     header = json.loads((store.root / "store.json").read_text())

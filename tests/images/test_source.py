@@ -301,6 +301,7 @@ def test_the_manifest_is_kept_in_the_store(folder, tmp_path):
 def test_another_source_is_refused_by_name_and_a_moved_one_is_not(folder, tmp_path, jpegs):
     store = Store.create(tmp_path / "store", "embeddings", {})
     extend_manifest(store, list_source(str(folder)), 5)
+    store.write_shard(0, pa.table({"id": [1]}))
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "x.jpg").write_bytes(jpegs[0])
     with pytest.raises(InputError, match=r"holds the images of .*photos, and none .*others; name"):
@@ -309,6 +310,16 @@ def test_another_source_is_refused_by_name_and_a_moved_one_is_not(folder, tmp_pa
     manifest = extend_manifest(store, list_source(str(tmp_path / "moved")), 5).manifest
     assert manifest.num_rows == 12
     assert stored_source(store).url == str(tmp_path / "moved")
+
+
+def test_a_plan_of_which_no_shard_is_finished_binds_nobody(folder, tmp_path, jpegs):
+    store = Store.create(tmp_path / "store", "embeddings", {})
+    extend_manifest(store, list_source(str(folder)), 5)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "x.jpg").write_bytes(jpegs[0])
+    manifest = extend_manifest(store, list_source(str(tmp_path / "others")), 5).manifest
+    assert manifest["path"].to_pylist() == ["x.jpg"]
+    assert read_manifest(store).equals(manifest)
 
 
 @pytest.mark.parametrize("write", ["hf", "bytes struct", "img2dataset", "one binary column"])
