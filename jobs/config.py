@@ -23,6 +23,7 @@ from pipeline.cascade.stages import FIRST, LAST, LEARNED, STAGES
 from pipeline.core.errors import ConfigError
 from pipeline.embedding.models import EMBEDDERS, WITHOUT_WEIGHTS
 from pipeline.embedding.settings import BackendName, Precision
+from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.kinds import KINDS
 from pipeline.images.shard_rows import SHARDS_A_WORKER, Evenly, ShardRows
 
@@ -151,10 +152,13 @@ class EmbedConfig(Section):
         224, description="side of the square the model sees, pixels"
     )
     batch_size: Count | None = Field(None, description="none: 1 on a CPU, 64 on a GPU")
+    seconds_an_image: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        SECONDS_AN_IMAGE, description="to decode one, else it is quarantined as too-slow"
+    )
 
     def encoder(self) -> dict[str, Any]:
         """Return what encoder_settings takes."""
-        return self.model_dump(exclude={"output"})
+        return self.model_dump(exclude={"output", "seconds_an_image"})
 
 
 class IndexConfig(Section):
@@ -254,7 +258,7 @@ class SignConfig(Section):
     """`sluice sign`: a cheap signature of every image, and the header facts filters ask about."""
 
     argument = ("SOURCE", "source.url")
-    flags = (*READ_AS, "ray.workers")
+    flags = (*READ_AS, "embed.seconds_an_image", "ray.workers")
     output: Output = Path("work/signatures")
 
 

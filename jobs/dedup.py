@@ -54,7 +54,15 @@ def _embed(config: Config, listed: Listed, settings: EncoderSettings, store: Sto
     on_gpu = settings.backend == "cuda"
     with Sitting("embed", 0, config.ray, store.root, further=True, on_gpu=on_gpu) as sitting:
         rows = config.shard_rows()
-        filled = embed_source(store, listed, rows, settings, sitting.spread, sitting.record)
+        filled = embed_source(
+            store,
+            listed,
+            rows,
+            settings,
+            sitting.spread,
+            sitting.record,
+            config.embed.seconds_an_image,
+        )
     refused = sum(entry.quarantined for entry in filled.entries)
     if refused:
         console.print(f"images quarantined: {refused}, with reasons in {store.root}/quarantine")

@@ -28,7 +28,13 @@ def embed(config: Config) -> None:
     on_gpu = settings.backend == "cuda"
     with Sitting("embed", 0, config.ray, store.root, further=True, on_gpu=on_gpu) as sitting:
         filled = embed_source(
-            store, listed, config.shard_rows(), settings, sitting.spread, sitting.record
+            store,
+            listed,
+            config.shard_rows(),
+            settings,
+            sitting.spread,
+            sitting.record,
+            config.embed.seconds_an_image,
         )
     _print_summary(store, sitting.record, filled)
 

@@ -22,8 +22,14 @@ def sign(config: Config) -> None:
     listed = list_source(**config.source.asked())
     store = Store.create(config.sign.output.resolve(), "signatures", signature_identity())
     with Sitting("sign", 0, config.ray, store.root, further=True) as sitting:
-        rows_a_shard = config.shard_rows()
-        filled = sign_source(store, listed, rows_a_shard, sitting.spread, sitting.record)
+        filled = sign_source(
+            store,
+            listed,
+            config.shard_rows(),
+            sitting.spread,
+            sitting.record,
+            config.embed.seconds_an_image,
+        )
     rows = [
         ("images signed", sum(entry.rows for entry in filled.entries)),
         ("images quarantined", sum(entry.quarantined for entry in filled.entries)),

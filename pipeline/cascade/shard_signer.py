@@ -16,11 +16,13 @@ from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import unified
+from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.decode import DECODER
+from pipeline.images.guard import Guard
 from pipeline.images.reader import read_batches
 from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
-from pipeline.images.squares import QUARANTINE, decode_squares
+from pipeline.images.squares import QUARANTINE, Watched, decode_squares, unwatched
 
 IMAGES_AT_ONCE = 256
 SIGNATURE_VERSION = 1  # of pipeline.cascade.signature's definition
@@ -36,7 +38,9 @@ def signature_identity() -> dict[str, Any]:
     }
 
 
-def sign_images(batches: Iterable[pa.Table]) -> tuple[pa.Table, pa.Table]:
+def sign_images(
+    batches: Iterable[pa.Table], watched: Watched = unwatched
+) -> tuple[pa.Table, pa.Table]:
     """Sign the tables that read_batches gives, one after the other.
 
     Returns (id, key, width, height, size, signature, the source's own columns) of the images that
@@ -44,7 +48,7 @@ def sign_images(batches: Iterable[pa.Table]) -> tuple[pa.Table, pa.Table]:
     """
     parts, refused = [], [QUARANTINE.empty_table()]
     for batch in batches:
-        squares = decode_squares(batch, SIDE)
+        squares = decode_squares(batch, SIDE, watched)
         parts.append(_signed(batch.take(pa.array(squares.rows, pa.int64())), squares))
         refused.append(squares.quarantine)
         advance(batch.num_rows)
@@ -76,6 +80,7 @@ class SignPlan:
     source: Source
     manifest: pa.Table
     output: Path
+    seconds_an_image: float = SECONDS_AN_IMAGE
 
     def start(self) -> ShardFunction:
         """Return the function that signs one shard and tells what it cost."""
@@ -85,7 +90,8 @@ class SignPlan:
         def sign_shard(shard: int) -> pa.Table:
             started = time.time()
             batches = read_batches(self.source, self.manifest, shard, IMAGES_AT_ONCE)
-            table, refused = sign_images(batches)
+            with Guard(store, self.manifest, shard, SIDE, self.seconds_an_image) as guard:
+                table, refused = sign_images(guard.checked(batches), guard.watched)
             store.write_shard(shard, table, refused)
             rows = table.num_rows + refused.num_rows
             return shard_stats(shard, rows, started, quarantined=refused.num_rows)

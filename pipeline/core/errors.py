@@ -23,3 +23,9 @@ class StoreError(SluiceError):
     """A store is damaged, locked, of another format, or made with other settings."""
 
     exit_code = 4
+
+
+class LostError(SluiceError):
+    """What the work ran on was lost meanwhile; the same command goes on."""
+
+    exit_code = 5

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.core.arrays import Ids
 from pipeline.core.attachments import Attachments
+from pipeline.core.attempts import Attempts
 from pipeline.core.errors import StoreError
 from pipeline.core.header import Header, begin, read_header, read_manifest, write_manifest
 from pipeline.core.lock import locked
@@ -31,6 +32,7 @@ class Store:
         self.identity = header.identity
         self.shards = Shards(root, header.kind)
         self.attachments = Attachments(root / "attached", header.kind)
+        self.attempts = Attempts(root / "attempts")
         self._tombstones: Ids | None = None
 
     @classmethod
@@ -58,7 +60,9 @@ class Store:
         row_group: int | None = None,
     ) -> ShardEntry:
         """Write one shard and its quarantined rows, then the entry that makes them count."""
-        return self.shards.write(shard, table, quarantine, row_group)
+        entry = self.shards.write(shard, table, quarantine, row_group)
+        self.attempts.forget(shard)
+        return entry
 
     def attach(self, name: str, data: bytes) -> None:
         """Keep ``data`` beside the shards under ``name``, as ``Attachments.keep`` does."""
@@ -175,11 +179,19 @@ class Store:
         with locked(self.root):
             self.attachments.settle()
             self._clear_temporaries()
+            self._settle_attempts()
             try:
                 yield
                 self.attachments.settle()
             finally:
                 self._clear_temporaries()  # those of workers that were killed meanwhile
+
+    def _settle_attempts(self) -> None:
+        for shard in self.attempts.shards():
+            if self.shards.entry_path(shard).exists():
+                self.attempts.forget(shard)
+            else:
+                self.attempts.new_run(shard)
 
     def _clear_temporaries(self) -> None:
         for leftover in self.root.rglob(".*.tmp-*"):

@@ -21,11 +21,13 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, unified
 from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.settings import Encode, EncoderSettings
+from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.decode import DECODER
+from pipeline.images.guard import Guard
 from pipeline.images.reader import read_batches
 from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
-from pipeline.images.squares import QUARANTINE, Squares, decode_squares
+from pipeline.images.squares import QUARANTINE, Squares, Watched, decode_squares, unwatched
 
 READ_AT_ONCE = 32  # images, at least
 
@@ -45,7 +47,7 @@ def embedding_identity(settings: EncoderSettings) -> dict[str, Any]:
 
 
 def _decoded_ahead(
-    batches: Iterable[pa.Table], size: int, threads: int
+    batches: Iterable[pa.Table], size: int, threads: int, watched: Watched
 ) -> Iterator[tuple[pa.Table, Squares]]:
     """Yield each batch without its bytes, and its squares, while next ones are read and decoded."""
     waiting: deque[tuple[pa.Table, Future[Squares]]] = deque()
@@ -55,7 +57,7 @@ def _decoded_ahead(
         while (batch := reading.result()) is not None:
             reading = pool.submit(next, coming, None)
             facts = batch.select([n for n in batch.column_names if n not in ("bytes", "refused")])
-            waiting.append((facts, pool.submit(decode_squares, batch, size)))
+            waiting.append((facts, pool.submit(decode_squares, batch, size, watched)))
             if len(waiting) > threads:
                 facts, squares = waiting.popleft()
                 yield facts, squares.result()
@@ -82,6 +84,7 @@ def embed_images(
     dimensions: int,
     decode_threads: int = 1,
     at_once: int = 32,
+    watched: Watched = unwatched,
 ) -> tuple[pa.Table, pa.Table]:
     """Embed the tables that read_batches gives.
 
@@ -89,11 +92,11 @@ def embed_images(
     decode, in their order, and the quarantine of the others. One thread reads and
     ``decode_threads`` decode ahead of the network; bytes and pixels of one batch a thread and one
     more stand in memory. The network is given multiples of ``at_once`` squares, however few large
-    images a batch holds, for it is paid by full batches.
+    images a batch holds, for it is paid by full batches. Each image is ``watched`` as it decodes.
     """
     vectors, quarantines, parts = [np.empty((0, dimensions), np.float32)], [], []
     waiting: list[Pixels] = []
-    for facts, squares in _decoded_ahead(batches, size, decode_threads):
+    for facts, squares in _decoded_ahead(batches, size, decode_threads, watched):
         done, waiting = _encoded([*waiting, squares.pixels], encode, at_once)
         vectors += done
         sizes = {"width": squares.widths, "height": squares.heights}
@@ -119,6 +122,7 @@ class EmbedPlan:
     output: Path
     encoder: Encoder
     decode_threads: int = 1
+    seconds_an_image: float = SECONDS_AN_IMAGE
 
     def start(self) -> ShardFunction:
         """Load the model; return the function that embeds one shard and tells what it cost."""
@@ -138,22 +142,31 @@ class ShardEmbedder:
         """Read one shard batch by batch, embed and write it; return what it cost."""
         # Arrow's pool keeps what it frees: without this the peak creeps up shard by shard.
         pa.default_memory_pool().release_unused()
-        watch, images = Stopwatch(), self._images(shard)
-        with watch.part("embed"):
-            table, refused = self._embed(watch.items("read", images), watch)
+        watch, guard = Stopwatch(), self._guard(shard)
+        with guard, watch.part("embed"):
+            images = self._images(shard, guard)
+            table, refused = self._embed(watch.items("read", images), watch, guard)
         with watch.part("write"):
             self.store.write_shard(shard, table, refused)
         return self._cost(shard, images, refused, watch)
 
-    def _images(self, shard: int) -> "Counted":
-        rows = max(self.plan.encoder.settings.batch_size, READ_AT_ONCE)
-        return Counted(read_batches(self.plan.source, self.plan.manifest, shard, rows))
+    def _guard(self, shard: int) -> Guard:
+        plan, size = self.plan, self.plan.encoder.settings.input_size
+        return Guard(self.store, plan.manifest, shard, size, plan.seconds_an_image)
 
-    def _embed(self, images: Iterable[pa.Table], watch: Stopwatch) -> tuple[pa.Table, pa.Table]:
+    def _images(self, shard: int, guard: Guard) -> "Counted":
+        rows = max(self.plan.encoder.settings.batch_size, READ_AT_ONCE)
+        batches = read_batches(self.plan.source, self.plan.manifest, shard, rows)
+        return Counted(guard.checked(batches))
+
+    def _embed(
+        self, images: Iterable[pa.Table], watch: Stopwatch, guard: Guard
+    ) -> tuple[pa.Table, pa.Table]:
         encoder, threads = self.plan.encoder, self.plan.decode_threads
         encode, made = watch.timed("model", self.encode), encoder.settings
+        size, at_once = made.input_size, made.batch_size
         return embed_images(
-            images, encode, made.input_size, encoder.dimensions, threads, made.batch_size
+            images, encode, size, encoder.dimensions, threads, at_once, guard.watched
         )
 
     def _cost(self, shard: int, images: "Counted", refused: pa.Table, watch: Stopwatch) -> pa.Table:

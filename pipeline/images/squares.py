@@ -1,5 +1,7 @@
 """The images of a table as upright squares of pixels, and the quarantine of the others."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -11,6 +13,8 @@ from pipeline.core.arrays import Pixels
 from pipeline.images.decode import DecodedImage, UndecodableImage, decode_rgb
 from pipeline.images.resize import resize_square
 
+# The id and key of an image -> what is held while it is decoded.
+Watched = Callable[[int, str], AbstractContextManager[None]]
 QUARANTINE = pa.schema(
     [
         ("id", pa.int64()),
@@ -32,20 +36,27 @@ class Squares:
     quarantine: pa.Table  # the other rows, in QUARANTINE's schema
 
 
-def decode_squares(images: pa.Table, size: int) -> Squares:
+def unwatched(image: int, key: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def decode_squares(images: pa.Table, size: int, watched: Watched = unwatched) -> Squares:
     """Decode and resize the ``bytes`` of ``images``; nothing is raised for one.
 
     images: id, key, bytes and, where some could not be read, refused with the reason.
     """
     squares, rows, widths, heights, refused = [], [], [], [], []
     told = images["refused"] if "refused" in images.column_names else repeat(None)
-    for row, (data, reason) in enumerate(zip(images["bytes"], told, strict=False)):
+    names = zip(images["id"].to_pylist(), images["key"].to_pylist(), strict=True)
+    for row, (name, data, reason) in enumerate(zip(names, images["bytes"], told, strict=False)):
         try:
-            image = _decode(data.as_py(), reason and reason.as_py(), size)
+            with watched(*name):
+                image = _decode(data.as_py(), reason and reason.as_py(), size)
+                square = resize_square(image.pixels, size)
         except UndecodableImage as error:
             refused.append({"reason": error.reason, "detail": error.detail, "row": row})
             continue
-        squares.append(resize_square(image.pixels, size))
+        squares.append(square)
         rows.append(row)
         widths.append(image.width)
         heights.append(image.height)
