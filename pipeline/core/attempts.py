@@ -1,7 +1,6 @@
 """What attempts at a shard leave behind where they die: which rows they had begun."""
 
 import os
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ class Past:
     attempts: int = 0  # of all runs
     attempts_now: int = 0  # of the run that goes on
     begun: set[int] = field(default_factory=set)  # and not ended
-    overdue: Counter[int] = field(default_factory=Counter)
+    late: dict[int, list[float]] = field(default_factory=dict)  # the seconds each time allowed
     refused: dict[int, str] = field(default_factory=dict)  # reason: detail
 
     def take(self, word: str, row: int, told: str) -> None:
@@ -29,8 +28,8 @@ class Past:
             self.begun.add(row)
         elif word == "ended":
             self.begun.discard(row)
-        elif word == "overdue":
-            self.overdue[row] += 1
+        elif word == "late":
+            self.late.setdefault(row, []).append(float(told))
         elif word == "refused":
             self.refused[row] = told
 

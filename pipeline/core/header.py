@@ -33,7 +33,8 @@ def begin(root: Path, kind: str, identity: Mapping[str, Any]) -> Header:
         _write_header(root, wanted)
     elif not _holds_something(root) and read_header(root) != wanted:
         with locked(root):
-            for inner in (root / "attached", *(path.parent for path in root.glob("*/store.json"))):
+            parts = [path.parent for path in root.glob("*/store.json")]
+            for inner in (root / "attached", root / "attempts", *parts):
                 shutil.rmtree(inner, ignore_errors=True)
             _write_header(root, wanted)
     found = read_header(root, kind)
