@@ -42,7 +42,9 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch, listening, scheme, 
     at = f"{scheme}127.0.0.1:{1 if closed else listening}"
     monkeypatch.setenv("RAY_ADDRESS", at)
     with (
-        pytest.raises(ConfigError, match=f"at {at}: nothing answers within 0.*mend ray.address"),
+        pytest.raises(
+            ConfigError, match=f"at {at}: nothing of Ray answers within 0.*mend ray.address"
+        ),
         ray_session(1),
     ):
         pass
