@@ -16,6 +16,7 @@ from pipeline.images.kinds import KINDS
 from pipeline.images.manifest import extend_manifest, pending_units
 from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
+from pipeline.images.touched import keep_untouched
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def fill_from_source(
     cannot be used.
     """
     with store.lock():
+        keep_untouched(store, listed, spread)
         with record.stage("source manifest"):
             planned = extend_manifest(store, listed, shard_rows)
             manifest = planned.manifest

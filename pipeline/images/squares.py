@@ -21,6 +21,8 @@ QUARANTINE = pa.schema(
         ("key", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
+        ("file", pa.string()),  # null: of no source
+        ("checksum", pa.string()),  # null: not read
     ]
 )
 
@@ -72,7 +74,8 @@ def _decode(data: bytes | None, refused: str | None, size: int) -> DecodedImage:
 
 
 def _quarantine(images: pa.Table, refused: list[dict[str, Any]]) -> pa.Table:
+    known = [name for name in ("id", "key", "file", "checksum") if name in images.column_names]
     for entry in refused:
         row = entry.pop("row")
-        entry |= {"id": images["id"][row].as_py(), "key": images["key"][row].as_py()}
+        entry |= {name: images[name][row].as_py() for name in known}
     return pa.Table.from_pylist(refused, schema=QUARANTINE)
