@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -23,7 +22,7 @@ FILES = pa.schema(
     ]
 )
 # What photo managers and archivers put beside the photos: smaller copies, and no photos at all.
-THUMBNAIL_FOLDERS = ("@eaDir", "__MACOSX", ".thumbs", ".thumbnails")
+THUMBNAIL_FOLDERS = frozenset({"@eaDir", "__MACOSX", ".thumbs", ".thumbnails"})
 # What filesystems call a file's version, the most telling first.
 VERSIONS = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified", "CRC")
 
@@ -69,8 +68,8 @@ def list_files(fs: Any, root: str, exclude: Iterable[str] = ()) -> Listing:
 
 def _reason(path: str, exclude: Iterable[str]) -> str | None:
     """Return why ``path`` is left out, None where it is not."""
-    parts = PurePosixPath(path).parts
-    if any(part in THUMBNAIL_FOLDERS for part in parts[:-1]):
+    parts = path.split("/")
+    if not THUMBNAIL_FOLDERS.isdisjoint(parts[:-1]):
         return "in a folder of thumbnails"
     if any(part.startswith(".") for part in parts):
         return "hidden"
