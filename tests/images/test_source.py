@@ -1,3 +1,4 @@
+import io
 import os
 import re
 import tarfile
@@ -451,3 +452,45 @@ def test_a_setting_names_the_column_of_the_images(tmp_path, jpegs):
     (tmp_path / "photos" / "a.jpg").write_bytes(jpegs[0])
     with pytest.raises(InputError, match="holds folder, which has no column large; mend"):
         list_source(str(tmp_path / "photos"), column="large")
+
+
+def flipped_tar(path, images, seed):
+    """A tar of images with long names, in any format, of which some bits of headers are flipped."""
+    rng = np.random.default_rng(seed)
+    form = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)[seed % 3]
+    with tarfile.open(path, "w", format=form) as tar:
+        for number, data in enumerate(images):
+            info = tarfile.TarInfo(f"{'x' * (90 if seed % 3 == 0 else 120)}/{number}.jpg")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with tarfile.open(path) as tar:
+        member = tar.getmembers()[rng.integers(10)]
+    data = bytearray(path.read_bytes())
+    heads = (member.offset, member.offset_data), (member.offset + 512, member.offset_data - 512)
+    for _ in range(rng.integers(1, 4)):
+        first, stop = heads[seed % 2] if seed % 3 else heads[0]
+        place = rng.integers(0, len(data)) if seed % 5 == 0 else rng.integers(first, stop)
+        data[place] ^= 1 << rng.integers(8)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(42))
+def test_no_flipped_bit_of_a_tar_loses_an_image_without_a_word(tmp_path, jpegs, seed):
+    flipped_tar(tmp_path / "a.tar", jpegs[:10], seed)
+    rows = read_tars(tmp_path)
+    there = sum(row["refused"] is None for row in rows)
+    assert there == 10 or any(row["refused"] for row in rows)
+    assert len({row["key"] for row in rows}) == len(rows)
+
+
+def test_names_of_members_that_are_not_utf8_or_come_twice(tmp_path, jpegs):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        for name, data in zip(("caf\xe9.jpg", "1.jpg", "1.jpg"), jpegs, strict=False):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    name, replaced, last = read_tars(tmp_path)
+    assert (name["key"], name["bytes"]) == ("a.tar/caf\\xe9.jpg", jpegs[0])
+    assert replaced["refused"] == "replaced: a later member of the tar has its name"
+    assert (last["key"], last["bytes"]) == ("a.tar/1.jpg", jpegs[2])

@@ -30,14 +30,21 @@ def _tar_images(fs: Any, path: str, unit: Unit) -> Iterator[Found]:
     try:
         with fs.open(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             members, damage = _members(tar)
-            for member in members.values():
-                if PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
-                    label = _text(tar, members.get(_label_name(member.name)))
-                    data = _bytes(tar, member)
-                    if len(data) < _size(tar, member):
-                        damage = f"{member.name} is cut off"
-                        break
-                    yield Found(f"{name}/{member.name}", name, data, label, revision)
+            last = {member.name: member for member in members}
+            for member in members:
+                if not _is_image(tar, member):
+                    continue
+                key = f"{name}/{_printable(member.name)}"
+                if last[member.name] is not member:
+                    told = "replaced: a later member of the tar has its name"
+                    yield Found(f"{key}@{member.offset}", name, None, "", revision, told)
+                    continue
+                label = _text(tar, last.get(_label_name(member.name)))
+                data = _bytes(tar, member)
+                if len(data) < _size(tar, member):
+                    damage = f"{_printable(member.name)} is cut off"
+                    break
+                yield Found(key, name, data, label, revision)
     except FileNotFoundError:
         return
     except (tarfile.TarError, EOFError) as error:
@@ -46,13 +53,30 @@ def _tar_images(fs: Any, path: str, unit: Unit) -> Iterator[Found]:
         yield Found(name, name, None, "", revision, f"damaged: {damage}")
 
 
-def _members(tar: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], str]:
-    """Return a tar's files by name, and what is wrong with the rest of it."""
-    members: dict[str, tarfile.TarInfo] = {}
+def _is_image(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    """Return whether a member is one by its name's suffix, else by its first bytes.
+
+    No checksum covers a name of more than 100 characters.
+    """
+    from pipeline.images.decode import FIRST_BYTES
+
+    if PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    return _bytes(tar, member, 16).startswith(FIRST_BYTES)
+
+
+def _printable(name: str) -> str:
+    """Return a member's name, with \\xe9 for a byte that is not UTF-8."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _members(tar: tarfile.TarFile) -> tuple[list[tarfile.TarInfo], str]:
+    """Return a tar's files in their order, and what is wrong with the rest of it."""
+    members: list[tarfile.TarInfo] = []
     try:
         while (member := tar.next()) is not None:
             if member.isfile() or member.islnk():
-                members[member.name] = member
+                members.append(member)
     except tarfile.TarError as error:
         return members, str(error)
     return members, "" if _has_end(tar) else "its end mark is missing"
@@ -78,10 +102,10 @@ def _size(tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
     return tar._find_link_target(member).size if member.islnk() else member.size  # type: ignore[attr-defined]
 
 
-def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo, most: int = -1) -> bytes:
     try:
         file = tar.extractfile(member)
-        return file.read() if file else b""
+        return file.read(most) if file else b""
     except (tarfile.ReadError, KeyError):  # cut off within it, or a link to what is not there
         return b""
 
