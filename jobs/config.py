@@ -108,17 +108,30 @@ class SourceConfig(Section):
         None,
         description="column of the images' bytes; none: bytes, or the one that can be no other",
     )
+    path_column: str | None = Field(
+        None, description="column of paths or URLs, in Parquet or CSV: the images are what it names"
+    )
     exclude: tuple[str, ...] = Field(
         (), description="patterns of paths to leave out, as */raw/*; hidden files always are"
     )
+
+    @model_validator(mode="after")
+    def _of_one_column(self) -> Self:
+        if self.image_column and self.path_column:
+            raise ValueError("image_column and path_column cannot both be read: leave one out")
+        if self.path_column and self.kind not in ("auto", "paths"):
+            raise ValueError(f"a path_column is read of the kind paths, not {self.kind}")
+        if self.kind == "paths" and not self.path_column:
+            raise ValueError("the kind paths needs path_column, the name of the column they are in")
+        return self
 
     def asked(self) -> dict[str, Any]:
         """Return what list_source takes."""
         return {
             "url": self.url,
-            "kind": self.kind,
+            "kind": "paths" if self.path_column else self.kind,
             "exclude": self.exclude,
-            "column": self.image_column,
+            "column": self.path_column or self.image_column,
         }
 
     def given(self) -> str | None:
@@ -126,7 +139,13 @@ class SourceConfig(Section):
         return self.url if "url" in self.model_fields_set else None
 
 
-READ_AS = ("source.kind", "source.image_column", "source.shard_rows", "source.exclude")
+READ_AS = (
+    "source.kind",
+    "source.image_column",
+    "source.path_column",
+    "source.shard_rows",
+    "source.exclude",
+)
 
 
 class EmbedConfig(Section):

@@ -15,6 +15,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.makers import made_by
 from pipeline.images.kinds import KINDS
 from pipeline.images.kinds.kind import Opened, joined
+from pipeline.images.kinds.paths import DELIMITERS
 from pipeline.images.kinds.patience import patiently
 from pipeline.images.listing import Listing, list_files
 
@@ -75,7 +76,8 @@ def list_source(
 def _of_one_kind(source: Source, listing: Listing) -> Listed:
     """Return the files of the source's kind, which is the only one there where it is "auto"."""
     counts = Counter(listing.files["suffix"].to_pylist())
-    there = [name for name, kind in KINDS.items() if counts.keys() & kind.suffixes]
+    kinds = ((name, kind) for name, kind in KINDS.items() if not kind.by_column)
+    there = [name for name, kind in kinds if counts.keys() & kind.suffixes]
     found = there if source.kind == "auto" else [source.kind]
     if len(found) > 1:
         raise InputError(f"{source.url} holds {' and '.join(found)}; say which with source.kind")
@@ -83,7 +85,9 @@ def _of_one_kind(source: Source, listing: Listing) -> Listed:
     mine = pc.is_in(listing.files["suffix"], value_set=pa.array(sorted(suffixes), pa.string()))
     files = listing.files.filter(mine)
     if not files.num_rows:
-        raise InputError(f"{source.url} holds no images, Parquet or tar files; mend source.url")
+        lists = any(counts[suffix] for suffix in DELIMITERS) and source.kind == "auto"
+        remedy = "name the column of paths with source.path_column" if lists else "mend source.url"
+        raise InputError(f"{source.url} holds no images, Parquet or tar files; {remedy}")
     if source.column and KINDS[found[0]].spans is None:
         raise InputError(
             f"{source.url} holds {found[0]}, which has no column {source.column}; mend "

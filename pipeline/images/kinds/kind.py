@@ -53,6 +53,7 @@ class SourceKind:
     spans: Callable[[Opened, str, int, int], list[Span]] | None = None
     # (source, a file's path): the ids it brings (n,), none where it brings none. Raises InputError.
     ids: Callable[[Opened, str], "Ids | None"] | None = None
+    by_column: bool = False  # read only where a setting names the column
 
 
 class Found(NamedTuple):

@@ -144,21 +144,23 @@ def _images(table: "pa.Table", column: str, unit: Unit, first: int) -> "pa.Table
     return pa.table(made | named)
 
 
-def _ids(source: Opened, path: str) -> "Ids | None":
+def parquet_ids(source: Opened, path: str) -> "Ids | None":
+    """Return the ids that a file brings (n,), none where it brings none.
+
+    Raises InputError where they are no such ids.
+    """
     import pyarrow.parquet as pq
 
     with source.fs.open(path) as file:
         parquet = pq.ParquetFile(file)
-        return (
-            signed_ids(parquet.read(["id"])["id"], path)
-            if brings_ids(parquet.schema_arrow)
-            else None
-        )
+        if not brings_ids(parquet.schema_arrow):
+            return None
+        return signed_ids(parquet.read(["id"])["id"], path)
 
 
 PARQUET = SourceKind(
     suffixes=frozenset({".parquet"}),
     batches=_batches,
     spans=_spans,
-    ids=_ids,
+    ids=parquet_ids,
 )

@@ -1,5 +1,6 @@
 """Reading from what may fail for a moment: a fault that passes is waited for, any other is told."""
 
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from pipeline.core.errors import InputError
 
 T = TypeVar("T")
 TRIES = 5
+BUSY = (408, 425, 429)  # of HTTP's 4xx, those that say: later
 # Facts about a file, which another try would not change.
 LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -38,7 +40,7 @@ def patiently(read: Callable[[], T], what: str) -> T:
 
 
 def read_files(fs: Any, paths: list[str]) -> list[bytes | Exception]:
-    """Return the bytes of files, side by side where ``fs`` can; of LASTING what was raised.
+    """Return the bytes of files, side by side where ``fs`` can; of a fact what was raised.
 
     Raises InputError where another fault stays.
     """
@@ -46,7 +48,7 @@ def read_files(fs: Any, paths: list[str]) -> list[bytes | Exception]:
     for place, data in enumerate(found):
         if isinstance(data, Exception) and _passing(data):
             found[place] = patiently(partial(fs.cat_file, paths[place]), paths[place])
-        elif isinstance(data, Exception) and not isinstance(data, LASTING):
+        elif isinstance(data, Exception) and not _is_fact(data):
             raise data
     return [data if isinstance(data, Exception) else bytes(data) for data in found]
 
@@ -54,7 +56,16 @@ def read_files(fs: Any, paths: list[str]) -> list[bytes | Exception]:
 def _passing(error: BaseException) -> bool:
     """Return whether a fault may pass: those of disks and networks that are no facts."""
     network = type(error).__module__.partition(".")[0] in ("aiohttp", "botocore", "gcsfs", "s3fs")
-    return (network or isinstance(error, OSError | TimeoutError)) and not isinstance(error, LASTING)
+    return (network or isinstance(error, OSError | TimeoutError)) and not _is_fact(error)
+
+
+def _is_fact(error: BaseException) -> bool:
+    """Return whether another try would not change it: LASTING, an answer of 4xx, no such host."""
+    status = getattr(error, "status", None)
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in BUSY
+    cause = getattr(error, "os_error", error)  # as aiohttp has it
+    nowhere = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+    return isinstance(error, LASTING) or refused or nowhere
 
 
 def _first_line(error: BaseException) -> str:
