@@ -191,19 +191,16 @@ class IndexConfig(Section):
     )
     buckets: Count | None = Field(None, description="none: the square root of the images")
     sample: Count = Field(64, description="vectors a bucket to train the grid on")
-    vectors: Literal["f32", "f16", "int8"] = Field(
-        "f32", description="stored so; f16 and int8 are ranked again by the embeddings themselves"
-    )
     seed: Seed = 0
     calibration_queries: Annotated[int, Field(ge=2, le=LARGEST)] = Field(
-        2000, description="half choose the buckets to probe, half measure the recall"
+        2000, description="half choose the work of a search, half measure its recall"
     )
     calibration_k: Count = Field(10, description="the largest search.k that recall is known for")
     add: bool = Field(False, description="only add new shards: the output must be there")
 
     def identity(self) -> dict[str, Any]:
         """Return what decides an index's bytes, beside the embeddings."""
-        names = {"grid", "buckets", "sample", "seed", "vectors"}
+        names = {"grid", "buckets", "sample", "seed"}
         calibration = [self.calibration_queries, self.calibration_k]
         return self.model_dump(include=names) | {"calibration": calibration}
 

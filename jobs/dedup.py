@@ -10,7 +10,7 @@ from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
-from pipeline.dedup.join import join_partitions, sort_shards, unjoined, unsorted
+from pipeline.dedup.join import join_partitions, unjoined
 from pipeline.dedup.pair_recall import measure_recall
 from pipeline.dedup.partitions import PartitionSettings, dedup_identity, grown_partitions
 from pipeline.dedup.results import Deduplicated, facts, gather_results, recall_text
@@ -20,6 +20,7 @@ from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import has_manifest, stored_source
 from pipeline.images.source import Listed, list_source
+from pipeline.index.sort_shard import sort_shards, unsorted
 from pipeline.pages.groups import group_page
 
 
@@ -99,9 +100,11 @@ def _join(made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting) 
     grid_from = made.grid_from and made.grid_from.resolve()
     with sitting.stage("train the grid"):
         partitions = grown_partitions(store, embeddings, settings, grid_from)
-    rows = sum(entry.rows for entry in unsorted(embeddings, parts))
+    shards = range(partitions.generations[-1])
+    rows = sum(entry.rows for entry in unsorted(embeddings, parts, shards))
     with sitting.stage("sort by partition"), Sitting("sort", rows, sitting.ray) as alone:
-        sort_shards(alone.spread, embeddings, parts, partitions, made.assignments)
+        sort_shards(alone.spread, embeddings, parts, partitions, made.assignments, shards)
+        parts.finish(len(shards))
     spread = sitting.spreading(len(unjoined(store, partitions)), "partitions")
     join_partitions(spread, parts, store, partitions, made.similarity)
     return partitions.grid.buckets

@@ -8,9 +8,20 @@ from jobs.sitting import Sitting
 from pipeline.core.errors import InputError
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
+from pipeline.index.build import (
+    all_rows,
+    bucket_sizes,
+    calibrate,
+    gather_parts,
+    index_partitions,
+    missing_parts,
+    sorted_shards,
+    stored_bytes,
+)
 from pipeline.index.grid import Grid
-from pipeline.index.probes import bucket_sizes, calibrate_probes, calibrated_images
-from pipeline.index.shard_indexer import IndexPlan
+from pipeline.index.partitions import Partitions
+from pipeline.index.probes import calibrated_images
+from pipeline.index.sort_shard import sort_shards
 from pipeline.index.training import index_identity, trained_grid
 
 
@@ -29,22 +40,29 @@ def index(config: Config) -> None:
     made = config.index
     source = Store.open(config.embed.output.resolve(), "embeddings")
     store = Store.create(made.output.resolve(), "index", index_identity(source, **made.identity()))
-    there = source.manifest()
     with store.lock(), Sitting("index", 0, config.ray, store.root, further=True) as sitting:
-        done = {entry.shard for entry in store.entries()}
-        pending = [entry for entry in there if entry.shard not in done]
-        rows = sum(entry.rows for entry in there)
-        if pending or calibrated_images(store) != rows:
-            sitting.record.images = sum(entry.rows for entry in pending)
-            grid = _grid(made, store, source, sitting)
-            plan = IndexPlan(source.root, store.root, grid, made.vectors)
-            sitting.fill(plan, [entry.shard for entry in pending])
+        partitions = index_partitions(store, source, _grid(made, store, source, sitting))
+        earlier = len(store.entries())
+        _gather(store, source, partitions, sitting)
+        if calibrated_images(store) != all_rows(source):
             alone = Sitting("calibrate", source.images(), config.ray)
             with sitting.stage("calibrate"), alone:
-                queries, k = made.calibration_queries, made.calibration_k
-                calibrate_probes(store, source, grid, queries, k, alone.spread)
-        store.finish(len(there))
-    _print(made, store, len(done), sitting.record)
+                asked = (made.calibration_queries, made.calibration_k, config.search.confidence)
+                calibrate(store, source, partitions, *asked, alone.spread)
+        store.finish(partitions.parts)
+    _print(made, store, partitions, earlier, sitting.record)
+
+
+def _gather(store: Store, source: Store, partitions: Partitions, sitting: Sitting) -> None:
+    pending = missing_parts(store, partitions)
+    if not pending:
+        return
+    shards, by_partition = partitions.new_shards(pending), sorted_shards(store)
+    rows = sum(entry.rows for entry in source.manifest() if entry.shard in shards)
+    sitting.record.images = rows
+    with sitting.stage("sort by partition"), Sitting("sort", rows, sitting.ray) as alone:
+        sort_shards(alone.spread, source, by_partition, partitions, 1, shards)
+    gather_parts(sitting.spread, store, by_partition, partitions, pending)
 
 
 def _grid(made: IndexConfig, store: Store, source: Store, sitting: Sitting) -> Grid:
@@ -55,19 +73,19 @@ def _grid(made: IndexConfig, store: Store, source: Store, sitting: Sitting) -> G
         )
 
 
-def _print(made: IndexConfig, store: Store, earlier: int, record: RunRecord) -> None:
-    entries, grid = store.manifest(), Grid.required(store)
-    filled = bucket_sizes(store, grid.buckets)
+def _print(
+    made: IndexConfig, store: Store, partitions: Partitions, earlier: int, record: RunRecord
+) -> None:
+    filled = bucket_sizes(store, partitions.grid.buckets)
     rows = [
-        ("vectors", sum(entry.rows for entry in entries)),
-        ("grid", f"{made.grid}, {grid.buckets:,} buckets"),
+        ("vectors", int(filled.sum())),
+        ("grid", f"{made.grid}, {partitions.grid.buckets:,} buckets"),
         ("rows in the middle bucket", int(np.median(filled))),
         ("rows in the largest bucket", int(filled.max())),
         ("empty buckets", int((filled == 0).sum())),
-        ("stored as", made.vectors),
-        ("bytes", sum(entry.bytes for entry in entries)),
-        ("shards", len(entries)),
-        ("shards finished by earlier runs", earlier),
+        ("bytes", stored_bytes(store, partitions)),
+        ("parts", partitions.parts),
+        ("parts finished by earlier runs", earlier),
         ("vectors/s, workers at work", record.rate),
     ]
     print_table(f"index: {store.root}", ("what", "value"), rows)

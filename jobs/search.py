@@ -1,5 +1,7 @@
 """`sluice search`: the k most similar images of each query, exactly or by an index."""
 
+import sys
+
 import pyarrow as pa
 
 from jobs.config import Config
@@ -8,18 +10,40 @@ from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
-from pipeline.index.probes import open_probing, probe_buckets, probing_loss
+from pipeline.index.search_index import index_loss, open_index, search_index
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
 from pipeline.search.batches import search_everything
 from pipeline.search.queries import gather_queries
 
+EXACT = "exact: every image was compared, nothing is lost against brute force"
 SHOWN = 5  # queries
 SHOWN_RESULTS = 10  # of each
 
 
 def command(config: Config) -> None:
     """Find the embedded images most similar to QUERIES."""
+    if not config.ray.workers:
+        _leave_pandas_out()
     search(config)
+
+
+class _NoPandas:
+    """An importer that finds no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: object, target: object = None) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+def _leave_pandas_out() -> None:
+    """Make pyarrow do without pandas, which it imports with the first array: half a second.
+
+    It looks for pandas once. In a process of Ray's, pandas is wanted.
+    """
+    sys.meta_path.insert(0, _NoPandas)
+    pa.array([])
+    sys.meta_path.remove(_NoPandas)
 
 
 def search(config: Config) -> None:
@@ -28,10 +52,11 @@ def search(config: Config) -> None:
     wanted.refuse_no_queries()
     store = Store.open(config.embed.output.resolve(), "embeddings")
     output = wanted.output.resolve()
-    probing = None
+    opened, loss = None, EXACT
     if wanted.index:
         root = config.index.output.resolve()
-        probing = open_probing(root, store, wanted.k, wanted.recall, wanted.confidence)
+        opened, recall_seen = open_index(root, store, wanted.k, wanted.recall, wanted.confidence)
+        loss = index_loss(opened, recall_seen)
     with Sitting("search", store.images(), config.ray, output) as sitting:
         with sitting.stage("queries"):
             queries = gather_queries(
@@ -39,14 +64,13 @@ def search(config: Config) -> None:
             )
         warn_of_refused(queries.refused)
         spread, record, k = sitting.spread, sitting.record, wanted.k
-        if probing is None:
-            merged = search_everything(spread, store, queries, k + 1, record)
+        if opened is None:
+            merged, shards = search_everything(spread, store, queries, k + 1, record), None
         else:
-            merged = probe_buckets(spread, probing, store, queries, k + 1, record)
+            merged, shards = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
         ids, scores = without_self(queries, merged, k)
         with sitting.stage("write"):
-            loss = probing_loss(probing)
-            results = result_table(store, queries, ids, scores)
+            results = result_table(store, queries, ids, scores, shards)
             results = results.replace_schema_metadata({"loss": loss})
             recall = known_copies(store, queries, ids, scores)
             write_atomically(output / "results.parquet", parquet_bytes(results))

@@ -5,8 +5,8 @@ import sys
 
 WITHOUT_TORCH = (
     "pipeline.lab.scaling.emulated",
-    "pipeline.index.shard_prober",
-    "pipeline.index.shard_indexer",
+    "pipeline.index.nominate",
+    "pipeline.index.gather_part",
     "pipeline.dedup.join_shard",
     "pipeline.search.shard_searcher",
     "pipeline.lab.synthetic_vectors",

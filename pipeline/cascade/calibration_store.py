@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors.numpy import load, save
 
 from pipeline.cascade.calibration import Calibration, StageFilters
@@ -17,7 +15,7 @@ from pipeline.core.arrays import Ids
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum
 from pipeline.core.store import Store, ids_by_shard
-from pipeline.core.tables import parquet_bytes
+from pipeline.core.tables import parquet_bytes, table_of
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
 
@@ -91,7 +89,7 @@ def stored_calibration(store: Store, cnn: EncoderSettings) -> StoredCalibration:
             "sluice calibrate again"
         )
     images = _images(np.concatenate(list(ids_by_shard(store).values())))
-    tables = (pq.read_table(pa.BufferReader(data)) for data in (sample, copies))
+    tables = (table_of(data) for data in (sample, copies))
     calibration = Calibration(_filters(filters), *tables)
     costs = StageCosts(record["milliseconds"])
     return StoredCalibration(calibration, costs, of["images"] == images)

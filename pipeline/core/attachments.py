@@ -52,6 +52,20 @@ class Attachments:
                 return data
         return read_recorded(path, recorded, remedy)
 
+    def path(self, name: str) -> Path:
+        """Return where the file kept under ``name`` lies, for those who read a part of it.
+
+        Its bytes are not checked. Raises StoreError where it is missing or has another size.
+        """
+        path = self.folder / name
+        try:
+            whole = path.stat().st_size == opened(_record(path))["bytes"]
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(f"{path} cannot be read ({error}); {self._remedy()}") from error
+        if not whole:
+            raise StoreError(f"{path} does not have its size; {self._remedy()}")
+        return path
+
     def names(self, pattern: str = "**/*") -> list[str]:
         """Return the names of what is kept, in order; ``pattern`` is a glob over them."""
         records = sorted(self.folder.glob(f"{pattern}.json"))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
 from pipeline.core.makers import made_by
-from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet
+from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet, table_of
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Shards:
         """Read a shard's quarantined rows. Raises StoreError where they are missing or damaged."""
         path = self.quarantine_path(entry.shard)
         data = read_recorded(path, entry.quarantine_checksum, self._remedy(entry.shard))
-        return pq.read_table(pa.BufferReader(data))
+        return table_of(data)
 
     def problems(self, entry: ShardEntry) -> Iterator[str]:
         """Yield a line for each file of a shard that is not what the manifest's ``entry`` says."""

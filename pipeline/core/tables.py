@@ -14,8 +14,13 @@ from pipeline.core.errors import InputError, StoreError
 
 def flat_column(table: pa.Table, name: str) -> AnyArray:
     """Return the values of all rows' lists in column ``name``, one after the other."""
-    values: AnyArray = table[name].combine_chunks().flatten().to_numpy()
+    values: AnyArray = _in_one(table[name]).flatten().to_numpy()
     return values
+
+
+def _in_one(column: pa.ChunkedArray) -> pa.Array:
+    # Combining copies even where there is one chunk.
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def rows_of(ids: Ids, known: Ids, values: AnyArray) -> AnyArray:
@@ -51,7 +56,7 @@ def embedding_column(vectors: Vectors) -> pa.FixedSizeListArray:
 
 def embedding_matrix(column: pa.ChunkedArray) -> Vectors:
     """Return an embedding column as (n, d)."""
-    array = column.combine_chunks()
+    array = _in_one(column)
     flat: Vectors = array.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(array), column.type.list_size)
 
@@ -86,6 +91,10 @@ def read_parquet(
     StoreError, ending with ``remedy``, where the file is missing or damaged.
     """
     try:
+        if filters is None:  # the reader of filters takes a quarter of a second to import
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                table = file.read(columns)
+            return table if columns is None else table.select(columns)
         return pq.read_table(
             path,
             columns=columns,
@@ -96,6 +105,12 @@ def read_parquet(
     except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: text that is not UTF-8
         first = str(error).splitlines()[0]
         raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
+
+
+def table_of(data: bytes) -> pa.Table:
+    """Return the table that parquet_bytes made bytes of."""
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        return file.read()
 
 
 def parquet_footer(file: BinaryIO) -> bytes:

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.core.arrays import Ids
 from pipeline.core.attachments import Attachments
-from pipeline.core.tables import parquet_bytes
+from pipeline.core.tables import parquet_bytes, table_of
 
 TOMBSTONES = "tombstones.parquet"
 
@@ -16,7 +15,7 @@ def read_tombstones(kept: Attachments) -> Ids:
     data = kept.read(TOMBSTONES)
     if data is None:
         return np.empty(0, np.int64)
-    return np.sort(pq.read_table(pa.BufferReader(data))["id"].to_numpy())
+    return np.sort(table_of(data)["id"].to_numpy())
 
 
 def keep_tombstones(kept: Attachments, ids: list[int]) -> None:

@@ -1,24 +1,16 @@
-"""How a collection is parted to be joined: its grid, its partitions and its generations.
+"""How a collection is parted to be joined; its partitions are kept with the pairs."""
 
-All three are kept with the pairs: the grid and the number of partitions are fixed by the images
-there at first, and every run that finds further shards adds them as one more generation.
-"""
-
-import io
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import ceil, isqrt
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pipeline.core.store import Store
 from pipeline.dedup.identical_sets import PAIRS
 from pipeline.index.grid import Grid, whole_space
 from pipeline.index.ivf import train_ivf
+from pipeline.index.partitions import Partitions
 from pipeline.index.vector_sample import sample_vectors
-
-PARTITIONS, GENERATIONS = "partitions.npy", "generations.npy"
 
 
 @dataclass(frozen=True)
@@ -44,43 +36,6 @@ def dedup_identity(
         "similarity": similarity,
         **asdict(settings),
     }
-
-
-@dataclass(frozen=True)
-class Partitions:
-    """Runs of neighbouring buckets of a grid, each joined alone, and what was joined together."""
-
-    grid: Grid
-    count: int  # partitions
-    generations: tuple[int, ...] = ()  # where each generation's shards end
-
-    @classmethod
-    def kept(cls, store: Store) -> "Partitions | None":
-        """Return what is kept in ``store``, None where nothing is. Raises StoreError if damaged."""
-        grid, count = Grid.attached(store), _numbers(store, PARTITIONS)
-        if grid is None or not count:
-            return None
-        return cls(grid, count[0], _numbers(store, GENERATIONS))
-
-    def keep(self, store: Store) -> None:
-        """Keep in ``store`` what is not there yet."""
-        known = Partitions.kept(store)
-        if known is None:
-            self.grid.attach(store)
-            _attach(store, PARTITIONS, (self.count,))
-        if known is None or known.generations != self.generations:
-            _attach(store, GENERATIONS, self.generations)
-
-    def with_shards(self, shards: int) -> "Partitions":
-        """Return these partitions of ``shards``: those that are new are one generation more."""
-        if self.generations and self.generations[-1] >= shards:
-            return self
-        return replace(self, generations=(*self.generations, shards))
-
-    @property
-    def joins(self) -> int:
-        """How many joins there are: one a partition and generation."""
-        return self.count * len(self.generations)
 
 
 def grown_partitions(
@@ -110,14 +65,3 @@ def _new_grid(embeddings: Store, settings: PartitionSettings) -> Grid:
         vectors = embeddings.read_whole(embeddings.manifest()[0].shard, ["embedding"])
         return whole_space(vectors["embedding"].type.list_size)
     return train_ivf(sample_vectors(embeddings, buckets * settings.sample), buckets, settings.seed)
-
-
-def _attach(store: Store, name: str, numbers: tuple[int, ...]) -> None:
-    out = io.BytesIO()
-    np.save(out, np.array(numbers, np.int64), allow_pickle=False)
-    store.attach(name, out.getvalue())
-
-
-def _numbers(store: Store, name: str) -> tuple[int, ...]:
-    data = store.attached(name)
-    return tuple(np.load(io.BytesIO(data), allow_pickle=False).tolist()) if data else ()

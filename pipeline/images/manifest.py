@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.core.arrays import Ids, Mask
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.makers import made_by
 from pipeline.core.store import Store
-from pipeline.core.tables import parquet_bytes
+from pipeline.core.tables import parquet_bytes, table_of
 from pipeline.images.kinds import KINDS
 from pipeline.images.kinds.kind import Span
 from pipeline.images.kinds.patience import patiently
@@ -206,7 +205,7 @@ def kept_manifest(store: Store) -> pa.Table | None:
         raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
     if data is None:
         return None
-    manifest = pq.read_table(pa.BufferReader(data))
+    manifest = table_of(data)
     if not manifest.schema.equals(UNITS, check_metadata=False):
         raise StoreError(f"{MANIFEST} of {store.root} has columns of another kind; {remedy}")
     return manifest

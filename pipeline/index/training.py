@@ -1,9 +1,10 @@
-"""Training the grid of an index, once."""
+"""Training the grid and the codes of an index, once."""
 
 from math import isqrt
 from typing import Any, Literal
 
 from pipeline.core.store import Store
+from pipeline.index.coarse_codes import CoarseCoder, train_codes
 from pipeline.index.grid import Grid
 from pipeline.index.hashing import train_hash
 from pipeline.index.ivf import train_ivf
@@ -28,7 +29,7 @@ def trained_grid(
     seed: int,
     grid_from: Store | None = None,
 ) -> Grid:
-    """Return the store's grid, trained and attached the first time.
+    """Return the store's grid, trained and attached the first time, as the coder of its codes is.
 
     It depends on the embeddings that were there then, and never changes when others are added: a
     rebuild of the grown collection gives the same index if it takes this grid over (``grid_from``).
@@ -38,9 +39,11 @@ def trained_grid(
     if known is not None:
         return known
     if grid_from is not None:
-        grid = Grid.required(grid_from)
+        grid, coder = Grid.required(grid_from), CoarseCoder.required(grid_from)
     else:
         count = buckets or max(1, isqrt(embeddings.images()))
-        grid = TRAINERS[kind](sample_vectors(embeddings, count * sample), count, seed)
+        vectors = sample_vectors(embeddings, count * sample)
+        grid, coder = TRAINERS[kind](vectors, count, seed), train_codes(vectors, seed)
+    coder.attach(store)
     grid.attach(store)
     return grid

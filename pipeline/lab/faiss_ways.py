@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,31 @@ import psutil
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Vectors
-from pipeline.core.spread import Spread
+from pipeline.core.spread import Spread, in_process
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
-from pipeline.index.shard_indexer import IndexPlan
+from pipeline.index.build import gather_parts, index_partitions, missing_parts, sorted_shards
+from pipeline.index.coarse_codes import CoarseCoder
+from pipeline.index.grid import Grid
+from pipeline.index.probes import Work
+from pipeline.index.search_index import OpenIndex, search_index
+from pipeline.index.sort_shard import sort_shards
 from pipeline.index.training import GridName, index_identity, trained_grid
-from pipeline.lab.resident_index import ResidentIndex
 
 K = 10
 ALONE = 100  # queries asked one at a time
 ENOUGH = 0.99  # recall@K at which ways are compared
 FAISS_IVF, FAISS_FLAT = "FAISS IVF", "FAISS flat"
+CANDIDATES = 1000  # whose vectors ours reads for a query
 VECTORS_A_CELL = 64  # FAISS trains on about as many
 Search = Callable[[Vectors], Ids]
 
 
 @dataclass(frozen=True)
 class Ways:
-    """All ways in memory: ours by name, FAISS's IVF with as many buckets, and its flat index."""
+    """Our indexes by name, as a search opens them; FAISS's IVF and flat index, in memory."""
 
-    ours: dict[str, ResidentIndex]
+    ours: dict[str, OpenIndex]
     ivf: Any
     flat: Any
 
@@ -43,7 +48,7 @@ class Ways:
 
     @property
     def buckets(self) -> int:
-        return self.ours["sluice ivf"].grid.buckets
+        return self.ours["sluice ivf"].partitions.grid.buckets
 
     def searches(self, probes: Mapping[str, int]) -> dict[str, Search]:
         """Return the searches that ``probes`` names, each in its number of buckets."""
@@ -84,28 +89,36 @@ def grid_index(
     seed: int,
     spread: Spread,
 ) -> Store:
-    """Sort the embeddings ``source`` into the buckets of a grid at ``root``, stored as halves.
+    """Sort the embeddings ``source`` into the buckets of a grid at ``root``.
 
     buckets: none for the square root of the vectors; sample: vectors a bucket to train on.
     """
     store = Store.create(root, "index", index_identity(source, grid=kind))
     with store.lock():
         grid = trained_grid(store, source, kind, buckets, sample, seed)
-        shards = [entry.shard for entry in source.manifest()]
-        for _ in spread(IndexPlan(source.root, store.root, grid, "f16"), shards):
-            pass
-        store.finish(len(shards))
+        partitions = index_partitions(store, source, grid)
+        pending, by_partition = missing_parts(store, partitions), sorted_shards(store)
+        if pending:
+            shards = partitions.new_shards(pending)
+            sort_shards(spread, source, by_partition, partitions, 1, shards)
+            gather_parts(spread, store, by_partition, partitions, pending)
+        store.finish(partitions.parts)
     return store
+
+
+def _opened(index: Store, source: Store) -> OpenIndex:
+    partitions = index_partitions(index, source, Grid.required(index))
+    return OpenIndex(index, source, partitions, CoarseCoder.required(index), Work(1, CANDIDATES))
 
 
 def load_ways(source: Store, indexes: Mapping[str, Store]) -> tuple[Ways, dict[str, float]]:
     """Load ``source`` and the grids' indexes by name; return MiB of memory that each way took."""
     taken: dict[str, float] = {}
     ours = {
-        f"sluice {grid}": _weighed(taken, f"sluice {grid}", partial(ResidentIndex, made, source))
+        f"sluice {grid}": _weighed(taken, f"sluice {grid}", partial(_opened, made, source))
         for grid, made in indexes.items()
     }
-    buckets = ours["sluice ivf"].grid.buckets
+    buckets = ours["sluice ivf"].partitions.grid.buckets
     flat = _weighed(taken, FAISS_FLAT, partial(_flat, source))
     ivf = _weighed(taken, FAISS_IVF, partial(_faiss_ivf, source, buckets))
     return Ways(ours, ivf, flat), taken
@@ -221,8 +234,9 @@ def _faiss_ivf(store: Store, buckets: int) -> Any:
     return made
 
 
-def _ours(made: ResidentIndex, probes: int) -> Search:
-    return lambda queries: made.search(queries, K, probes).ids
+def _ours(made: OpenIndex, probes: int) -> Search:
+    at_work = replace(made, work=Work(probes, CANDIDATES))
+    return lambda queries: search_index(in_process, at_work, queries, K)[0].ids
 
 
 def _theirs(made: Any, probes: int = 0) -> Search:

@@ -13,16 +13,18 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.core.arrays import Vectors
 from pipeline.core.tables import embedding_matrix, flat_column
-from pipeline.dedup.join_shard import partition_edges, partition_table
 from pipeline.dedup.pair_join import Members, join_buckets
 from pipeline.index.grid import Grid
 from pipeline.index.ivf import train_ivf
+from pipeline.index.partitions import partition_edges
+from pipeline.index.sort_shard import partition_table
 from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_table
 from pipeline.pages.growth import CACHES, LOG, Exponent, Growth, fit_exponent, growth_chart
 from pipeline.pages.page import render_charts
 
 SIMILARITY = 0.9
 LOOK_UPS = 1000
+PROBES = 8
 SMALLEST = 1024  # vectors
 TREE_DIMENSIONS = 3  # in 8, its look-ups grow far faster than log N
 
@@ -162,15 +164,13 @@ def _scan(vectors: Vectors) -> Callable[[], Any]:
 
 
 def _probe(vectors: Vectors) -> Callable[[], Any]:
-    from pipeline.index.bucket_lists import BucketLists
-
-    grid = _grid(vectors)
-    buckets = grid.nearest(vectors, 1)[:, 0]
-    order = np.argsort(buckets, kind="stable")
-    lists = BucketLists(buckets[order], vectors[order], grid.buckets)
-    queries = _asked(vectors)
-
-    return lambda: lists.probe(queries, grid.nearest(queries, 8), 10)
+    grid, queries = _grid(vectors), _asked(vectors)
+    cells = faiss.IndexFlatIP(vectors.shape[1])
+    cells.add(grid.cells)
+    lists = faiss.IndexIVFFlat(cells, vectors.shape[1], grid.buckets, faiss.METRIC_INNER_PRODUCT)
+    lists.is_trained, lists.nprobe = True, PROBES
+    lists.add(vectors)
+    return lambda: lists.search(queries, 10)
 
 
 def _graph(vectors: Vectors) -> Callable[[], Any]:

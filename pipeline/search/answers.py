@@ -1,5 +1,7 @@
 """The answer of a search as tables: results with their keys, and the recall of known copies."""
 
+from collections.abc import Container
+
 import numpy as np
 import pyarrow as pa
 
@@ -21,14 +23,21 @@ def without_self(queries: Queries, merged: Merged, k: int) -> tuple[Ids, Scores]
     return merged.ids[~own].reshape(-1, k), merged.scores[~own].reshape(-1, k)
 
 
-def result_table(store: Store, queries: Queries, ids: Ids, scores: Scores) -> pa.Table:
+def result_table(
+    store: Store,
+    queries: Queries,
+    ids: Ids,
+    scores: Scores,
+    shards: Container[int] | None = None,
+) -> pa.Table:
     """Return (query, query_id, rank, id, key, score), a row a result, best first.
 
-    query_id is null where the query is not in the store.
+    query_id is null where the query is not in the store. shards: those that hold the results,
+    where that is known.
     """
     there = scores > -np.inf
     rows, ranks = np.nonzero(there)
-    found = find_images(store, ids[there].tolist(), ["id", "key"])
+    found = find_images(store, ids[there].tolist(), ["id", "key"], shards)
     keys = dict(zip(found["id"].to_pylist(), found["key"].to_pylist(), strict=True))
     return pa.table(
         {

@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,11 +124,18 @@ def _told_apart(keys: list[str], ids: list[int]) -> list[str]:
     return [f"{key} (id:{number})" if counts[key] > 1 else key for key, number in pairs]
 
 
-def find_images(store: Store, ids: list[int], columns: list[str]) -> pa.Table:
-    """Return the store's rows of ``ids`` in the store's order, reading shard by shard."""
+def find_images(
+    store: Store, ids: list[int], columns: list[str], shards: Container[int] | None = None
+) -> pa.Table:
+    """Return the store's rows of ``ids`` in the store's order, reading shard by shard.
+
+    shards: those that hold them, where that is known.
+    """
     wanted = pa.array(sorted(set(ids)), pa.int64())
     parts: list[pa.Table] = []
     for entry in store.manifest():
+        if parts and shards is not None and entry.shard not in shards:
+            continue
         table = store.read(entry.shard, ["id"])
         mask = pa.compute.is_in(table["id"], value_set=wanted)
         if pa.compute.any(mask).as_py() or not parts:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from pipeline.core.store import Store
-from pipeline.dedup.partitions import Partitions, PartitionSettings, grown_partitions
+from pipeline.dedup.partitions import PartitionSettings, grown_partitions
 from pipeline.index.grid import whole_space
+from pipeline.index.partitions import Partitions
 from tests.helpers import scenes
 
 SETTINGS = PartitionSettings(5, 1, assignments=3, partition_rows=300, sample=8, seed=0)
@@ -22,7 +23,7 @@ def test_the_first_images_fix_the_partitions_and_later_ones_are_a_generation(tmp
     scenes.synthetic(tmp_path / "embeddings")
     for _ in range(2):
         grown = grown_partitions(store, Store.open(tmp_path / "embeddings"), SETTINGS)
-        assert (grown.count, grown.generations, grown.joins) == (2, (1, 4), 4)
+        assert (grown.count, grown.generations, grown.parts) == (2, (1, 4), 4)
         assert np.array_equal(grown.grid.cells, first.grid.cells)
 
 

@@ -6,10 +6,15 @@ from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.index.grid import Grid
 from pipeline.index.probes import (
+    Bounds,
+    Evidence,
+    Work,
     choose_probes,
+    choose_work,
     neighbour_places,
     probe_recall,
-    read_calibration,
+    read_evidence,
+    work_recall,
 )
 
 
@@ -23,11 +28,11 @@ def test_a_place_is_the_rank_of_the_neighbours_bucket():
 
 def test_recall_counts_all_neighbours_and_the_bound_one_a_query():
     places = np.array([[0, 5]] * 40_000 + [[0, -1]] * 10_000)
-    (seen,) = probe_recall(places, np.array([1]), 0.95)
+    (seen,) = probe_recall(places, np.array([1]), Bounds(0.95))
     assert seen.recall == 50_000 / 90_000
     assert seen.queries == 50_000
     assert 0.58 < seen.low < 0.61  # 40,000 draws of which half hit, and 10,000 that all do
-    (whole,) = probe_recall(places, np.array([6]), 0.95)
+    (whole,) = probe_recall(places, np.array([6]), Bounds(0.95))
     assert whole.recall == 1
     assert whole.low == beta.ppf(0.05, 50_000, 1)
 
@@ -37,16 +42,33 @@ def test_chosen_probes_keep_their_word_on_new_queries():
     kept, rng = 0, np.random.default_rng(0)
     for _ in range(200):
         places = np.minimum(rng.geometric(0.3, size=(600, 10)) - 1, 63)
-        chosen = choose_probes(places, 64, 0.95, 0.9)
+        chosen = choose_probes(places, 64, 0.95, Bounds(0.9))
         kept += 1 - 0.7**chosen >= 0.95
         assert chosen < 64
     assert kept >= 200 * 0.85
 
 
-def test_too_few_queries_to_know_means_all_buckets():
-    assert choose_probes(np.zeros((20, 10), int), 64, 0.99, 0.95) == 64
+def test_too_few_queries_to_know_means_everything():
+    places = np.zeros((20, 10), np.int32)
+    assert choose_probes(places, 64, 0.99, Bounds(0.95)) is None
+    few = Evidence(places, np.zeros((20, 10), np.int64), 5000)
+    assert choose_work(few, 64, 128, 0.99, Bounds(0.95)) == Work(64, 5000)
+    assert work_recall(few, Work(64, 5000), Bounds(0.95)).recall == 1
+
+
+@pytest.mark.parametrize("dimensions", [16, 4096])
+def test_the_work_that_reads_the_fewest_bytes_is_chosen(dimensions):
+    """Half of the neighbours lie in the first bucket, half in the tenth; ranks go up to 99."""
+    rng = np.random.default_rng(0)
+    places = rng.choice([0, 9], size=(4000, 10)).astype(np.int32)
+    evidence = Evidence(places, rng.integers(100, size=(4000, 10)), 100_000)
+    work = choose_work(evidence, 100, dimensions, 0.75, Bounds(0.95))
+    assert work.probes == 10
+    assert work.candidates == 80
+    assert work_recall(evidence, work, Bounds(0.95)).recall == pytest.approx(0.8, abs=0.01)
+    assert work_recall(evidence, Work(1, 50), Bounds(0.95)).recall == pytest.approx(0.25, abs=0.01)
 
 
 def test_an_index_that_was_never_finished_names_what_finishes_it(tmp_path):
     with pytest.raises(InputError, match="is not finished; run sluice index again: it resumes"):
-        read_calibration(Store.create(tmp_path, "index", {}))
+        read_evidence(Store.create(tmp_path, "index", {}))

@@ -1,0 +1,109 @@
+"""Building an index: shards sorted by partition, parts gathered, and the recall of every work."""
+
+import shutil
+from math import ceil
+
+import numpy as np
+
+from pipeline.core.arrays import Ids
+from pipeline.core.run_record import RunRecord
+from pipeline.core.spread import Spread
+from pipeline.core.store import Store
+from pipeline.index.bucket_rows import rows_name
+from pipeline.index.coarse_codes import CoarseCoder
+from pipeline.index.gather_part import GatherPlan
+from pipeline.index.grid import Grid
+from pipeline.index.nominate import coarse_ranks
+from pipeline.index.partitions import Partitions
+from pipeline.index.probes import (
+    NOT_THERE,
+    Evidence,
+    attach_bounds,
+    attach_evidence,
+    neighbour_places,
+)
+from pipeline.search.answers import without_self
+from pipeline.search.batches import search_everything
+from pipeline.search.queries import sample_ids, stored_queries
+
+PARTITION_ROWS = 50_000  # vectors of a part, about: a file, and what a worker holds
+
+
+def index_partitions(store: Store, embeddings: Store, grid: Grid) -> Partitions:
+    """Return the partitions of the index ``store``, begun with ``grid``, with all shards."""
+    begun = Partitions(grid, min(grid.buckets, ceil(all_rows(embeddings) / PARTITION_ROWS)))
+    partitions = Partitions.kept(store) or begun
+    partitions = partitions.with_shards(len(embeddings.manifest()))
+    partitions.keep(store)
+    return partitions
+
+
+def missing_parts(store: Store, partitions: Partitions) -> list[int]:
+    """Return the numbers of the parts that ``store`` does not hold yet."""
+    done = {entry.shard for entry in store.entries()}
+    return [part for part in range(partitions.parts) if part not in done]
+
+
+def sorted_shards(store: Store) -> Store:
+    """Return the store in which shards wait, sorted by partition, for their parts of ``store``."""
+    return Store.create(store.root / "partitions", "partitions", store.identity)
+
+
+def gather_parts(
+    spread: Spread, store: Store, by_partition: Store, partitions: Partitions, pending: list[int]
+) -> None:
+    """Gather the parts ``pending`` into ``store``, then remove the shards sorted for them."""
+    plan = GatherPlan(by_partition.root, store.root, partitions, CoarseCoder.required(store))
+    for _ in spread(plan, pending):
+        pass
+    shutil.rmtree(by_partition.root)
+
+
+def all_rows(embeddings: Store) -> int:
+    """Return the rows of all shards, the tombstoned ones too."""
+    return sum(entry.rows for entry in embeddings.manifest())
+
+
+def bucket_sizes(store: Store, buckets: int) -> Ids:
+    """Return the rows of every bucket, int64 (buckets,)."""
+    sizes = np.zeros(buckets, np.int64)
+    for entry in store.manifest():
+        table = store.read_whole(entry.shard)
+        sizes[table["bucket"].to_numpy()] += table["rows"].to_numpy()
+    return sizes
+
+
+def stored_bytes(store: Store, partitions: Partitions) -> int:
+    """Return the bytes of all rows kept."""
+    paths = (store.attachments.path(rows_name(part)) for part in range(partitions.parts))
+    return sum(path.stat().st_size for path in paths)
+
+
+def calibrate(
+    store: Store,
+    embeddings: Store,
+    partitions: Partitions,
+    queries: int,
+    k: int,
+    confidence: float,
+    spread: Spread,
+) -> None:
+    """Attach where the true neighbours of images sampled as ``queries`` lie.
+
+    Their ``k`` true neighbours come from an exact search of all of ``embeddings``.
+    """
+    asked = stored_queries(embeddings, sample_ids(embeddings, queries))
+    record = RunRecord("calibrate", embeddings.images(), 1)
+    merged = search_everything(spread, embeddings, asked, k + 1, record)
+    neighbours, scores = without_self(asked, merged, k)
+    there = scores > -np.inf
+    known, place = np.unique(neighbours[there], return_inverse=True)
+    vectors = stored_queries(embeddings, known.tolist()).vectors
+    found = np.zeros((*neighbours.shape, asked.vectors.shape[1]), np.float32)
+    found[there] = vectors[place]
+    buckets = np.full(neighbours.shape, NOT_THERE)
+    buckets[there] = partitions.grid.nearest(vectors, 1)[place, 0]
+    places = neighbour_places(partitions.grid, asked.vectors, buckets)
+    ranks = coarse_ranks(spread, store, range(partitions.parts), asked.vectors, found)
+    attach_bounds(store, len(asked.keys), confidence)
+    attach_evidence(store, Evidence(places, ranks, all_rows(embeddings)))

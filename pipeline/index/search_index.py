@@ -1,0 +1,116 @@
+"""A search by index: buckets, then codes, then vectors, with the recall that this costs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.arrays import Numbers, Vectors
+from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.spread import Spread
+from pipeline.core.store import Store
+from pipeline.index.coarse_codes import CoarseCoder
+from pipeline.index.nominate import NominatePlan, nominated
+from pipeline.index.partitions import Partitions
+from pipeline.index.probes import (
+    Work,
+    WorkRecall,
+    choose_work,
+    read_bounds,
+    read_evidence,
+    work_recall,
+)
+from pipeline.index.score_candidates import Found, score_candidates
+from pipeline.search.batches import QUERIES_AT_ONCE
+from pipeline.search.merge import Merged
+
+
+@dataclass(frozen=True)
+class OpenIndex:
+    """An index of ``embeddings``, and the work that a search by it does."""
+
+    index: Store
+    embeddings: Store
+    partitions: Partitions
+    coder: CoarseCoder
+    work: Work
+
+    def parts(self, probes: Numbers) -> list[int]:
+        """Return the parts that hold the buckets ``probes``."""
+        mine = np.searchsorted(self.partitions.edges, np.unique(probes), side="right") - 1
+        count, generations = self.partitions.count, range(len(self.partitions.generations))
+        return [g * count + int(part) for g in generations for part in np.unique(mine)]
+
+
+def open_index(
+    root: Path, embeddings: Store, k: int, recall: float, confidence: float
+) -> tuple[OpenIndex, WorkRecall]:
+    """Open the index of ``embeddings`` at ``root``; choose the work for ``recall`` at ``k``.
+
+    The recall of that work is measured on queries that did not choose it. Raises StoreError where
+    the index is of other embeddings or lacks some, ConfigError where its recall at ``k`` is not
+    known.
+    """
+    index = Store.open(root, "index")
+    there = embeddings.manifest()
+    index.manifest()
+    if (index.identity["embeddings"], index.identity["first_shard"]) != (
+        embeddings.identity,
+        there[0].checksum,
+    ):
+        raise StoreError(f"{root} is the index of other embeddings; mend index.output")
+    evidence, partitions = read_evidence(index), Partitions.kept(index)
+    rows = sum(entry.rows for entry in there)
+    if partitions is None or (partitions.generations[-1], evidence.images) != (len(there), rows):
+        raise StoreError(f"{root} does not cover all of {embeddings.root}; run sluice index --add")
+    known = index.identity["calibration"][1]
+    if k > known:
+        raise ConfigError(
+            f"search.k is {k}, but the index knows its recall up to {known}; "
+            "make another index with a larger index.calibration_k"
+        )
+    choosing, measuring = evidence.halves(k)
+    coder, buckets = CoarseCoder.required(index), partitions.grid.buckets
+    bounds = read_bounds(index, confidence)
+    work = choose_work(choosing, buckets, len(coder.projection), recall, bounds)
+    opened = OpenIndex(index, embeddings, partitions, coder, work)
+    return opened, work_recall(measuring, work, bounds)
+
+
+def search_index(
+    spread: Spread, opened: OpenIndex, queries: Vectors, k: int
+) -> tuple[Merged, frozenset[int]]:
+    """Return the ``k`` best of each of f32 (q, d) ``queries`` among its candidates.
+
+    Beside them the embedding shards that hold what was found.
+    """
+    ids, scores = np.zeros((len(queries), k), np.int64), np.full((len(queries), k), -np.inf)
+    shards = set[int]()
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        found = _search(spread, opened, queries[start : start + QUERIES_AT_ONCE], k)
+        rank = np.arange(len(found.query)) - np.searchsorted(found.query, found.query)
+        ids[start + found.query, rank] = found.ids
+        scores[start + found.query, rank] = found.scores
+        shards.update(np.unique(found.shards).tolist())
+    return Merged(ids, scores, np.ones(len(queries), np.bool_)), frozenset(shards)
+
+
+def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Found:
+    probes = opened.partitions.grid.nearest(queries, opened.work.probes)
+    roots = (opened.index.root, opened.embeddings.root)
+    # The query's own image may be among the candidates, and is not an answer.
+    count = max(k, opened.work.candidates + 1)
+    plan = NominatePlan(*roots, opened.coder.queries(queries), probes, count)
+    candidates = nominated(spread, plan, opened.parts(probes))
+    return score_candidates(spread, opened.index, queries, candidates, k)
+
+
+def index_loss(opened: OpenIndex, seen: WorkRecall) -> str:
+    """Return what a search by index lost against brute force, in a sentence."""
+    work, buckets = opened.work, opened.partitions.grid.buckets
+    return (
+        f"probed {work.probes:,} of {buckets:,} buckets and compared {work.candidates:,} "
+        f"candidates: recall against brute force {seen.recall:.4f}, at least {seen.low:.4f} with "
+        f"{seen.confidence:.0%} confidence, measured on {seen.queries:,} sampled images that did "
+        "not choose them"
+    )
