@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +16,7 @@ from pipeline.images.kinds import KINDS
 from pipeline.images.kinds.kind import Opened, joined
 from pipeline.images.kinds.paths import DELIMITERS
 from pipeline.images.kinds.patience import patiently
+from pipeline.images.kinds.urls import open_url, told_by_url
 from pipeline.images.listing import Listing, list_files
 
 
@@ -32,7 +32,7 @@ class Source:
 
     def opened(self) -> Opened:
         """Return it as its kind reads it."""
-        return Opened(fsspec.core.url_to_fs(self.url)[0], self.root, self.column)
+        return Opened(open_url(self.url)[0], self.root, self.column)
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Listed:
     left_out: Counter[str]  # other files, by reason
 
 
+@told_by_url
 def list_source(
     url: str, kind: str = "auto", exclude: Sequence[str] = (), column: str | None = None
 ) -> Listed:
@@ -53,10 +54,7 @@ def list_source(
     ``column`` is the one of a table that holds the images, or names them. Raises InputError where
     nothing is there, where it holds no images, or several kinds.
     """
-    try:
-        fs, root = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"source.url {url} cannot be opened: {error}") from error
+    fs, root = open_url(url)
     root = root.rstrip("/")
     made_here = bool(fs.exists(joined(root, "store.json")))
     if made_here:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from pipeline.core.errors import InputError
+from pipeline.images.kinds.urls import is_unentitled
 
 T = TypeVar("T")
 TRIES = 5
@@ -20,7 +21,7 @@ def patiently(read: Callable[[], T], what: str) -> T:
     """Return ``read()``, tried TRIES times over some ten seconds where it fails for a moment.
 
     Raises what ``read`` raises of LASTING and of what is no fault of reading, InputError naming
-    ``what`` where the fault stays.
+    ``what`` where the fault stays, and at once where credentials are wanting.
     """
     again = Retrying(
         retry=retry_if_exception(_passing),
@@ -31,6 +32,11 @@ def patiently(read: Callable[[], T], what: str) -> T:
     try:
         return again(read)
     except Exception as error:
+        if is_unentitled(error):
+            raise InputError(
+                f"{what} cannot be read ({_first_line(error)}); see that the credentials for it "
+                "are set, here and on every node"
+            ) from error
         if not _passing(error):
             raise
         raise InputError(
@@ -46,7 +52,7 @@ def read_files(fs: Any, paths: list[str]) -> list[bytes | Exception]:
     """
     found = fs.cat_ranges(paths, [None] * len(paths), [None] * len(paths), on_error="return")
     for place, data in enumerate(found):
-        if isinstance(data, Exception) and _passing(data):
+        if isinstance(data, Exception) and (_passing(data) or is_unentitled(data)):
             found[place] = patiently(partial(fs.cat_file, paths[place]), paths[place])
         elif isinstance(data, Exception) and not _is_fact(data):
             raise data
@@ -56,7 +62,8 @@ def read_files(fs: Any, paths: list[str]) -> list[bytes | Exception]:
 def _passing(error: BaseException) -> bool:
     """Return whether a fault may pass: those of disks and networks that are no facts."""
     network = type(error).__module__.partition(".")[0] in ("aiohttp", "botocore", "gcsfs", "s3fs")
-    return (network or isinstance(error, OSError | TimeoutError)) and not _is_fact(error)
+    lasting = _is_fact(error) or is_unentitled(error)
+    return (network or isinstance(error, OSError | TimeoutError)) and not lasting
 
 
 def _is_fact(error: BaseException) -> bool:
