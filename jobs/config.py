@@ -45,6 +45,10 @@ def _refuse_url(output: Any) -> Any:
     return output
 
 
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 def _expanded(path: Path) -> Path:
     expanded = Path(os.path.expanduser(path))
     try:
@@ -58,6 +62,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Location = Annotated[str, AfterValidator(os.path.expanduser)]  # a path or an fsspec URL
+Locations = Annotated[tuple[Location, ...], BeforeValidator(_listed)]  # one, or several
 LocalPath = Annotated[Path, AfterValidator(_expanded)]
 Output = Annotated[LocalPath, BeforeValidator(_refuse_url)]
 
@@ -95,9 +100,11 @@ class CorpusConfig(Section):
 
 
 class SourceConfig(Section):
-    """Where the images are: a folder, Parquet with bytes, or WebDataset tars, on any fsspec URL."""
+    """Where the images are: folders, Parquet, WebDataset tars or lists, on any fsspec URL."""
 
-    url: Location = Field("work/corpus", description="where the images are, on any fsspec URL")
+    url: Locations = Field(
+        ("work/corpus",), min_length=1, description="where the images are, on any fsspec URLs"
+    )
     kind: SourceKind = Field("auto", description="auto: by what lies there")
     shard_rows: Count | None = Field(
         None,
@@ -128,14 +135,14 @@ class SourceConfig(Section):
     def asked(self) -> dict[str, Any]:
         """Return what list_source takes."""
         return {
-            "url": self.url,
+            "urls": self.url,
             "kind": "paths" if self.path_column else self.kind,
             "exclude": self.exclude,
             "column": self.path_column or self.image_column,
         }
 
-    def given(self) -> str | None:
-        """Return the URL where one is set: a store remembers its own."""
+    def given(self) -> tuple[str, ...] | None:
+        """Return the URLs where some are set: a store remembers its own."""
         return self.url if "url" in self.model_fields_set else None
 
 
@@ -234,10 +241,10 @@ class SearchConfig(Section):
 class DedupConfig(Section):
     """`sluice dedup`: all pairs above a similarity, their groups, and whom to keep."""
 
-    argument = ("FOLDER", "dedup.folder")
+    argument = ("FOLDERS", "dedup.folders")
     flags = ("ray.workers",)
-    folder: Location | None = Field(
-        None, description="embed first what embed.output lacks of it; none: embed.output as it is"
+    folders: Locations = Field(
+        (), description="embed first what embed.output lacks of it; none: embed.output as it is"
     )
     output: Output = Path("work/dedup")
     similarity: Annotated[float, Field(gt=0, le=1)] = Field(

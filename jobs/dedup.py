@@ -25,7 +25,7 @@ from pipeline.pages.groups import group_page
 
 
 def command(config: Config) -> None:
-    """Find all near-duplicates of FOLDER, and say whom to keep.
+    """Find all near-duplicates of FOLDERS, and say whom to keep.
 
     What is not embedded yet is embedded first. Finished parts are skipped.
     """
@@ -34,10 +34,10 @@ def command(config: Config) -> None:
         raise InputError(f"{made.output} holds no pairs to add to; leave --add out")
     if not (made.output / "store.json").exists():
         refuse_unwritable(made.output)
-    if made.folder is None:
+    if not made.folders:
         dedup(config)
         return
-    source = config.source.model_copy(update={"url": made.folder})
+    source = config.source.model_copy(update={"url": made.folders})
     config = config.model_copy(update={"source": source})
     _embed_and_dedup(config)
 

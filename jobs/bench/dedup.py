@@ -42,7 +42,9 @@ def command(config: LabConfig) -> None:
         runs = {OURS: _ours(mine, Path(folder))}
         truth = read_images(Store.open(mine.embed.output, "embeddings"))
         if "scene" not in truth.column_names:
-            raise InputError(f"{config.source.url} has no column scene that tells its copies")
+            raise InputError(
+                f"{', '.join(config.source.url)} has no column scene that tells its copies"
+            )
         runs |= _rivals(config, Path(folder))
     title = f"{truth.num_rows:,} photos, {known_pairs(truth):,} known pairs of copies"
     print_arrow(title, quality_table(runs, truth))

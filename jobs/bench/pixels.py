@@ -27,7 +27,7 @@ def command(config: LabConfig) -> None:
     photos = decodable(first_shard(listed, config.source.shard_rows or MOST), SIDE)
     if not photos:
         raise InputError(
-            f"no image of {config.source.url}'s first shard decodes; name another source"
+            f"no image of {listed.source.url}'s first shard decodes; name another source"
         )
     on_one_thread()
     _decode(photos, config.embed.input_size, rounds)

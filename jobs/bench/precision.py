@@ -26,10 +26,10 @@ def command(config: LabConfig) -> None:
     images = first_shard(listed, config.source.shard_rows or MOST)
     squares = decode_squares(images, settings.input_size).pixels
     if len(squares) <= K:
-        raise InputError(f"fewer than {K + 1} images of {config.source.url}'s first shard decode")
+        raise InputError(f"fewer than {K + 1} images of {listed.source.url}'s first shard decode")
     rows = time_precisions(settings, squares, K, ROUNDS)
     title = (
-        f"{len(squares)} images of {config.source.url}, {settings.model}, {settings.input_size} px"
+        f"{len(squares)} images of {listed.source.url}, {settings.model}, {settings.input_size} px"
     )
     header = ("backend", "precision", "ms an image", "least", "most")
     print_table(f"{title}, one thread", (*header, "cosine", "least", f"recall@{K}"), rows)

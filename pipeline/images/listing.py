@@ -3,10 +3,11 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -34,8 +35,9 @@ class File(NamedTuple):
     bytes: int | None
     version: str | None
     suffix: str
-    identity: tuple[int, int] | None = None  # the same for all names of one local file
+    identity: tuple[int, int] | str | None = None  # the same for all names of one file
     link: bool = False
+    folder: int = 0  # its place among the folders listed
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,49 @@ class Listing:
 
 
 def list_files(fs: Any, root: str, exclude: Iterable[str] = ()) -> Listing:
-    """List what lies below ``root`` on ``fs``.
+    """List what lies below ``root`` on ``fs``, as ``list_folders`` does."""
+    return list_folders(fs, [(root, None)], exclude)
 
-    Hidden files, folders of thumbnails, and names that match one of ``exclude`` (as "*/raw/*") are
-    left out, as are further names of a file that is listed already. Linked folders are entered
-    once. Raises OSError where ``root`` itself cannot be read.
+
+def list_folders(
+    fs: Any, folders: Sequence[tuple[str, str | None]], exclude: Iterable[str] = ()
+) -> Listing:
+    """List what lies on ``fs`` below ``folders``: each a root, and the one file that is meant.
+
+    Paths are below the first root; those in other folders are from the root of ``fs``, and begin
+    with a slash. Hidden files, folders of thumbnails, and names that match one of ``exclude`` (as
+    "*/raw/*") are left out, as are further names of a file that is listed already. Linked folders
+    are entered once. Raises OSError where a root itself cannot be read.
     """
     left_out: Counter[str] = Counter()
-    local = isinstance(fs, LocalFileSystem)
-    found = _walk_local(root, left_out) if local else _walk_remote(fs, root)
-    files = [
-        file
-        for file in found
-        if not (reason := _reason(file.path, exclude)) or left_out.update([reason])
-    ]
+    files: list[File] = []
+    for place, (root, only) in enumerate(folders):
+        mine = [
+            file
+            for file in _found(fs, root, only, left_out)
+            if not (reason := _reason(file.path, exclude)) or left_out.update([reason])
+        ]
+        files += mine if len(folders) == 1 else [_among(file, root, place) for file in mine]
     files = sorted(_one_name_each(files, left_out))
     columns = zip(*files, strict=True) if files else [[]] * len(File._fields)
     return Listing(pa.table(list(columns)[: len(FILES)], schema=FILES), left_out)
+
+
+def _found(fs: Any, root: str, only: str | None, left_out: Counter[str]) -> Iterable[File]:
+    local = isinstance(fs, LocalFileSystem)
+    if only is None:
+        return _walk_local(root, left_out) if local else _walk_remote(fs, root)
+    if not local:
+        return [_remote_file(only, fs.info(f"{root}/{only}"))]
+    file = _local_file(Path(root, only), only, left_out)
+    return [file] if file else []
+
+
+def _among(file: File, root: str, place: int) -> File:
+    """Return a file as one of several folders' names it; ``place`` is its folder's."""
+    whole = f"/{root}/{file.path}".replace("//", "/", 1)
+    path = whole if place else file.path
+    return file._replace(path=path, identity=file.identity or whole, folder=place)
 
 
 def _reason(path: str, exclude: Iterable[str]) -> str | None:
@@ -83,10 +111,10 @@ def _suffix(path: str) -> str:
 
 
 def _one_name_each(files: list[File], left_out: Counter[str]) -> list[File]:
-    """Return ``files`` with one name of each: a name that is no link goes first, then by path."""
-    seen: set[tuple[int, int]] = set()
+    """Return ``files`` with one name of each: the first folder's, one that is no link, by path."""
+    seen: set[tuple[int, int] | str] = set()
     kept = []
-    for file in sorted(files, key=lambda file: (file.link, file.path)):
+    for file in sorted(files, key=lambda file: (file.folder, file.link, file.path)):
         if file.identity in seen:
             left_out["another name of a file listed already"] += 1
             continue
@@ -124,7 +152,7 @@ def _walk_local(root: str, left_out: Counter[str]) -> Iterator[File]:
                 yield file
 
 
-def _local_file(entry: "os.DirEntry[str]", path: str, left_out: Counter[str]) -> File | None:
+def _local_file(entry: "os.DirEntry[str] | Path", path: str, left_out: Counter[str]) -> File | None:
     try:
         facts = entry.stat()
     except OSError as error:
@@ -158,7 +186,10 @@ def _walk_remote(fs: Any, root: str) -> Iterator[File]:
             found |= part
     start = len(root) + 1 if root else 0
     for path, facts in found.items():
-        version = next((str(facts[name]) for name in VERSIONS if facts.get(name)), None)
-        size = facts.get("size")
-        below_root = path[start:].lstrip("/")
-        yield File(below_root, None if size is None else int(size), version, _suffix(path))
+        yield _remote_file(path[start:].lstrip("/"), facts)
+
+
+def _remote_file(path: str, facts: dict[str, Any]) -> File:
+    version = next((str(facts[name]) for name in VERSIONS if facts.get(name)), None)
+    size = facts.get("size")
+    return File(path, None if size is None else int(size), version, _suffix(path))

@@ -278,28 +278,35 @@ def _told(source: Source) -> dict[str, str]:
     return {"source": json.dumps(asdict(source))}
 
 
-def stored_source(store: Store, url: str | None = None) -> Source:
-    """Return the source that ``store`` was made from, at ``url`` where it lies there now.
+def stored_source(store: Store, urls: tuple[str, ...] | None = None) -> Source:
+    """Return the source that ``store`` was made from, at ``urls`` where it lies there now.
 
-    Raises as ``read_manifest`` does, and as ``list_source`` does of ``url``.
+    Raises as ``read_manifest`` does, and as ``list_source`` does of ``urls``.
     """
     source = _remembered(read_manifest(store))
-    if url in (None, source.url):
+    if urls is None or urls == source.urls:
         return source
-    return list_source(str(url), source.kind, column=source.column).source
+    return list_source(urls, source.kind, column=source.column).source
 
 
 def _remembered(manifest: pa.Table) -> Source:
-    return Source(**json.loads(manifest.schema.metadata[b"source"]))
+    told = json.loads(manifest.schema.metadata[b"source"])
+    return Source(**told | {"urls": tuple(told["urls"])})
 
 
 def _refuse_another(store: Store, known: pa.Table, listed: Listed) -> None:
     """A forgotten output must not declare all images of another source gone."""
-    before, now = _remembered(known).url, listed.source.url
-    there = pc.is_in(listed.files["path"], value_set=known["path"])
-    if before == now or pc.any(there).as_py():
+    before, now = _remembered(known), listed.source
+    if before.urls[0] == now.urls[0]:
         return
-    raise InputError(
-        f"{store.root} holds the images of {before}, and none of them is in {now}; name "
-        "another output folder"
-    )
+    if before.urls[0] in now.urls:
+        raise InputError(
+            f"{store.root} holds the images of {before.url}; name {before.urls[0]} first, for its "
+            "images are called by their paths below it"
+        )
+    there = pc.is_in(listed.files["path"], value_set=known["path"])
+    if not pc.any(there).as_py():
+        raise InputError(
+            f"{store.root} holds the images of {before.url}, and none of them is in {now.url}; "
+            "name both, or another output folder"
+        )

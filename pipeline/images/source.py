@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,22 +17,27 @@ from pipeline.images.kinds.kind import Opened, joined
 from pipeline.images.kinds.paths import DELIMITERS
 from pipeline.images.kinds.patience import patiently
 from pipeline.images.kinds.urls import open_url, told_by_url
-from pipeline.images.listing import Listing, list_files
+from pipeline.images.listing import Listing, list_folders
 
 
 @dataclass(frozen=True)
 class Source:
-    """Images below ``root`` on the filesystem of ``url``, all of one kind."""
+    """Images below ``root`` and other folders of one filesystem, all of one kind."""
 
-    url: str
+    urls: tuple[str, ...]  # of the folders; ``root`` is the first one's
     root: str
     kind: str  # one of KINDS
     made_here: bool = False  # the shards of a store: their columns are ours
     column: str | None = None  # the column that is read; none: the kind finds it
 
+    @property
+    def url(self) -> str:
+        """Return where it is, in words."""
+        return ", ".join(self.urls)
+
     def opened(self) -> Opened:
         """Return it as its kind reads it."""
-        return Opened(open_url(self.url)[0], self.root, self.column)
+        return Opened(open_url(self.urls[0])[0], self.root, self.column)
 
 
 @dataclass(frozen=True)
@@ -44,31 +49,63 @@ class Listed:
     left_out: Counter[str]  # other files, by reason
 
 
-@told_by_url
-def list_source(
-    url: str, kind: str = "auto", exclude: Sequence[str] = (), column: str | None = None
-) -> Listed:
-    """Find what ``url`` holds, of ``kind`` where one of KINDS is named; no file is read.
+class _Folder(NamedTuple):
+    """A folder of a source, or the one file in it that is meant."""
 
-    A finished store counts as the Parquet of its shards, a single file as a source of one.
-    ``column`` is the one of a table that holds the images, or names them. Raises InputError where
-    nothing is there, where it holds no images, or several kinds.
+    fs: Any
+    root: str
+    only: str | None = None
+    made_here: bool = False
+
+
+def list_source(
+    urls: str | Sequence[str],
+    kind: str = "auto",
+    exclude: Sequence[str] = (),
+    column: str | None = None,
+) -> Listed:
+    """Find what the folders at ``urls`` hold, of ``kind`` where one of KINDS is named.
+
+    No file is read. A finished store counts as the Parquet of its shards, a single file as a folder
+    of one. Paths are below the first folder; those in others are whole, from the filesystem's root,
+    so that the first one's stay what they are when others come. ``column`` is the one of a table
+    that holds the images, or names them. Raises InputError where nothing is there, where it holds
+    no images, or several kinds.
     """
+    urls = (urls,) if isinstance(urls, str) else tuple(urls)
+    folders = [_folder(url) for url in urls]
+    first, *others = folders
+    for url, other in zip(urls[1:], others, strict=True):
+        if other.fs != first.fs or other.made_here or first.made_here:
+            why = "is a store" if other.made_here or first.made_here else "on another filesystem"
+            raise InputError(
+                f"{url} and {urls[0]} cannot be one source: one {why}; give each an output folder "
+                "of its own"
+            )
+    listing = _listing(urls[0], folders, exclude)
+    kind = "parquet" if first.made_here else kind
+    return _of_one_kind(Source(urls, first.root, kind, first.made_here, column), listing)
+
+
+@told_by_url
+def _listing(url: str, folders: Sequence[_Folder], exclude: Sequence[str]) -> Listing:
+    fs, places = folders[0].fs, [(folder.root, folder.only) for folder in folders]
+    return patiently(lambda: list_folders(fs, places, exclude), url)
+
+
+@told_by_url
+def _folder(url: str) -> _Folder:
     fs, root = open_url(url)
     root = root.rstrip("/")
-    made_here = bool(fs.exists(joined(root, "store.json")))
-    if made_here:
+    if fs.exists(joined(root, "store.json")):
         _refuse_unfinished(fs, root, url)
-        root, kind = joined(root, "shards"), "parquet"
-    only = None
-    if not fs.isdir(root):
-        if not root or not fs.exists(root):
-            raise InputError(f"source {url} is not there; mend source.url")
-        root, _, only = root.rpartition("/")
-    listing = patiently(lambda: list_files(fs, root, exclude), url)
-    if only is not None:
-        listing = Listing(listing.files.filter(pc.equal(listing.files["path"], only)))
-    return _of_one_kind(Source(url, root, kind, made_here, column), listing)
+        return _Folder(fs, joined(root, "shards"), made_here=True)
+    if fs.isdir(root):
+        return _Folder(fs, root)
+    if not root or not fs.exists(root):
+        raise InputError(f"source {url} is not there; mend source.url")
+    folder, _, only = root.rpartition("/")
+    return _Folder(fs, folder, only)
 
 
 def _of_one_kind(source: Source, listing: Listing) -> Listed:

@@ -3,11 +3,13 @@ import zipfile
 from collections import Counter
 
 import fsspec
+import pyarrow as pa
 import pytest
 
 from pipeline.core.errors import InputError
+from pipeline.core.store import Store
 from pipeline.images.listing import list_files
-from pipeline.images.manifest import plan_manifest
+from pipeline.images.manifest import extend_manifest, plan_manifest, stored_source
 from pipeline.images.reader import read_shard
 from pipeline.images.source import list_source
 
@@ -118,3 +120,58 @@ def test_other_suffixes_are_counted(tmp_path):
     assert source.left_out == Counter({".txt suffix": 2, "without a suffix": 1})
     with pytest.raises(InputError, match="holds no images"):
         list_source(str(tmp_path), "webdataset")
+
+
+def test_several_folders_are_one_source(tmp_path, jpegs):
+    for number, name in enumerate(("a/x.jpg", "a/deep/y.jpg", "b/x.jpg", "c/z.jpg")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(jpegs[number])
+    os.link(tmp_path / "a" / "x.jpg", tmp_path / "b" / "again.jpg")
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    listed = list_source([a, b, f"{c}/z.jpg", f"{a}/deep"])
+    manifest = plan_manifest(listed, 100).manifest
+    rows = read_shard(listed.source, manifest, 0).to_pylist()
+    assert {row["key"]: row["bytes"] for row in rows} == {
+        "x.jpg": jpegs[0],
+        "deep/y.jpg": jpegs[1],
+        f"{b}/x.jpg": jpegs[2],
+        f"{c}/z.jpg": jpegs[3],
+    }
+    assert listed.left_out == {"another name of a file listed already": 2}
+    alone = plan_manifest(list_source(a), 100).manifest
+    grown = plan_manifest(list_source([a, b]), 100, alone).manifest
+    assert grown.slice(0, 2).equals(alone)
+    assert grown["path"].to_pylist()[2:] == [f"{b}/x.jpg"]
+
+
+def test_several_folders_of_another_filesystem(jpegs):
+    fs = fsspec.filesystem("memory")
+    fs.pipe({f"/{name}": data for name, data in zip(("a/1.jpg", "b/1.jpg"), jpegs, strict=False)})
+    try:
+        listed = list_source(["memory://a", "memory://b", "memory://a/1.jpg"])
+        manifest = plan_manifest(listed, 5).manifest
+        rows = read_shard(listed.source, manifest, 0)
+    finally:
+        fs.rm("/a", recursive=True)
+        fs.rm("/b", recursive=True)
+    assert rows["key"].to_pylist() == ["/b/1.jpg", "1.jpg"]
+    assert rows["bytes"].to_pylist() == [jpegs[1], jpegs[0]]
+
+
+def test_folders_that_are_no_one_source_are_told(tmp_path, jpegs):
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    with pytest.raises(InputError, match="b is not there"):
+        list_source([a, f"{tmp_path}/nowhere/b"])
+    fsspec.filesystem("memory").pipe("/m/1.jpg", jpegs[0])
+    with pytest.raises(InputError, match="cannot be one source: one on another filesystem"):
+        list_source([a, "memory://m"])
+    store = Store.create(tmp_path / "store", "embeddings", {})
+    extend_manifest(store, list_source([a]), 5)
+    store.write_shard(0, pa.table({"id": [1]}))
+    with pytest.raises(InputError, match=r"holds the images of .*/a; name .*/a first"):
+        extend_manifest(store, list_source([b, a]), 5)
+    with pytest.raises(InputError, match=r"none of them is in .*/b; name both, or another output"):
+        extend_manifest(store, list_source([b]), 5)
+    extend_manifest(store, list_source([a, b]), 5)
+    assert stored_source(store).urls == (a, b)

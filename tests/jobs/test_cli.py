@@ -85,7 +85,7 @@ def test_flags_are_settings_and_come_last(embedded, tmp_path):
     assert done.exit_code == 0, done.output
     (config,) = embedded
     assert (config.embed.batch_size, config.embed.model) == (8, "resnet50")
-    assert (config.source.url, config.source.kind) == ("/photos #1", "folder")
+    assert (config.source.url, config.source.kind) == (("/photos #1",), "folder")
     assert config.ray.workers == 0
     names = ("embed.batch_size", "embed.model", "source.url", "embed.output")
     origins = [config.origin(name) for name in names]
@@ -142,7 +142,7 @@ def test_config_prints_what_it_reads_back(tmp_path):
     assert [line.partition("#")[0] for line in again.splitlines() if "photos" not in line] == [
         line.partition("#")[0] for line in printed.splitlines() if "photos" not in line
     ]
-    assert "url: 'photos: #1'" in again
+    assert "url: ['photos: #1']" in again
 
 
 @pytest.mark.parametrize("command", ["verify", "usage"])

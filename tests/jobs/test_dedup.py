@@ -112,7 +112,7 @@ def test_a_folder_is_embedded_before_the_join_and_only_what_is_new(tmp_path, jpe
     (folder / "bad.jpg").write_text("a text")
     (folder / "notes.txt").write_text("a text")
     few = ("dedup.buckets=1", "dedup.similarity=0.999", "embed.input_size=32")
-    wanted = config(tmp_path, f"dedup.folder={folder}", *few)
+    wanted = config(tmp_path, f"dedup.folders={folder}", *few)
     command(wanted)
     told = capsys.readouterr().out
     assert "images quarantined: 1," in told

@@ -49,7 +49,7 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
         small |= {"workloads": ("embed", "sign", "search"), "output": tmp_path / "scale"}
         return LabConfig(
             scale=ScaleConfig(**small | more),
-            source=SourceConfig(url=str(tmp_path / "photos"), shard_rows=4),
+            source=SourceConfig(url=(str(tmp_path / "photos"),), shard_rows=4),
             embed=EmbedConfig(output=tmp_path / "embeddings", input_size=64, batch_size=4),
         )
 

@@ -36,6 +36,8 @@ class Opened(NamedTuple):
 
     def at(self, path: str) -> str:
         """Return where a file is on ``fs`` whose path below the root is given."""
+        if path.startswith("/"):  # in another folder than the first
+            return f"{self.fs.root_marker}{path[1:]}"
         return joined(self.root, path)
 
 
