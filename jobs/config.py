@@ -37,6 +37,7 @@ else:
     StageName = Literal[tuple(STAGES)]
 
 LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int
+RAY_STARTS = 10.0  # seconds, about, until Ray's workers are there
 
 
 def _refuse_url(output: Any) -> Any:
@@ -397,9 +398,20 @@ class RayConfig(Section):
     """How the work is spread."""
 
     workers: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        2, description="actors in the pool, one CPU each; 0: this process, without Ray"
+        2,
+        description="actors in the pool, one CPU each; 0: this process, without Ray. If no number "
+        "is given, a search of a few seconds is done so",
     )
     address: str | None = Field(None, description="a cluster to join; none: this machine")
+
+    def for_work_of(self, seconds: float) -> "RayConfig":
+        """Return these settings, with no workers where the work ends sooner than Ray starts.
+
+        seconds: what the work takes one process. A number of workers that was given stays.
+        """
+        if self.address or "workers" in self.model_fields_set or seconds > RAY_STARTS:
+            return self
+        return self.model_copy(update={"workers": 0})
 
 
 class Config(Section):

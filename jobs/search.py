@@ -1,18 +1,19 @@
 """`sluice search`: the k most similar images of each query, exactly or by an index."""
 
+import os
 import sys
 
 import pyarrow as pa
 
-from jobs.config import Config
+from jobs.config import Config, RayConfig
 from jobs.console import console, print_arrow, print_recall, warn_of_refused
 from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
-from pipeline.index.search_index import index_loss, open_index, search_index
+from pipeline.index.search_index import OpenIndex, index_loss, open_index, search_index
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
-from pipeline.search.batches import search_everything
+from pipeline.search.batches import search_everything, seconds_of_search
 from pipeline.search.queries import gather_queries
 
 EXACT = "exact: every image was compared, nothing is lost against brute force"
@@ -22,7 +23,7 @@ SHOWN_RESULTS = 10  # of each
 
 def command(config: Config) -> None:
     """Find the embedded images most similar to QUERIES."""
-    if not config.ray.workers:
+    if not config.ray.workers or not config.ray.model_fields_set:
         _leave_pandas_out()
     search(config)
 
@@ -57,7 +58,7 @@ def search(config: Config) -> None:
         root = config.index.output.resolve()
         opened, recall_seen = open_index(root, store, wanted.k, wanted.recall, wanted.confidence)
         loss = index_loss(opened, recall_seen)
-    with Sitting("search", store.images(), config.ray, output) as sitting:
+    with Sitting("search", store.images(), _ray(config, store, opened), output) as sitting:
         with sitting.stage("queries"):
             queries = gather_queries(
                 store, wanted.queries, wanted.sample_queries, config.embed.weights, sitting.near_gpu
@@ -79,6 +80,18 @@ def search(config: Config) -> None:
     print_recall(recall)
     console.print(loss)
     console.print(f"{f'{left:,} more' if left else 'all'} results: {output}/results.parquet")
+
+
+def _ray(config: Config, store: Store, opened: OpenIndex | None) -> RayConfig:
+    """Return the settings of Ray, with no workers for what this process does in a few seconds."""
+    asked = config.search
+    count = asked.sample_queries + sum(
+        len(os.listdir(text)) if os.path.isdir(text) else 1 for text in asked.queries
+    )
+    if opened:
+        return config.ray.for_work_of(opened.seconds(count))
+    numbers = sum(entry.bytes for entry in store.manifest()) // 4
+    return config.ray.for_work_of(seconds_of_search(numbers, count))
 
 
 def print_results(results: pa.Table, queries: int, images: int) -> int:

@@ -9,7 +9,8 @@ from pipeline.core.arrays import Numbers, Vectors
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
-from pipeline.index.coarse_codes import CoarseCoder
+from pipeline.index.build import all_rows
+from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
 from pipeline.index.nominate import NominatePlan, nominated
 from pipeline.index.partitions import Partitions
 from pipeline.index.probes import (
@@ -21,7 +22,7 @@ from pipeline.index.probes import (
     work_recall,
 )
 from pipeline.index.score_candidates import Found, score_candidates
-from pipeline.search.batches import QUERIES_AT_ONCE
+from pipeline.search.batches import QUERIES_AT_ONCE, seconds_of_search
 from pipeline.search.merge import Merged
 
 
@@ -34,6 +35,13 @@ class OpenIndex:
     partitions: Partitions
     coder: CoarseCoder
     work: Work
+
+    def seconds(self, queries: int) -> float:
+        """Return about how long one process takes to search for so many."""
+        buckets, dimensions = self.partitions.grid.buckets, len(self.coder.projection)
+        rows = all_rows(self.embeddings) * self.work.probes // buckets
+        coarse = seconds_of_search(rows * CODE_BYTES, queries)
+        return coarse + queries * seconds_of_search(self.work.candidates * dimensions, 1)
 
     def parts(self, probes: Numbers) -> list[int]:
         """Return the parts that hold the buckets ``probes``."""

@@ -16,6 +16,9 @@ from pipeline.search.shard_searcher import SearchPlan, read_part
 
 QUERIES_AT_ONCE = 1024
 
+# Of one core, about: enough to tell a search of seconds from one of minutes.
+BYTES_A_SECOND, PRODUCTS_A_SECOND = 1e9, 1e10
+
 PlanFor = Callable[[Ids, int], ShardPlan]
 
 
@@ -55,6 +58,11 @@ def search_in_batches(
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.certified for part in parts]),
     )
+
+
+def seconds_of_search(numbers: int, queries: int) -> float:
+    """Return about how long one process takes to read so many f32 and compare them with queries."""
+    return 4 * numbers / BYTES_A_SECOND + numbers * queries / PRODUCTS_A_SECOND
 
 
 def search_everything(

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.config import RayConfig
 from jobs.embed import embed
 from jobs.search import print_results, search
 from jobs.settings import load_config
@@ -75,3 +76,10 @@ print([name for name in ("torch", "ray", "scipy", "cv2") if name in sys.modules]
     best = pq.read_table(tmp_path / "search" / "results.parquet").to_pylist()[0]
     assert best["key"] == "2.jpg"
     assert best["score"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_search_of_a_few_seconds_needs_no_ray_unless_workers_are_asked_for():
+    assert RayConfig().for_work_of(1).workers == 0
+    assert RayConfig().for_work_of(1000).workers == RayConfig().workers
+    assert RayConfig(workers=3).for_work_of(1).workers == 3
+    assert RayConfig(address="ray://a:1").for_work_of(1).workers == RayConfig().workers
