@@ -24,6 +24,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.embedding.models import EMBEDDERS, WITHOUT_WEIGHTS
 from pipeline.embedding.settings import BackendName, Precision
 from pipeline.images.deadline import SECONDS_AN_IMAGE
+from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.kinds import KINDS
 from pipeline.images.shard_rows import SHARDS_A_WORKER, Evenly, ShardRows
 
@@ -122,6 +123,9 @@ class SourceConfig(Section):
     exclude: tuple[str, ...] = Field(
         (), description="patterns of paths to leave out, as */raw/*; hidden files always are"
     )
+    max_pixels: Count = Field(
+        MAX_PIXELS, description="larger images are quarantined where they cannot be decoded smaller"
+    )
 
     @model_validator(mode="after")
     def _of_one_column(self) -> Self:
@@ -140,6 +144,7 @@ class SourceConfig(Section):
             "kind": "paths" if self.path_column else self.kind,
             "exclude": self.exclude,
             "column": self.path_column or self.image_column,
+            "max_pixels": self.max_pixels,
         }
 
     def given(self) -> tuple[str, ...] | None:
@@ -253,6 +258,9 @@ class DedupConfig(Section):
     )
     rule: Literal["survivor", "components"] = Field(
         "survivor", description="survivor: all are similar to the one kept; components: chains too"
+    )
+    doubtful: bool = Field(
+        False, description="compare images without contrast, and those that decoded in part, too"
     )
     buckets: Count | None = Field(
         None, description="none: one up to brute_force_up_to images, else their square root"

@@ -75,13 +75,16 @@ def dedup(config: Config) -> Deduplicated:
     """Run the job: sort the shards by partition, join the partitions, group, measure."""
     made, root = config.dedup, config.dedup.output.resolve()
     embeddings = Store.open(config.embed.output.resolve(), "embeddings")
-    identity = dedup_identity(embeddings, made.similarity, PartitionSettings(**made.partitions()))
+    settings = PartitionSettings(**made.partitions())
+    identity = dedup_identity(embeddings, made.similarity, settings, made.doubtful)
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
     with store.lock(), one_session(config.ray), sitting:
         buckets = _join(made, embeddings, store, sitting)
         with sitting.stage("group"):
-            found = gather_results(embeddings, store, made.similarity, made.rule, buckets)
+            found = gather_results(
+                embeddings, store, made.similarity, made.rule, buckets, made.doubtful
+            )
         if buckets > 1:
             found = _measured(made, embeddings, found, sitting)
     _print(made, found)
@@ -103,7 +106,8 @@ def _join(made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting) 
     shards = range(partitions.generations[-1])
     rows = sum(entry.rows for entry in unsorted(embeddings, parts, shards))
     with sitting.stage("sort by partition"), Sitting("sort", rows, sitting.ray) as alone:
-        sort_shards(alone.spread, embeddings, parts, partitions, made.assignments, shards)
+        wanted = (partitions, made.assignments, shards, made.doubtful)
+        sort_shards(alone.spread, embeddings, parts, *wanted)
         parts.finish(len(shards))
     spread = sitting.spreading(len(unjoined(store, partitions)), "partitions")
     join_partitions(spread, parts, store, partitions, made.similarity)
@@ -116,7 +120,7 @@ def _measured(
     alone = Sitting("recall", found.images.num_rows, sitting.ray)
     with sitting.stage("measure the recall"), alone:
         ids = found.images["id"].to_numpy()
-        wanted = (made.recall_sample, made.similarity, made.confidence, made.seed)
+        wanted = (made.recall_sample, made.similarity, made.confidence, made.seed, made.doubtful)
         recall = measure_recall(alone.spread, embeddings, found.sets, ids, *wanted)
     return replace(found, recall=recall)
 

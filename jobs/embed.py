@@ -8,6 +8,7 @@ from pipeline.core.store import Store
 from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings
+from pipeline.images.evidence import told
 from pipeline.images.fill import Filled
 from pipeline.images.source import list_source
 
@@ -45,6 +46,7 @@ def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
         ("images gone from the source since", len(store.tombstones())),
         ("images quarantined", sum(entry.quarantined for entry in filled.entries)),
         ("images gone before they were read", filled.missing),
+        *told(store),
         ("shards", len(filled.entries)),
         ("shards finished by earlier runs", filled.earlier),
         ("bytes", sum(entry.bytes for entry in filled.entries)),

@@ -6,6 +6,7 @@ from jobs.sitting import Sitting
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.cascade.sign_source import sign_source
 from pipeline.core.store import Store
+from pipeline.images.evidence import told
 from pipeline.images.source import list_source
 
 
@@ -34,6 +35,7 @@ def sign(config: Config) -> None:
         ("images signed", sum(entry.rows for entry in filled.entries)),
         ("images quarantined", sum(entry.quarantined for entry in filled.entries)),
         ("images gone before they were read", filled.missing),
+        *told(store),
         ("shards finished by earlier runs", filled.earlier),
         ("bytes", sum(entry.bytes for entry in filled.entries)),
         ("images/s, workers at work", sitting.record.rate),

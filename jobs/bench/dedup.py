@@ -40,7 +40,7 @@ def command(config: LabConfig) -> None:
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
         mine = _config(config, Path(folder))
         runs = {OURS: _ours(mine, Path(folder))}
-        truth = read_images(Store.open(mine.embed.output, "embeddings"))
+        truth, _ = read_images(Store.open(mine.embed.output, "embeddings"), mine.dedup.doubtful)
         if "scene" not in truth.column_names:
             raise InputError(
                 f"{', '.join(config.source.url)} has no column scene that tells its copies"

@@ -97,7 +97,7 @@ class OnDemandFeatures:
         parts = [np.empty((0, self.plan.encoders[name].dimensions), np.float32)]
         for start in range(0, images.num_rows, settings.batch_size):
             batch = images.slice(start, settings.batch_size)
-            squares = decode_squares(batch, settings.input_size)
+            squares = decode_squares(batch, settings.input_size, self.plan.source.max_pixels)
             if squares.quarantine.num_rows:
                 row = squares.quarantine.slice(0, 1).to_pylist()[0]
                 raise InputError(

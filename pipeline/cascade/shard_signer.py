@@ -18,11 +18,12 @@ from pipeline.core.store import Store
 from pipeline.core.tables import unified
 from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.decode import DECODER
+from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.guard import Guard
 from pipeline.images.reader import read_batches
 from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
-from pipeline.images.squares import QUARANTINE, Watched, decode_squares, unwatched
+from pipeline.images.squares import FACTS, QUARANTINE, Squares, Watched, decode_squares, unwatched
 
 IMAGES_AT_ONCE = 256
 SIGNATURE_VERSION = 1  # of pipeline.cascade.signature's definition
@@ -39,32 +40,31 @@ def signature_identity() -> dict[str, Any]:
 
 
 def sign_images(
-    batches: Iterable[pa.Table], watched: Watched = unwatched
+    batches: Iterable[pa.Table], max_pixels: int = MAX_PIXELS, watched: Watched = unwatched
 ) -> tuple[pa.Table, pa.Table]:
     """Sign the tables that read_batches gives, one after the other.
 
-    Returns (id, key, width, height, size, signature, the source's own columns) of the images that
-    decode, in their order, and the quarantine of the others. size is the file's, in bytes.
+    Returns (id, key, FACTS, size, signature, the source's own columns) of the images that decode,
+    in their order, and the quarantine of the others. size is the file's, in bytes.
     """
     parts, refused = [], [QUARANTINE.empty_table()]
     for batch in batches:
-        squares = decode_squares(batch, SIDE, watched)
+        squares = decode_squares(batch, SIDE, max_pixels, watched)
         parts.append(_signed(batch.take(pa.array(squares.rows, pa.int64())), squares))
         refused.append(squares.quarantine)
         advance(batch.num_rows)
     return unified(parts), pa.concat_tables(refused)
 
 
-def _signed(images: pa.Table, squares: Any) -> pa.Table:
+def _signed(images: pa.Table, squares: Squares) -> pa.Table:
     sizes = pa.compute.binary_length(images["bytes"]).to_pylist()
-    facts = zip(squares.pixels, squares.widths, squares.heights, sizes, strict=True)
-    rows = [signature(*fact) for fact in facts]
+    shapes = (squares.facts[name].to_pylist() for name in ("width", "height"))
+    rows = [signature(*facts) for facts in zip(squares.pixels, *shapes, sizes, strict=True)]
     flat = pa.array(np.concatenate(rows) if rows else np.empty(0, np.uint8))
     columns = {
         "id": images["id"],
         "key": images["key"],
-        "width": pa.array(squares.widths, pa.int32()),
-        "height": pa.array(squares.heights, pa.int32()),
+        **{name: squares.facts[name] for name in FACTS.names},
         "size": pa.array(sizes, pa.int32()),
         "signature": pa.FixedSizeListArray.from_arrays(flat, LENGTH),
     }
@@ -90,8 +90,10 @@ class SignPlan:
         def sign_shard(shard: int) -> pa.Table:
             started = time.time()
             batches = read_batches(self.source, self.manifest, shard, IMAGES_AT_ONCE)
-            with Guard(store, self.manifest, shard, SIDE, self.seconds_an_image) as guard:
-                table, refused = sign_images(guard.checked(batches), guard.watched)
+            limit = self.source.max_pixels
+            asked = (store, self.manifest, shard, SIDE, self.seconds_an_image, limit)
+            with Guard(*asked) as guard:
+                table, refused = sign_images(guard.checked(batches), limit, guard.watched)
             store.write_shard(shard, table, refused)
             rows = table.num_rows + refused.num_rows
             return shard_stats(shard, rows, started, quarantined=refused.num_rows)

@@ -10,8 +10,9 @@ import skimage
 from pipeline.core.arrays import Pixels
 from pipeline.core.errors import InputError
 from pipeline.core.files import checksum
-from pipeline.images.decode import UndecodableImage, decode_rgb
-from pipeline.images.kinds.folder import IMAGE_SUFFIXES
+from pipeline.images.decode import decode_rgb
+from pipeline.images.decoded import UndecodableImage
+from pipeline.images.formats import IMAGE_SUFFIXES
 
 # The photographs, not the drawings, among what the scikit-image wheel holds; chelsea comes first.
 WHEEL_PHOTOS = {

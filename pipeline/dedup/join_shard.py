@@ -14,6 +14,7 @@ from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix, flat_column
 from pipeline.dedup.pair_join import Members, join_buckets
+from pipeline.images.evidence import read_evident
 from pipeline.index.partitions import Partitions
 from pipeline.index.sort_shard import read_partition
 from pipeline.search.exact_topk import pair_scores
@@ -72,6 +73,7 @@ class PartnersPlan:
     vectors: Vectors  # (q, d)
     further: Ids  # (r,): images for which another one stands
     similarity: float
+    doubtful: bool = False  # as in SortPlan
 
     def start(self) -> ShardFunction:
         """Return the function that compares one shard with all sampled images, by brute force."""
@@ -79,7 +81,7 @@ class PartnersPlan:
 
         def find_partners(shard: int) -> pa.Table:
             started = time.time()
-            table = source.read(shard, ["id", "embedding"])
+            table = read_evident(source, shard, ["id", "embedding"], self.doubtful)
             rows = table.num_rows
             table = table.filter(pa.array(~np.isin(table["id"].to_numpy(), self.further)))
             vectors, ids = embedding_matrix(table["embedding"]), table["id"].to_numpy()

@@ -45,16 +45,19 @@ def measure_recall(
     similarity: float,
     confidence: float,
     seed: int,
+    doubtful: bool = False,
 ) -> PairRecall:
     """Compare ``sample`` of ``ids`` int64 (n,), drawn, with all; look their pairs up in ``sets``.
 
+    doubtful: as in SortPlan.
     Raises StoreError where a shard of ``embeddings`` is missing or damaged.
     """
     rng = np.random.default_rng([seed, 1])
     ids = np.sort(ids)
     ids = np.sort(rng.choice(ids, min(sample, len(ids)), replace=False))
     queries = stored_queries(embeddings, np.unique(sets.stand_ins(ids)[0]).tolist())
-    plan = PartnersPlan(embeddings.root, queries.ids, queries.vectors, sets.further, similarity)
+    asked = (queries.ids, queries.vectors, sets.further, similarity, doubtful)
+    plan = PartnersPlan(embeddings.root, *asked)
     tables = list(spread(plan, [entry.shard for entry in embeddings.manifest()]))
     names = ("image", "partner")
     columns = {

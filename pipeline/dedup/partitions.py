@@ -26,7 +26,7 @@ class PartitionSettings:
 
 
 def dedup_identity(
-    embeddings: Store, similarity: float, settings: PartitionSettings
+    embeddings: Store, similarity: float, settings: PartitionSettings, doubtful: bool
 ) -> dict[str, Any]:
     """Return what decides the pairs, beside the embeddings added."""
     return {
@@ -34,6 +34,7 @@ def dedup_identity(
         "embeddings": embeddings.identity,
         "first_shard": embeddings.manifest()[0].checksum,
         "similarity": similarity,
+        "doubtful": doubtful,
         **asdict(settings),
     }
 

@@ -5,6 +5,7 @@ images' keys) holds the pairs of those that stand for their set, and each furthe
 one that stands for it. Everything counted is counted over all pairs of images.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipeline.core.tables import parquet_bytes
 from pipeline.dedup.groups import Rule, group_pairs
 from pipeline.dedup.identical_sets import PAIRS, SetPairs, set_pairs, unite_sets
 from pipeline.dedup.pair_recall import PairRecall
+from pipeline.images.evidence import doubts, evidence_columns
 
 RESULTS = ("pairs.parquet", "groups.parquet")
 
@@ -34,6 +36,7 @@ class Deduplicated:
     groups: pa.Table  # GROUPS, key
     images: pa.Table  # id, key, pixels and, where known, scene and transform
     buckets: int
+    left_out: Counter[str]  # images that are no evidence of identity, by reason
     recall: PairRecall | None = None  # None where all pairs were compared
 
     @property
@@ -43,17 +46,17 @@ class Deduplicated:
 
 
 def gather_results(
-    embeddings: Store, store: Store, similarity: float, rule: Rule, buckets: int
+    embeddings: Store, store: Store, similarity: float, rule: Rule, buckets: int, doubtful: bool
 ) -> Deduplicated:
     """Gather the pairs of all joins in ``store``, group them by ``rule``, and keep both there."""
-    images = read_images(embeddings)
+    images, left_out = read_images(embeddings, doubtful)
     pairs = gather_pairs(store, images)
     sets = set_pairs(pairs, similarity)
     groups = with_keys(group_pairs(sets, images, rule), images, {"id": "key"})
     pairs = with_keys(pairs, images, {"a": "a_key", "b": "b_key"})
     for name, table in zip(RESULTS, (pairs, groups), strict=True):
         store.attach(name, parquet_bytes(table))
-    return Deduplicated(pairs, sets, groups, images, buckets)
+    return Deduplicated(pairs, sets, groups, images, buckets, left_out)
 
 
 def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa.Table:
@@ -64,16 +67,22 @@ def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa
     return table
 
 
-def read_images(embeddings: Store) -> pa.Table:
-    """Return (id, key, pixels, scene and transform where known) of the images still there."""
+def read_images(embeddings: Store, doubtful: bool = False) -> tuple[pa.Table, Counter[str]]:
+    """Return (id, key, pixels, scene and transform where known) of the images still there.
+
+    Those that are no evidence of identity are counted by reason, unless ``doubtful`` asks for them.
+    """
     names = embeddings.columns()
     extra = [name for name in ("scene", "transform") if name in names]
-    columns = ["id", "key", "width", "height", *extra]
+    columns = ["id", "key", "width", "height", *extra, *evidence_columns(embeddings)]
     shards = [entry.shard for entry in embeddings.manifest()]
     table = pa.concat_tables([embeddings.read(shard, columns) for shard in shards])
+    reasons = doubts(table)
+    left_out = Counter() if doubtful else Counter(pc.drop_null(reasons).to_pylist())
+    table = table if doubtful else table.filter(pc.is_null(reasons))
     pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
     kept = {"id": table["id"], "key": table["key"], "pixels": pixels}
-    return pa.table(kept | {name: table[name] for name in extra})
+    return pa.table(kept | {name: table[name] for name in extra}), left_out
 
 
 def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
@@ -100,6 +109,7 @@ def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str,
     """Return what is to be told of ``found`` in figures, in the order of telling."""
     return [
         ("images", found.images.num_rows),
+        *((f"images left out, {reason}", n) for reason, n in sorted(found.left_out.items())),
         ("images identical to another", found.sets.identical_images),
         (f"pairs, similarity >= {similarity}", int(found.sets.counts.sum())),
         ("of them between identical images", found.sets.within),

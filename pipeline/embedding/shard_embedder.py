@@ -23,11 +23,12 @@ from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.settings import Encode, EncoderSettings
 from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.decode import DECODER
+from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.guard import Guard
 from pipeline.images.reader import read_batches
 from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
-from pipeline.images.squares import QUARANTINE, Squares, Watched, decode_squares, unwatched
+from pipeline.images.squares import FACTS, QUARANTINE, Squares, Watched, decode_squares, unwatched
 
 READ_AT_ONCE = 32  # images, at least
 
@@ -47,7 +48,7 @@ def embedding_identity(settings: EncoderSettings) -> dict[str, Any]:
 
 
 def _decoded_ahead(
-    batches: Iterable[pa.Table], size: int, threads: int, watched: Watched
+    batches: Iterable[pa.Table], size: int, threads: int, max_pixels: int, watched: Watched
 ) -> Iterator[tuple[pa.Table, Squares]]:
     """Yield each batch without its bytes, and its squares, while next ones are read and decoded."""
     waiting: deque[tuple[pa.Table, Future[Squares]]] = deque()
@@ -57,7 +58,8 @@ def _decoded_ahead(
         while (batch := reading.result()) is not None:
             reading = pool.submit(next, coming, None)
             facts = batch.select([n for n in batch.column_names if n not in ("bytes", "refused")])
-            waiting.append((facts, pool.submit(decode_squares, batch, size, watched)))
+            squares = pool.submit(decode_squares, batch, size, max_pixels, watched)
+            waiting.append((facts, squares))
             if len(waiting) > threads:
                 facts, squares = waiting.popleft()
                 yield facts, squares.result()
@@ -84,31 +86,31 @@ def embed_images(
     dimensions: int,
     decode_threads: int = 1,
     at_once: int = 32,
+    max_pixels: int = MAX_PIXELS,
     watched: Watched = unwatched,
 ) -> tuple[pa.Table, pa.Table]:
     """Embed the tables that read_batches gives.
 
-    Returns (id, key, width, height, embedding, the source's own columns) of the images that
-    decode, in their order, and the quarantine of the others. One thread reads and
+    Returns (id, key, FACTS, embedding, the source's own columns) of the images that decode, in
+    their order, and the quarantine of the others. One thread reads and
     ``decode_threads`` decode ahead of the network; bytes and pixels of one batch a thread and one
     more stand in memory. The network is given multiples of ``at_once`` squares, however few large
     images a batch holds, for it is paid by full batches. Each image is ``watched`` as it decodes.
     """
     vectors, quarantines, parts = [np.empty((0, dimensions), np.float32)], [], []
     waiting: list[Pixels] = []
-    for facts, squares in _decoded_ahead(batches, size, decode_threads, watched):
+    for facts, squares in _decoded_ahead(batches, size, decode_threads, max_pixels, watched):
         done, waiting = _encoded([*waiting, squares.pixels], encode, at_once)
         vectors += done
-        sizes = {"width": squares.widths, "height": squares.heights}
         part = facts.take(pa.array(squares.rows, pa.int64()))
-        for place, (name, values) in enumerate(sizes.items()):
-            part = part.add_column(2 + place, name, pa.array(values, pa.int32()))
+        for place, name in enumerate(FACTS.names):
+            part = part.add_column(2 + place, FACTS.field(name), squares.facts[name])
         parts.append(part)
         quarantines.append(squares.quarantine)
         advance(facts.num_rows)
     vectors += _encoded(waiting, encode, 1)[0]
     embeddings = embedding_column(np.concatenate(vectors))
-    table = unified(parts).add_column(4, "embedding", embeddings)
+    table = unified(parts).add_column(2 + len(FACTS), "embedding", embeddings)
     return table, pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
 
 
@@ -152,7 +154,8 @@ class ShardEmbedder:
 
     def _guard(self, shard: int) -> Guard:
         plan, size = self.plan, self.plan.encoder.settings.input_size
-        return Guard(self.store, plan.manifest, shard, size, plan.seconds_an_image)
+        limits = (plan.seconds_an_image, plan.source.max_pixels)
+        return Guard(self.store, plan.manifest, shard, size, *limits)
 
     def _images(self, shard: int, guard: Guard) -> "Counted":
         rows = max(self.plan.encoder.settings.batch_size, READ_AT_ONCE)
@@ -164,10 +167,9 @@ class ShardEmbedder:
     ) -> tuple[pa.Table, pa.Table]:
         encoder, threads = self.plan.encoder, self.plan.decode_threads
         encode, made = watch.timed("model", self.encode), encoder.settings
-        size, at_once = made.input_size, made.batch_size
-        return embed_images(
-            images, encode, size, encoder.dimensions, threads, at_once, guard.watched
-        )
+        sizes = (made.input_size, encoder.dimensions, threads, made.batch_size)
+        limit = self.plan.source.max_pixels
+        return embed_images(images, encode, *sizes, limit, guard.watched)
 
     def _cost(self, shard: int, images: "Counted", refused: pa.Table, watch: Stopwatch) -> pa.Table:
         seconds = watch.seconds

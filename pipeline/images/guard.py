@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.images.deadline import Deadline
+from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.trial import Trial
 
 ATTEMPTS = 3  # of one run at one shard
@@ -28,7 +29,13 @@ class Guard:
     """
 
     def __init__(
-        self, store: Store, manifest: pa.Table, shard: int, size: int, seconds: float
+        self,
+        store: Store,
+        manifest: pa.Table,
+        shard: int,
+        size: int,
+        seconds: float,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.open = ExitStack()
         self.attempt = store.attempts.begin(shard)
@@ -37,7 +44,7 @@ class Guard:
         if self.past.attempts_now >= ATTEMPTS:
             self.open.close()
             raise _too_often(f"shard {shard} of {store.root}", manifest, shard)
-        self.trial = Trial(size, seconds)
+        self.trial = Trial(size, seconds, max_pixels)
         self.deadline = Deadline(seconds, self._note_late)
         self.refused = self.past.refused | {
             image: f"too-slow: took more than {seconds:g} s to decode, twice"

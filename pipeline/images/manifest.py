@@ -286,7 +286,7 @@ def stored_source(store: Store, urls: tuple[str, ...] | None = None) -> Source:
     source = _remembered(read_manifest(store))
     if urls is None or urls == source.urls:
         return source
-    return list_source(urls, source.kind, column=source.column).source
+    return list_source(urls, source.kind, (), source.column, source.max_pixels).source
 
 
 def _remembered(manifest: pa.Table) -> Source:

@@ -10,16 +10,17 @@ from PIL import Image
 
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
+from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_images
 from pipeline.images.source import Source
 
 
-def thumbnail(data: bytes, size: int = 200) -> bytes:
+def thumbnail(data: bytes, max_pixels: int = MAX_PIXELS, size: int = 200) -> bytes:
     """Return ``data`` as a small JPEG for a page. Raises UndecodableImage."""
     from pipeline.images.decode import decode_rgb
 
-    image = Image.fromarray(decode_rgb(data, size).pixels)
+    image = Image.fromarray(decode_rgb(data, size, max_pixels).pixels)
     image.thumbnail((size, size))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=80)
@@ -55,7 +56,8 @@ def read_pictures(source: Source, store: Store, ids: set[int]) -> dict[int, Pict
         for row in read_images(source, manifest, entry.shard, known).to_pylist():
             if row["bytes"] is None:
                 raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
-            pictures[row["id"]] = Picture(row["id"], row["key"], thumbnail(row["bytes"]))
+            jpeg = thumbnail(row["bytes"], source.max_pixels)
+            pictures[row["id"]] = Picture(row["id"], row["key"], jpeg)
     return pictures
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import InputError
 from pipeline.core.makers import made_by
+from pipeline.images.formats import MAX_PIXELS, lacking, remedy
 from pipeline.images.kinds import KINDS
 from pipeline.images.kinds.kind import Opened, joined
 from pipeline.images.kinds.paths import DELIMITERS
@@ -29,6 +30,7 @@ class Source:
     kind: str  # one of KINDS
     made_here: bool = False  # the shards of a store: their columns are ours
     column: str | None = None  # the column that is read; none: the kind finds it
+    max_pixels: int = MAX_PIXELS  # of an image whose format cannot be decoded smaller
 
     @property
     def url(self) -> str:
@@ -63,6 +65,7 @@ def list_source(
     kind: str = "auto",
     exclude: Sequence[str] = (),
     column: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Listed:
     """Find what the folders at ``urls`` hold, of ``kind`` where one of KINDS is named.
 
@@ -84,7 +87,8 @@ def list_source(
             )
     listing = _listing(urls[0], folders, exclude)
     kind = "parquet" if first.made_here else kind
-    return _of_one_kind(Source(urls, first.root, kind, first.made_here, column), listing)
+    source = Source(urls, first.root, kind, first.made_here, column, max_pixels)
+    return _of_one_kind(source, listing)
 
 
 @told_by_url
@@ -117,20 +121,32 @@ def _of_one_kind(source: Source, listing: Listing) -> Listed:
     if len(found) > 1:
         raise InputError(f"{source.url} holds {' and '.join(found)}; say which with source.kind")
     suffixes = KINDS[found[0]].suffixes if found else frozenset()
+    waiting = {suffix: extra for suffix in suffixes if (extra := lacking(suffix))}
+    suffixes -= waiting.keys()
     mine = pc.is_in(listing.files["suffix"], value_set=pa.array(sorted(suffixes), pa.string()))
     files = listing.files.filter(mine)
     if not files.num_rows:
+        extras = sorted({waiting[suffix] for suffix in counts.keys() & waiting.keys()})
+        if extras:
+            needs = " and ".join(map(remedy, extras))
+            raise InputError(f"{source.url} holds only images that take {needs}")
         lists = any(counts[suffix] for suffix in DELIMITERS) and source.kind == "auto"
-        remedy = "name the column of paths with source.path_column" if lists else "mend source.url"
-        raise InputError(f"{source.url} holds no images, Parquet or tar files; {remedy}")
+        mend = "name the column of paths with source.path_column" if lists else "mend source.url"
+        raise InputError(f"{source.url} holds no images, Parquet or tar files; {mend}")
     if source.column and KINDS[found[0]].spans is None:
         raise InputError(
             f"{source.url} holds {found[0]}, which has no column {source.column}; mend "
             "source.kind, or leave source.image_column out"
         )
     others = {suffix: count for suffix, count in counts.items() if suffix not in suffixes}
-    reasons = {f"{suffix or 'without a'} suffix": count for suffix, count in others.items()}
+    reasons = {_suffix_reason(suffix, waiting): count for suffix, count in others.items()}
     return Listed(replace(source, kind=found[0]), files, listing.left_out + Counter(reasons))
+
+
+def _suffix_reason(suffix: str, waiting: Mapping[str, str]) -> str:
+    if suffix in waiting:
+        return f"{suffix} suffix, which takes {remedy(waiting[suffix])}"
+    return f"{suffix or 'without a'} suffix"
 
 
 def _refuse_unfinished(fs: Any, root: str, url: str) -> None:

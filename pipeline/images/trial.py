@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 
+from pipeline.images.formats import MAX_PIXELS
+
 MEMORY = 4 << 30  # bytes a trial may take; the largest image we decode takes half of that
 STARTED = 300.0  # seconds, at most, until the process has imported what decodes
 TOO_LARGE = f"too-large: takes more than {MEMORY:,} bytes to decode"
@@ -21,8 +23,9 @@ class Trial:
     starts with the first image, and anew after one that it did not survive.
     """
 
-    def __init__(self, size: int, seconds: float) -> None:
+    def __init__(self, size: int, seconds: float, max_pixels: int = MAX_PIXELS) -> None:
         self.size = size
+        self.max_pixels = max_pixels
         self.seconds = seconds
         self._child: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[bytes, bytes] | None = None
@@ -61,7 +64,7 @@ class Trial:
         if self._child and self._pipe:
             return self._pipe
         self._pipe, theirs = Pipe()
-        arguments = [str(theirs.fileno()), str(self.size), str(self.seconds)]
+        arguments = map(str, (theirs.fileno(), self.size, self.seconds, self.max_pixels))
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-c", MAIN, *arguments],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
@@ -93,7 +96,7 @@ def main() -> None:
     import pipeline.images.decode  # noqa: F401 (not in an image's time)
 
     pipe: Connection[bytes, bytes] = Connection(int(sys.argv[1]))
-    size, seconds = int(sys.argv[2]), float(sys.argv[3])
+    size, seconds, max_pixels = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     _limit_memory()
@@ -103,7 +106,7 @@ def main() -> None:
             data = pipe.recv_bytes()
             # Nobody else ends it where its parent was killed meanwhile.
             signal.setitimer(signal.ITIMER_VIRTUAL, 2 * seconds)
-            pipe.send_bytes(_tried(data, size).encode())
+            pipe.send_bytes(_tried(data, size, max_pixels).encode())
 
 
 def _limit_memory() -> None:
@@ -114,12 +117,13 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + MEMORY, hard))
 
 
-def _tried(data: bytes, size: int) -> str:
+def _tried(data: bytes, size: int, max_pixels: int) -> str:
     """Return why an image is not to be decoded; "" also where it is a bad one that does no harm."""
-    from pipeline.images.decode import UndecodableImage, decode_rgb
+    from pipeline.images.decode import decode_rgb
+    from pipeline.images.decoded import UndecodableImage
 
     try:
-        decode_rgb(data, size)
+        decode_rgb(data, size, max_pixels)
     except MemoryError:
         return TOO_LARGE
     except UndecodableImage as error:

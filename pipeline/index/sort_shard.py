@@ -20,6 +20,7 @@ from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix
+from pipeline.images.evidence import read_evident
 from pipeline.index.partitions import Partitions
 
 ROW_GROUP = 256
@@ -34,6 +35,7 @@ class SortPlan:
     output: Path
     partitions: Partitions
     assignments: int  # buckets a vector
+    doubtful: bool = True  # whether images that are no evidence of identity are sorted too
 
     def start(self) -> ShardFunction:
         """Return the function that sorts one shard and tells what it cost."""
@@ -44,7 +46,7 @@ class SortPlan:
 
         def sort_shard(shard: int) -> pa.Table:
             started = time.time()
-            table = source.read_whole(shard, ["id", "embedding"])
+            table = read_evident(source, shard, ["id", "embedding"], self.doubtful, buried=True)
             vectors = embedding_matrix(table["embedding"])
             nearest = grid.nearest(vectors, self.assignments)
             ids = table["id"].to_numpy()
@@ -100,12 +102,13 @@ def sort_shards(
     partitions: Partitions,
     assignments: int,
     shards: Container[int],
+    doubtful: bool = True,
 ) -> None:
     """Sort ``shards`` of ``embeddings`` by partition; finished ones are skipped.
 
-    assignments: the nearest buckets that each vector lies in.
+    assignments: the nearest buckets that each vector lies in. doubtful: as in SortPlan.
     """
     pending = [entry.shard for entry in unsorted(embeddings, sorted_shards, shards)]
-    plan = SortPlan(embeddings.root, sorted_shards.root, partitions, assignments)
+    plan = SortPlan(embeddings.root, sorted_shards.root, partitions, assignments, doubtful)
     for _ in spread(plan, pending):
         pass

@@ -12,7 +12,8 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from pipeline.core.arrays import Pixels
-from pipeline.images.decode import UndecodableImage, decode_rgb
+from pipeline.images.decode import decode_rgb
+from pipeline.images.decoded import UndecodableImage
 from pipeline.images.resize import resize_square
 
 Square = Callable[[bytes, int], Pixels]

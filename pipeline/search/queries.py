@@ -19,7 +19,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.stored import query_encoder
-from pipeline.images.kinds.folder import IMAGE_SUFFIXES
+from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.images.listing import list_files
 from pipeline.images.squares import decode_squares
 

@@ -16,11 +16,12 @@ from jobs.sign import sign
 from pipeline.cascade.shard_signer import sign_images
 from pipeline.core.store import Store
 from pipeline.embedding.shard_embedder import embed_images
-from pipeline.images.decode import UndecodableImage, decode_rgb
+from pipeline.images.decode import decode_rgb
+from pipeline.images.decoded import UndecodableImage
 from tests.helpers.main_way import config
 
 WHOLE = 1 << 30  # a least side no image has: nothing is scaled down
-REASONS = {"empty", "not-an-image", "truncated", "damaged", "too-large"}
+REASONS = {"empty", "not-an-image", "truncated", "damaged", "too-large", "extreme-shape"}
 
 
 def encoded(image, kind, **options):
@@ -118,12 +119,12 @@ def undecodable(cat):
         "nothing": (b"", "empty"),
         "text": (b"no image, whatever its name says", "not-an-image"),
         "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not-an-image"),
-        "heic": (heic + bytes(500), "not-an-image"),
+        "heic": (heic + bytes(500), "damaged"),
         "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not-an-image"),
         "half": (jpeg[: len(jpeg) // 2], "truncated"),
         "half-png": (whole[: len(whole) // 2], "truncated"),
         "only-a-head": (jpeg[:200], "damaged"),
-        "bomb": (patched(jpeg, 5, side), "too-large"),
+        "bomb": (patched(jpeg, 5, side), "damaged"),
         "bomb-png": (png(30_000, 30_000, 8, 2, b""), "too-large"),
         "bomb-text": (png(2, 2, 8, 2, bytes(14), bomb_text), "damaged"),
         "twelve-bits": (patched(jpeg, 4, b"\x0c"), "damaged"),

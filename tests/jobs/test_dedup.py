@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jobs.dedup import command, dedup
+from jobs.embed import embed
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.store import Store
 from pipeline.dedup.results import read_results
+from tests.helpers import main_way
+from tests.helpers.images import jpeg_bytes
 from tests.helpers.scenes import config, synthetic
 
 
@@ -23,11 +27,11 @@ def pairs_of(table):
     return set(zip(table["a"].to_pylist(), table["b"].to_pylist(), strict=True))
 
 
-def keys_of_pairs(root):
+def keys_of_pairs(root, output="dedup"):
     store = Store.open(root / "embeddings")
     shards = [store.read(entry.shard, ["id", "key"]) for entry in store.manifest()]
     keys = {row["id"]: row["key"] for shard in shards for row in shard.to_pylist()}
-    pairs, _ = read_results(root / "dedup")
+    pairs, _ = read_results(root / output)
     return {tuple(sorted((keys[a], keys[b]))) for a, b in pairs_of(pairs)}
 
 
@@ -135,3 +139,36 @@ def test_without_a_folder_nothing_is_embedded(tmp_path):
 def test_adding_to_no_output_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no pairs to add to; leave --add out"):
         command(config(tmp_path, "dedup.add=true"))
+
+
+def test_images_that_are_no_evidence_are_left_out_and_counted(tmp_path, jpegs):
+    (tmp_path / "photos").mkdir()
+    blank = jpeg_bytes(np.full((80, 80, 3), 200, np.uint8))
+    in_part = jpegs[0][: len(jpegs[0]) // 2] + b"\xff\xd9"
+    files = {"a": jpegs[0], "b": jpegs[0], "c": blank, "d": blank, "e": in_part, "f": in_part}
+    for name, data in files.items():
+        (tmp_path / "photos" / f"{name}.jpg").write_bytes(data)
+    photos = f"source.url={tmp_path}/photos"
+    embed(main_way.config(tmp_path, photos, "ray.workers=0"))
+    kept = main_way.config(tmp_path, photos, "ray.workers=0", f"dedup.output={tmp_path}/kept")
+    found = dedup(kept)
+    assert keys_of_pairs(tmp_path, "kept") == {("a.jpg", "b.jpg")}
+    assert found.left_out == {"decoded in part": 2, "without contrast": 2}
+    every = ("ray.workers=0", "dedup.doubtful=true", f"dedup.output={tmp_path}/every")
+    assert not dedup(main_way.config(tmp_path, photos, *every)).left_out
+    assert {("a.jpg", "b.jpg"), ("c.jpg", "d.jpg"), ("e.jpg", "f.jpg")} <= keys_of_pairs(
+        tmp_path, "every"
+    )
+
+
+def test_a_collection_without_evidence_has_no_pairs(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        Image.new("RGB", (64, 64), "white").save(tmp_path / "photos" / f"{name}.png")
+    wanted = main_way.config(
+        tmp_path, f"source.url={tmp_path}/photos", "ray.workers=0", f"dedup.output={tmp_path}/dedup"
+    )
+    embed(wanted)
+    found = dedup(wanted)
+    assert found.pairs.num_rows == found.images.num_rows == 0
+    assert found.left_out == {"without contrast": 2}

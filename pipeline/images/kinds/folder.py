@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.images.kinds.kind import BATCH_BYTES, Found, Opened, SourceKind, Unit, labelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 def _batches(source: Opened, units: list[Unit], rows: int) -> Iterator["pa.Table"]:

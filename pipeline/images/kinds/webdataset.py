@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pipeline.images.kinds.folder import IMAGE_SUFFIXES
+from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.images.kinds.kind import Found, Opened, SourceKind, Unit, labelled
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _is_image(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
 
     No checksum covers a name of more than 100 characters.
     """
-    from pipeline.images.decode import FIRST_BYTES
+    from pipeline.images.by_pillow import FIRST_BYTES
 
     if PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
         return True

@@ -1,0 +1,55 @@
+"""What an image tells of its identity: nothing where it decoded in part or shows one colour."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.store import Store
+
+LEAST_CONTRAST = 8  # levels of 255; below, it is a blank sheet and its noise
+COLUMNS = ("decoded", "contrast")
+IN_PART, BLANK = "decoded in part", "without contrast"
+
+
+def evidence_columns(store: Store) -> list[str]:
+    """Return those of COLUMNS that a finished store has; vectors that were drawn have none."""
+    names = store.columns()
+    return [name for name in COLUMNS if name in names]
+
+
+def doubts(images: pa.Table) -> pa.Array:
+    """Return why each of ``images`` is no evidence of identity, null where it is, string (n,)."""
+    if not set(COLUMNS) <= set(images.column_names):
+        return pa.nulls(images.num_rows, pa.string())
+    in_part = pc.less(images["decoded"], 1)
+    blank = pc.less(images["contrast"], LEAST_CONTRAST)
+    return pc.if_else(in_part, IN_PART, pc.if_else(blank, BLANK, pa.scalar(None, pa.string())))
+
+
+def read_evident(
+    store: Store, shard: int, columns: list[str], doubtful: bool, buried: bool = False
+) -> pa.Table:
+    """Return ``columns`` of a shard's images that are evidence of identity; ``doubtful``: of all.
+
+    ``buried``: the tombstoned rows too. Raises StoreError where the file is missing or damaged.
+    """
+    read = store.read_whole if buried else store.read
+    if doubtful:
+        return read(shard, columns)
+    images = read(shard, [*columns, *evidence_columns(store)])
+    return images.filter(pc.is_null(doubts(images))).select(columns)
+
+
+def told(store: Store) -> list[tuple[str, int]]:
+    """Return how many images of a finished store are not all that their files hold."""
+    names = [*evidence_columns(store), "pages"]
+    tables = [store.read(entry.shard, names) for entry in store.manifest()]
+    images = pa.concat_tables(tables)
+    reasons = doubts(images)
+    return [
+        ("images of several pages, of which the first", _count(pc.greater(images["pages"], 1))),
+        *((f"images {reason}", _count(pc.equal(reasons, reason))) for reason in (IN_PART, BLANK)),
+    ]
+
+
+def _count(mask: pa.Array) -> int:
+    return pc.sum(mask).as_py() or 0
