@@ -1,6 +1,7 @@
 """Loading a CNN with its weights."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from pkgutil import resolve_name
 from typing import Any
 
@@ -22,10 +23,21 @@ def load_cnn(model: str, weights: Weights, input_size: int) -> nn.Module:
     try:
         cut.network.load_state_dict(_read(weights.path))
     except Exception as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{weights.path} does not hold weights of {model} ({first})") from error
+        raise InputError(
+            f"{weights.path} does not hold weights of {model} ({_reason(error)}); name a .pth or "
+            ".safetensors file of that model's tensors in embed.weights"
+        ) from error
     module: nn.Module = cut.eval()
     return module
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(
+        error, UnpicklingError | EOFError
+    ):  # torch's own text advises to run what is in the file
+        return "it is no file of tensors alone"
+    lines = str(error).splitlines() or [type(error).__name__]
+    return "its tensors have other names or shapes" if len(lines) > 1 else lines[0]
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

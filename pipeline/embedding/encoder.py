@@ -48,6 +48,9 @@ class Encoder:
 def build_encoder(settings: EncoderSettings) -> Encoder:
     """Convert the model for the backend. Raises InputError where the weights are not its own."""
     if settings.backend != "openvino":
+        from pipeline.embedding.cnn import load_cnn
+
+        load_cnn(settings.model, settings.weights, settings.input_size)  # as each worker will
         return Encoder(settings)
     from pipeline.embedding.on_openvino import converted, network_bytes
 

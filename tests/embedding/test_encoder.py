@@ -9,7 +9,7 @@ from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.backends import choose_backend, has_cuda
 from pipeline.embedding.cnn import load_cnn
-from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.encoder import Encoder, build_encoder
 from pipeline.embedding.models import MODELS, Weights, find_weights
 from pipeline.embedding.on_torch import torch_runner_on
 from pipeline.embedding.openvino import openvino_capabilities
@@ -96,8 +96,35 @@ def test_wrong_weights_are_told(tmp_path):
     path.write_bytes(b"not weights")
     with pytest.raises(InputError, match="SHA-256"):
         find_weights("resnet50", path, "0" * 64)
-    with pytest.raises(InputError, match="does not hold weights of resnet50"):
-        load_cnn("resnet50", find_weights("resnet50", path), SIZE)
+
+
+def _other_tensors(path):
+    torch.save({"a": torch.zeros(3)}, path)
+
+
+def _whole_module(path):
+    torch.save(torch.nn.Linear(2, 2), path)
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda path: path.write_bytes(b"not weights"), "it is no file of tensors alone"),
+        (_whole_module, "it is no file of tensors alone"),
+        (_other_tensors, "its tensors have other names or shapes"),
+        (lambda path: path.write_bytes(b""), "it is no file of tensors alone"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_what_is_no_weights_of_the_model_is_told_before_workers_start(
+    tmp_path, backend, write, reason
+):
+    path = tmp_path / "bad.pth"
+    write(path)
+    weights = find_weights("resnet50", path)
+    with pytest.raises(InputError) as told:
+        build_encoder(EncoderSettings("resnet50", weights, backend, "f32", SIZE, 4))
+    assert f"does not hold weights of resnet50 ({reason}); name a .pth" in str(told.value)
 
 
 def test_weights_cannot_run_code(tmp_path):
@@ -182,7 +209,7 @@ def test_a_worker_with_other_weights_at_that_path_says_so(tmp_path):
     weights = Weights(path, "ab12")
     settings = EncoderSettings("efficientnet_lite0", weights, "torch", "f32", SIZE, 8)
     with pytest.raises(InputError, match="not ab12"):
-        build_encoder(settings).start()
+        Encoder(settings).start()
 
 
 def test_a_worker_without_a_gpu_says_so():
