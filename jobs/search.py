@@ -66,12 +66,12 @@ def search(config: Config) -> None:
         warn_of_refused(queries.refused)
         spread, record, k = sitting.spread, sitting.record, wanted.k
         if opened is None:
-            merged, shards = search_everything(spread, store, queries, k + 1, record), None
+            merged = search_everything(spread, store, queries, k + 1, record)
         else:
-            merged, shards = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
+            merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
         ids, scores = without_self(queries, merged, k)
         with sitting.stage("write"):
-            results = result_table(store, queries, ids, scores, shards)
+            results = result_table(store, queries, ids, scores, merged.shards)
             results = results.replace_schema_metadata({"loss": loss})
             recall = known_copies(store, queries, ids, scores)
             write_atomically(output / "results.parquet", parquet_bytes(results))

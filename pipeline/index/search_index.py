@@ -85,22 +85,17 @@ def open_index(
     return opened, work_recall(measuring, work, bounds)
 
 
-def search_index(
-    spread: Spread, opened: OpenIndex, queries: Vectors, k: int
-) -> tuple[Merged, frozenset[int]]:
-    """Return the ``k`` best of each of f32 (q, d) ``queries`` among its candidates.
-
-    Beside them the embedding shards that hold what was found.
-    """
+def search_index(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Merged:
+    """Return the ``k`` best of each of f32 (q, d) ``queries`` among its candidates."""
     ids, scores = np.zeros((len(queries), k), np.int64), np.full((len(queries), k), -np.inf)
-    shards = set[int]()
+    shards = np.zeros((len(queries), k), np.int64)
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         found = _search(spread, opened, queries[start : start + QUERIES_AT_ONCE], k)
         rank = np.arange(len(found.query)) - np.searchsorted(found.query, found.query)
         ids[start + found.query, rank] = found.ids
         scores[start + found.query, rank] = found.scores
-        shards.update(np.unique(found.shards).tolist())
-    return Merged(ids, scores, np.ones(len(queries), np.bool_)), frozenset(shards)
+        shards[start + found.query, rank] = found.shards
+    return Merged(ids, scores, shards, np.ones(len(queries), np.bool_))
 
 
 def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Found:

@@ -236,7 +236,7 @@ def _faiss_ivf(store: Store, buckets: int) -> Any:
 
 def _ours(made: OpenIndex, probes: int) -> Search:
     at_work = replace(made, work=Work(probes, CANDIDATES))
-    return lambda queries: search_index(in_process, at_work, queries, K)[0].ids
+    return lambda queries: search_index(in_process, at_work, queries, K).ids
 
 
 def _theirs(made: Any, probes: int = 0) -> Search:

@@ -1,7 +1,5 @@
 """The answer of a search as tables: results with their keys, and the recall of known copies."""
 
-from collections.abc import Container
-
 import numpy as np
 import pyarrow as pa
 
@@ -28,16 +26,17 @@ def result_table(
     queries: Queries,
     ids: Ids,
     scores: Scores,
-    shards: Container[int] | None = None,
+    shards: Ids | None = None,
 ) -> pa.Table:
     """Return (query, query_id, rank, id, key, score), a row a result, best first.
 
     query_id is null where the query is not in the store. shards: those that hold the results,
-    where that is known.
+    where that is known; else all are looked through.
     """
     there = scores > -np.inf
     rows, ranks = np.nonzero(there)
-    found = find_images(store, ids[there].tolist(), ["id", "key"], shards)
+    homes = None if shards is None else frozenset(np.unique(shards).tolist())
+    found = find_images(store, ids[there].tolist(), ["id", "key"], homes)
     keys = dict(zip(found["id"].to_pylist(), found["key"].to_pylist(), strict=True))
     return pa.table(
         {

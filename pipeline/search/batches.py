@@ -56,6 +56,7 @@ def search_in_batches(
     return Merged(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.shards for part in parts]),
         np.concatenate([part.certified for part in parts]),
     )
 

@@ -25,6 +25,7 @@ class Merged:
 
     ids: Ids  # int64 (q, k)
     scores: Scores  # float64 (q, k); -inf: no image is here, whatever its id says
+    shards: Ids  # int64 (q, k): where each of them lies
     certified: Mask  # bool (q,)
 
 
@@ -38,8 +39,9 @@ class CertifiedMerge:
         self.k = k
         self.ids = np.zeros((queries, k), np.int64)
         self.scores = np.full((queries, k), -np.inf)
+        self.shards = np.zeros((queries, k), np.int64)
         self.cutoff = np.full(queries, -np.inf)
-        self._waiting: list[tuple[AnyArray, ...]] = []  # row, score, id: each (n,)
+        self._waiting: list[tuple[AnyArray, ...]] = []  # row, score, id, shard: each (n,)
         self._waiting_scores = 0
 
     def add(self, part: ShardTopK) -> None:
@@ -51,26 +53,32 @@ class CertifiedMerge:
         near, columns = np.nonzero(part.scores[rows] >= least[rows, None])
         if len(near):
             rows = rows[near]
-            self._waiting.append((rows, part.scores[rows, columns], part.ids[rows, columns]))
+            found = (part.scores[rows, columns], part.ids[rows, columns])
+            self._waiting.append((rows, *found, np.full(len(rows), part.shard)))
             self._waiting_scores += len(rows)
         if self._waiting_scores > self.scores.size // 2:
             self._sort_in()
 
     def _sort_in(self) -> None:
         """Sort what waits into the top k of its queries."""
-        rows, scores, ids = (np.concatenate(values) for values in zip(*self._waiting, strict=True))
+        rows, scores, ids, shards = map(np.concatenate, zip(*self._waiting, strict=True))
         counts = np.bincount(rows, minlength=len(self.scores))
         touched = np.flatnonzero(counts)
         first = np.argsort(rows, kind="stable")
         place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + self.k
         line = np.repeat(np.arange(len(touched)), counts[touched])
         wide = np.full((len(touched), self.k + counts.max()), -np.inf)
-        names = np.zeros(wide.shape, np.int64)
-        wide[:, : self.k], names[:, : self.k] = self.scores[touched], self.ids[touched]
-        wide[line, place], names[line, place] = scores[first], ids[first]
+        names, homes = np.zeros(wide.shape, np.int64), np.zeros(wide.shape, np.int64)
+        columns = (
+            (wide, self.scores, scores),
+            (names, self.ids, ids),
+            (homes, self.shards, shards),
+        )
+        for whole, kept, new in facts:
+            whole[:, : self.k], whole[line, place] = kept[touched], new[first]
         order = _best_first(wide, names)[:, : self.k]
-        self.scores[touched] = np.take_along_axis(wide, order, axis=1)
-        self.ids[touched] = np.take_along_axis(names, order, axis=1)
+        for whole, kept, _ in facts:
+            kept[touched] = np.take_along_axis(whole, order, axis=1)
         self._waiting, self._waiting_scores = [], 0
 
     def result(self) -> Merged:
@@ -79,7 +87,7 @@ class CertifiedMerge:
             self._sort_in()
         everything = np.isneginf(self.cutoff)
         certified = everything | (self.scores[:, -1] > self.cutoff + MARGIN)
-        return Merged(self.ids, self.scores, certified)
+        return Merged(self.ids, self.scores, self.shards, certified)
 
 
 def _best_first(scores: Scores, ids: Ids) -> Ids:
@@ -105,6 +113,7 @@ def search_certified(ask: Ask, queries: int, k: int) -> Merged:
     """
     ids = np.zeros((queries, k), np.int64)
     scores = np.full((queries, k), -np.inf)
+    shards = np.zeros((queries, k), np.int64)
     rows, depth = np.arange(queries), k + SPARE
     while len(rows):
         merge = CertifiedMerge(len(rows), k)
@@ -113,5 +122,6 @@ def search_certified(ask: Ask, queries: int, k: int) -> Merged:
         merged = merge.result()
         ids[rows[merged.certified]] = merged.ids[merged.certified]
         scores[rows[merged.certified]] = merged.scores[merged.certified]
+        shards[rows[merged.certified]] = merged.shards[merged.certified]
         rows, depth = rows[~merged.certified], depth * DEEPER
-    return Merged(ids, scores, np.ones(queries, np.bool_))
+    return Merged(ids, scores, shards, np.ones(queries, np.bool_))

@@ -85,7 +85,7 @@ def test_the_answer_is_the_exact_best_of_the_candidates(done, opened, work, coun
     vectors, ids = embedding_matrix(table["embedding"]), table["id"].to_numpy()
     queries = np.random.default_rng(5).normal(size=(count, DIMENSIONS)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    merged, _ = search_index(in_process, replace(opened, work=work), queries, 10)
+    merged = search_index(in_process, replace(opened, work=work), queries, 10)
     grid, coder = opened.partitions.grid, opened.coder
     buckets = grid.nearest(vectors, 1)[:, 0]
     coarse = coder.queries(queries).astype(int) @ coder.codes(vectors).astype(int).T
