@@ -69,7 +69,7 @@ class CertifiedMerge:
         line = np.repeat(np.arange(len(touched)), counts[touched])
         wide = np.full((len(touched), self.k + counts.max()), -np.inf)
         names, homes = np.zeros(wide.shape, np.int64), np.zeros(wide.shape, np.int64)
-        columns = (
+        facts: tuple[tuple[AnyArray, AnyArray, AnyArray], ...] = (
             (wide, self.scores, scores),
             (names, self.ids, ids),
             (homes, self.shards, shards),
