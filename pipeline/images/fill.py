@@ -11,7 +11,7 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
-from pipeline.images.gone import gone_ids
+from pipeline.images.gone import forget_unread, gone_ids
 from pipeline.images.kinds import KINDS
 from pipeline.images.manifest import extend_manifest, pending_units
 from pipeline.images.shard_rows import ShardRows
@@ -57,6 +57,7 @@ def fill_from_source(
         if shards:
             answers = spread(plan_of(pending), shards)
             record.images = sum(sum(answer["rows"].to_pylist()) for answer in answers)
+        forget_unread(store, listed, manifest)
         store.bury(gone_ids(listed, manifest, store))
         entries = store.finish(len(every))
     missing = max(0, (pc.sum(pending["rows"]).as_py() or 0) - record.images)

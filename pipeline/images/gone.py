@@ -1,11 +1,17 @@
-"""Which stored images have left their source: their rows stay, readers no longer see them."""
+"""Which images have left their source: stored ones that readers no longer see, and unread ones."""
+
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.arrays import Mask
+from pipeline.core.errors import SluiceError
 from pipeline.core.store import Store
-from pipeline.images.manifest import is_live
+from pipeline.core.tables import parquet_bytes
+from pipeline.images.kinds import KINDS
+from pipeline.images.manifest import MANIFEST, is_live
 from pipeline.images.source import Listed
 
 
@@ -21,3 +27,34 @@ def gone_ids(listed: Listed, manifest: pa.Table, store: Store) -> list[int]:
         rows = store.read_whole(shard, ["id", "file"])
         ids += rows.filter(pc.invert(pc.is_in(rows["file"], value_set=left)))["id"].to_pylist()
     return sorted(ids)
+
+
+def forget_unread(store: Store, listed: Listed, manifest: pa.Table) -> None:
+    """Have files that were gone when their shard was made count as changed once they are back.
+
+    Looked at are the shards finished since the store last was whole. A tar or table that is there
+    has simply no images.
+    """
+    before = set()
+    with suppress(SluiceError):  # none yet, or one that is about to be written anew
+        before = {entry.shard for entry in store.manifest()}
+    kind, source = KINDS[listed.source.kind], listed.source.opened()
+    unread: Mask = np.zeros(manifest.num_rows, np.bool_)
+    for entry in store.entries():
+        if entry.shard not in before:
+            files = [store.read_whole(entry.shard, ["file"])["file"]]
+            if entry.quarantined:
+                files.append(store.shards.read_quarantine(entry)["file"])
+            seen = pa.concat_arrays([chunk for column in files for chunk in column.chunks])
+            mine = pc.equal(manifest["shard"], entry.shard).to_numpy()
+            unread |= mine & pc.invert(pc.is_in(manifest["path"], value_set=seen)).to_numpy()
+    if kind.rows_a_file != 1:
+        paths = manifest["path"].to_pylist()
+        for row in np.flatnonzero(unread).tolist():
+            unread[row] = not source.fs.exists(source.at(paths[row]))
+    if unread.any():
+        told = pa.array(unread)
+        for name, value in (("file_bytes", -1), ("version", "not read")):
+            column = pc.if_else(told, value, manifest[name])
+            manifest = manifest.set_column(manifest.column_names.index(name), name, column)
+        store.attach(MANIFEST, parquet_bytes(manifest))

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.sign import sign
 from pipeline.core.store import Store
+from pipeline.images.manifest import pending_units
 from tests.helpers.files import digests
 from tests.helpers.images import write_tar
 from tests.helpers.main_way import config
@@ -92,3 +93,39 @@ def test_a_touched_table_with_another_caption_is_another(tmp_path, jpegs):
         rows = signed(tmp_path, f"source.url={source}")
         assert [row["caption"] for row in rows] == [caption] * 3
         touch(source)
+
+
+@pytest.mark.parametrize("kind", ["folder", "webdataset"])
+def test_a_file_that_was_away_when_its_shard_was_made_is_read_once_it_is_back(
+    tmp_path, jpegs, kind, monkeypatch
+):
+    source = tmp_path / "source"
+    write_source(source, kind, jpegs)
+    write_tar(tmp_path / "more.tar", {"9.jpg": jpegs[9]})
+    (tmp_path / "9.jpg").write_bytes(jpegs[9])
+    away = "more.tar" if kind == "webdataset" else "9.jpg"
+    (tmp_path / away).rename(source / away)
+
+    def leave(*_):
+        if (source / away).exists():
+            (source / away).rename(tmp_path / away)
+
+    monkeypatch.setattr("pipeline.images.fill.keep_untouched", lambda *_: None)
+    monkeypatch.setattr("pipeline.images.fill.pending_units", _and_then(pending_units, leave))
+    settings = f"source.url={source}"
+    assert len(signed(tmp_path, settings)) == 5
+    monkeypatch.undo()
+    assert len(signed(tmp_path, settings)) == 5
+    (tmp_path / away).rename(source / away)
+    after = signed(tmp_path, settings)
+    assert len(after) == 6
+    assert signed(tmp_path, settings) == after
+
+
+def _and_then(function, leave):
+    def both(*arguments):
+        found = function(*arguments)
+        leave()
+        return found
+
+    return both
