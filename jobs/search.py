@@ -53,11 +53,10 @@ def search(config: Config) -> None:
     wanted.refuse_no_queries()
     store = Store.open(config.embed.output.resolve(), "embeddings")
     output = wanted.output.resolve()
-    opened, loss = None, EXACT
+    opened = None
     if wanted.index:
         root = config.index.output.resolve()
         opened, recall_seen = open_index(root, store, wanted.k, wanted.recall, wanted.confidence)
-        loss = index_loss(opened, recall_seen)
     with Sitting("search", store.images(), _ray(config, store, opened), output) as sitting:
         with sitting.stage("queries"):
             queries = gather_queries(
@@ -70,6 +69,9 @@ def search(config: Config) -> None:
         else:
             merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
         ids, scores = without_self(queries, merged, k)
+        loss = EXACT
+        if opened:
+            loss = index_loss(opened, recall_seen, queries.keys, scores[:, 0])
         with sitting.stage("write"):
             results = result_table(store, queries, ids, scores, merged.shards)
             results = results.replace_schema_metadata({"loss": loss})

@@ -106,4 +106,5 @@ def calibrate(
     places = neighbour_places(partitions.grid, asked.vectors, buckets)
     ranks = coarse_ranks(spread, store, range(partitions.parts), asked.vectors, found)
     attach_bounds(store, len(asked.keys), confidence)
-    attach_evidence(store, Evidence(places, ranks, all_rows(embeddings)))
+    nearest = scores.max(axis=1)
+    attach_evidence(store, Evidence(places, ranks, nearest, all_rows(embeddings)))

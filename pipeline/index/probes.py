@@ -22,6 +22,7 @@ from pipeline.index.grid import Grid
 
 NOT_THERE = -1
 CALIBRATION, BOUNDS = "calibration.parquet", "bounds.parquet"
+FALSE_ALARMS = 0.05  # of the test whether a query is one of those the recall is known of
 CODE_ROW = 84  # bytes a search reads of a row whose bucket it probes
 
 
@@ -63,12 +64,18 @@ class Evidence:
 
     places: Numbers  # (q, k) of each neighbour's bucket in its query's order, -1: no neighbour
     ranks: Ids  # (q, k): codes that score above the neighbour's
+    nearest: Scores  # (q,): the score of the nearest neighbour, -inf where there is none
     images: int
 
     def halves(self, k: int) -> tuple["Evidence", "Evidence"]:
         """Return the ``k`` best neighbours of queries that choose, and of those that measure."""
         first, second = (
-            Evidence(self.places[start::2, :k], self.ranks[start::2, :k], self.images)
+            Evidence(
+                self.places[start::2, :k],
+                self.ranks[start::2, :k],
+                self.nearest[start::2],
+                self.images,
+            )
             for start in (0, 1)
         )
         return first, second
@@ -157,7 +164,8 @@ def work_recall(evidence: Evidence, work: Work, bounds: Bounds) -> WorkRecall:
 
 def attach_evidence(store: Store, evidence: Evidence) -> None:
     """Keep the evidence in an index store."""
-    table = pa.table({"places": list(evidence.places), "ranks": list(evidence.ranks)})
+    lists = {"places": list(evidence.places), "ranks": list(evidence.ranks)}
+    table = pa.table(lists | {"nearest": evidence.nearest})
     images = {"images": str(evidence.images)}
     store.attach(CALIBRATION, parquet_bytes(table.replace_schema_metadata(images)))
 
@@ -193,7 +201,21 @@ def read_evidence(store: Store) -> Evidence:
     places, ranks = (flat_column(table, name) for name in ("places", "ranks"))
     shape = (table.num_rows, -1)
     images = int(table.schema.metadata[b"images"])
-    return Evidence(places.reshape(shape), ranks.reshape(shape), images)
+    nearest = table["nearest"].to_numpy()
+    return Evidence(places.reshape(shape), ranks.reshape(shape), nearest, images)
+
+
+def unlike(nearest: Scores, best: Scores) -> Mask:
+    """Return (m,): whether queries are unlike those of which the recall is known.
+
+    nearest (n,): the nearest neighbour's score of each of those; best (m,): of the queries. A query
+    is unlike them where so low a score has a conformal p-value of at most FALSE_ALARMS: of queries
+    drawn as they were no larger share is called so (Vovk, Gammerman & Shafer: Algorithmic learning
+    in a random world, 2005).
+    """
+    as_low = np.searchsorted(np.sort(nearest), best, side="right")
+    found: Mask = (1 + as_low) / (1 + len(nearest)) <= FALSE_ALARMS
+    return found
 
 
 def _one_a_query(places: Numbers, there: Mask) -> AnyArray:

@@ -1,11 +1,12 @@
 """A search by index: buckets, then codes, then vectors, with the recall that this costs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.arrays import Numbers, Vectors
+from pipeline.core.arrays import Mask, Numbers, Scores, Vectors
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
@@ -14,16 +15,20 @@ from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
 from pipeline.index.nominate import NominatePlan, nominated
 from pipeline.index.partitions import Partitions
 from pipeline.index.probes import (
+    FALSE_ALARMS,
     Work,
     WorkRecall,
     choose_work,
     read_bounds,
     read_evidence,
+    unlike,
     work_recall,
 )
 from pipeline.index.score_candidates import Found, score_candidates
 from pipeline.search.batches import QUERIES_AT_ONCE, seconds_of_search
 from pipeline.search.merge import Merged
+
+NAMED = 5  # queries
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class OpenIndex:
     partitions: Partitions
     coder: CoarseCoder
     work: Work
+    nearest: Scores  # (n,) of the images whose searches the recall is known of
 
     def seconds(self, queries: int) -> float:
         """Return about how long one process takes to search for so many."""
@@ -81,7 +87,7 @@ def open_index(
     coder, buckets = CoarseCoder.required(index), partitions.grid.buckets
     bounds = read_bounds(index, confidence)
     work = choose_work(choosing, buckets, len(coder.projection), recall, bounds)
-    opened = OpenIndex(index, embeddings, partitions, coder, work)
+    opened = OpenIndex(index, embeddings, partitions, coder, work, evidence.nearest)
     return opened, work_recall(measuring, work, bounds)
 
 
@@ -108,12 +114,30 @@ def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Foun
     return score_candidates(spread, opened.index, queries, candidates, k)
 
 
-def index_loss(opened: OpenIndex, seen: WorkRecall) -> str:
-    """Return what a search by index lost against brute force, in a sentence."""
+def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], best: Scores) -> str:
+    """Return what a search by index lost against brute force, in a sentence or two.
+
+    best (q,): each query's best score, of the images that are not itself. For queries that are
+    unlike those whose recall is known nothing is promised, and they are named.
+    """
     work, buckets = opened.work, opened.partitions.grid.buckets
-    return (
-        f"probed {work.probes:,} of {buckets:,} buckets and compared {work.candidates:,} "
-        f"candidates: recall against brute force {seen.recall:.4f}, at least {seen.low:.4f} with "
+    did = f"probed {work.probes:,} of {buckets:,} buckets and compared {work.candidates:,}"
+    promise = (
+        f"recall against brute force {seen.recall:.4f}, at least {seen.low:.4f} with "
         f"{seen.confidence:.0%} confidence, measured on {seen.queries:,} sampled images that did "
         "not choose them"
+    )
+    everything = work.candidates >= all_rows(opened.embeddings)
+    void = np.zeros(len(best), np.bool_) if everything else unlike(opened.nearest, best)
+    said = [promise] * (not void.all()) + [_void(keys, void)] * bool(void.any())
+    return f"{did} candidates: {'; '.join(said)}"
+
+
+def _void(keys: Sequence[str], void: Mask) -> str:
+    names = [key for key, gone in zip(keys, void, strict=True) if gone]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (
+        f"void for {len(names)} of {len(keys)} queries ({', '.join(names[:NAMED])}{more}), which "
+        f"are less like the collection than {1 - FALSE_ALARMS:.0%} of its own images; without "
+        "--index everything is compared"
     )

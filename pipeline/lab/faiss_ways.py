@@ -108,7 +108,9 @@ def grid_index(
 
 def _opened(index: Store, source: Store) -> OpenIndex:
     partitions = index_partitions(index, source, Grid.required(index))
-    return OpenIndex(index, source, partitions, CoarseCoder.required(index), Work(1, CANDIDATES))
+    return OpenIndex(
+        index, source, partitions, CoarseCoder.required(index), Work(1, CANDIDATES), np.empty(0)
+    )
 
 
 def load_ways(source: Store, indexes: Mapping[str, Store]) -> tuple[Ways, dict[str, float]]:

@@ -14,6 +14,7 @@ from pipeline.index.probes import (
     neighbour_places,
     probe_recall,
     read_evidence,
+    unlike,
     work_recall,
 )
 
@@ -51,7 +52,7 @@ def test_chosen_probes_keep_their_word_on_new_queries():
 def test_too_few_queries_to_know_means_everything():
     places = np.zeros((20, 10), np.int32)
     assert choose_probes(places, 64, 0.99, Bounds(0.95)) is None
-    few = Evidence(places, np.zeros((20, 10), np.int64), 5000)
+    few = Evidence(places, np.zeros((20, 10), np.int64), np.ones(20), 5000)
     assert choose_work(few, 64, 128, 0.99, Bounds(0.95)) == Work(64, 5000)
     assert work_recall(few, Work(64, 5000), Bounds(0.95)).recall == 1
 
@@ -61,7 +62,7 @@ def test_the_work_that_reads_the_fewest_bytes_is_chosen(dimensions):
     """Half of the neighbours lie in the first bucket, half in the tenth; ranks go up to 99."""
     rng = np.random.default_rng(0)
     places = rng.choice([0, 9], size=(4000, 10)).astype(np.int32)
-    evidence = Evidence(places, rng.integers(100, size=(4000, 10)), 100_000)
+    evidence = Evidence(places, rng.integers(100, size=(4000, 10)), np.ones(4000), 100_000)
     work = choose_work(evidence, 100, dimensions, 0.75, Bounds(0.95))
     assert work.probes == 10
     assert work.candidates == 80
@@ -72,3 +73,15 @@ def test_the_work_that_reads_the_fewest_bytes_is_chosen(dimensions):
 def test_an_index_that_was_never_finished_names_what_finishes_it(tmp_path):
     with pytest.raises(InputError, match="is not finished; run sluice index again: it resumes"):
         read_evidence(Store.create(tmp_path, "index", {}))
+
+
+def test_own_queries_are_seldom_called_unlike_and_others_are():
+    rng = np.random.default_rng(0)
+    known, own, other = (rng.normal(mean, 0.1, size=2000) for mean in (0.8, 0.8, 0.5))
+    assert 0.03 < unlike(known, own).mean() < 0.07
+    assert unlike(known, other).mean() > 0.9
+    assert not unlike(known[:10], np.array([-1.0])).any()  # too few to say it of any
+
+
+def test_a_query_without_any_neighbour_is_unlike_them():
+    assert unlike(np.full(100, 0.5), np.array([-np.inf])).all()

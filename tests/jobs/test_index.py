@@ -1,5 +1,6 @@
 """`sluice index` and `sluice search --index` on a synthetic embedding store."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from pipeline.core.tables import embedding_matrix
 from pipeline.index import build
 from pipeline.index.bucket_rows import open_rows, rows_name
 from pipeline.index.probes import Work
-from pipeline.index.search_index import open_index, search_index
+from pipeline.index.search_index import index_loss, open_index, search_index
 from pipeline.search.exact_topk import exact_scores
 from tests.helpers.clustered import DIMENSIONS, config, synthetic
 from tests.helpers.files import digests
@@ -113,6 +114,24 @@ def test_the_recall_asked_for_is_reached_with_less_work(done, tmp_path, grid):
     probes, candidates = (int(loss.split()[place]) for place in (1, 7))
     assert 1 <= probes <= 16
     assert 10 <= candidates < 1000
+
+
+def test_nothing_is_promised_for_queries_unlike_the_collection(done, opened):
+    """Vectors of a few clusters, and some drawn from nowhere."""
+    _, seen = open_index(done / "index", Store.open(done / "embeddings"), 10, 0.95, 0.95)
+    vectors = embedding_matrix(Store.open(done / "embeddings").read(0)["embedding"])[:40]
+    stray = np.random.default_rng(1).normal(size=(40, DIMENSIONS)).astype(np.float32)
+    stray /= np.linalg.norm(stray, axis=1, keepdims=True)
+    told = {}
+    for name, queries, best in (("own", vectors, 1), ("stray", stray, 0)):
+        scores = search_index(in_process, opened, queries, 2).scores[:, best]
+        told[name] = index_loss(opened, seen, [f"{name}{n}" for n in range(40)], scores)
+    own, other = (re.search(r"void for (\d+) of 40", told[name]) for name in ("own", "stray"))
+    assert "recall against brute force" in told["own"]
+    assert own is None or int(own[1]) < 10
+    assert other
+    assert int(other[1]) > 25
+    assert "(stray0, " in told["stray"]
 
 
 def test_tombstoned_images_are_not_found(done, tmp_path):
