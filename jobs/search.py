@@ -13,10 +13,9 @@ from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.index.search_index import OpenIndex, index_loss, open_index, search_index
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
-from pipeline.search.batches import search_everything, seconds_of_search
+from pipeline.search.batches import exact_loss, search_everything, seconds_of_search
 from pipeline.search.queries import gather_queries
 
-EXACT = "exact: every image was compared, nothing is lost against brute force"
 SHOWN = 5  # queries
 SHOWN_RESULTS = 10  # of each
 
@@ -69,7 +68,7 @@ def search(config: Config) -> None:
         else:
             merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
         ids, scores = without_self(queries, merged, k)
-        loss = EXACT
+        loss = exact_loss(store)
         if opened:
             loss = index_loss(opened, recall_seen, queries.keys, scores[:, 0])
         with sitting.stage("write"):

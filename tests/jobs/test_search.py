@@ -60,6 +60,7 @@ def test_a_query_needs_neither_torch_nor_ray_nor_the_weights(tmp_path, jpegs):
     for number, jpeg in enumerate(jpegs[:4]):
         (photos / f"{number}.jpg").write_bytes(jpeg)
     stored = [f"embed.output={tmp_path}/embeddings", "embed.input_size=64", "ray.workers=0"]
+    stored += ["embed.precision=f32"]
     embed(load_config(None, [f"source.url={photos}", *stored]))
     asked = [f"search.queries=['{photos}/2.jpg']", f"search.output={tmp_path}/search"]
     program = f"""
@@ -73,6 +74,7 @@ print([name for name in ("torch", "ray", "scipy", "cv2") if name in sys.modules]
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    assert "over the f32 vectors of efficientnet_lite0" in " ".join(done.stdout.split())
     best = pq.read_table(tmp_path / "search" / "results.parquet").to_pylist()[0]
     assert best["key"] == "2.jpg"
     assert best["score"] == pytest.approx(1, abs=1e-6)
