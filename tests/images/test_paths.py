@@ -93,17 +93,21 @@ def test_urls_that_are_dead_are_told_and_busy_ones_waited_for(root, jpegs, monke
     threading.Thread(target=server.serve_forever, daemon=True).start()
     names = ("0.jpg", "none.jpg", "forbidden.jpg", "busy.jpg")
     urls = [f"http://127.0.0.1:{server.server_port}/{name}" for name in names]
-    write(root, pa.table({"url": [*urls, "http://no-such-host.invalid/a.jpg"]}), ".csv")
+    (root / "photos" / "a::b [1].jpg").write_bytes(jpegs[5])
+    urls.insert(4, f"http://127.0.0.1:{server.server_port}/a::b [1].jpg")
+    nowhere = ["http://no-such-host.invalid/a.jpg", "http:///a.jpg", "http://[/a.jpg"]
+    write(root, pa.table({"url": [*urls, *nowhere]}), ".csv")
     try:
         found = everything(root / "list.csv", "url")
     finally:
         server.shutdown()
-    assert found["bytes"].to_pylist() == [jpegs[0], None, None, jpegs[1], None]
-    assert found["key"].to_pylist()[:4] == urls
-    gone, forbidden, nowhere = (found["refused"].to_pylist()[row] for row in (1, 2, 4))
-    assert gone == "unreadable: not there"
-    assert forbidden.startswith("unreadable: 410")
-    assert nowhere.startswith("unreadable: ")
+    there = [jpegs[0], None, None, jpegs[1], jpegs[5]]
+    assert found["bytes"].to_pylist() == [*there, None, None, None]
+    assert found["key"].to_pylist() == [*urls, *nowhere]
+    told = found["refused"].to_pylist()
+    assert told[1] == "unreadable: not there"
+    assert told[2].startswith("unreadable: 410")
+    assert all(reason.startswith("unreadable: ") for reason in told[5:])
 
 
 def test_a_table_that_is_no_such_list_is_told(root):

@@ -126,7 +126,11 @@ def _located(source: Opened, folder: str, text: str) -> tuple[Any, str]:
 
     if "://" not in text:
         return source.fs, text if text.startswith("/") else joined(folder, text)
+    inner = text.rpartition("::")[2]
     try:
+        if "://" not in inner and not inner.startswith("/"):  # no chain, but a name with colons
+            fs = fsspec.filesystem(fsspec.utils.get_protocol(text))
+            return fs, str(fs._strip_protocol(text))
         fs, path = fsspec.core.url_to_fs(text)
     except ImportError as error:
         raise InputError(f"{text} cannot be opened: {error}") from error

@@ -67,12 +67,15 @@ def _passing(error: BaseException) -> bool:
 
 
 def _is_fact(error: BaseException) -> bool:
-    """Return whether another try would not change it: LASTING, an answer of 4xx, no such host."""
+    """Return whether another try would not change it.
+
+    Those are LASTING, an answer of 4xx, a host that is not there, and a URL that is none.
+    """
     status = getattr(error, "status", None)
     refused = isinstance(status, int) and 400 <= status < 500 and status not in BUSY
     cause = getattr(error, "os_error", error)  # as aiohttp has it
     nowhere = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
-    return isinstance(error, LASTING) or refused or nowhere
+    return isinstance(error, (*LASTING, ValueError)) or refused or nowhere
 
 
 def _first_line(error: BaseException) -> str:
