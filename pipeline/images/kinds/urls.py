@@ -11,7 +11,10 @@ from pipeline.core.errors import InputError
 Read = TypeVar("Read", bound=Callable[..., Any])
 # What gives the right to read, as fsspec's packages take it, by the first letters of a URL.
 RIGHTS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "s3": (
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
+        "or FSSPEC_S3_ANON=true for a public bucket"
+    ),
     "g": "GOOGLE_APPLICATION_CREDENTIALS",
     "a": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
