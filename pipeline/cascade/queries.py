@@ -49,7 +49,7 @@ def gather_batch(
     ids, paths = split_queries(signatures, texts)
     ids = list(dict.fromkeys(ids + sample_ids(signatures, sampled)))
     images = read_files(paths)
-    signed, quarantine = sign_images([images])
+    signed, quarantine = sign_images([images], plan.source.max_pixels)
     refused = refused_lines(quarantine)
     refuse_nothing_to_ask(signed.num_rows + len(ids), refused)
     parts = [_file_features(signed, images, plan, near_gpu)] if signed.num_rows else []

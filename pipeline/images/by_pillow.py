@@ -20,7 +20,7 @@ from pipeline.images.decoded import (
 )
 from pipeline.images.formats import EXTRAS, is_there, remedy
 from pipeline.images.jpeg import orientation_of, share_decoded
-from pipeline.images.tones import rgb
+from pipeline.images.tones import deep_rgb, is_cut_off, rgb
 
 LARGE = 2**24  # pixels from which an image is halved as often as what is asked for allows
 # What Pillow may open: of the rest, EPS would be handed to Ghostscript to run.
@@ -28,9 +28,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000
 JXL_FIRST_BYTES = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+TIFF = (b"II*\x00", b"MM\x00*")
 # What begins so but opens as no image is a damaged one.
 FIRST_BYTES = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\x00", b"MM\x00*"),
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", *TIFF),
     *(CODESTREAM, b"\0\0\0\x0cjP  ", *JXL_FIRST_BYTES),
 )
 # Sizes are judged by what is asked for, which may be more than Pillow's own limit.
@@ -47,12 +48,13 @@ def decode_by_pillow(data: bytes, min_side: int, max_pixels: int) -> DecodedImag
             refuse_large(width, height, pixels, max_pixels)
             decoded, pages = _share_decoded(image.format, data), _pages(image)
             with room_for(pixels):
-                image.load()  # which turns a TIFF upright already
-                orientation = _orientation(image)
-                shown = upright(rgb(_halved(image, min_side)), orientation)
+                shown, orientation = _shown(image, data, min_side)
     except UndecodableImage:
         raise
     except UnidentifiedImageError as error:
+        deep = _fractions(data) if data.startswith(TIFF) else None
+        if deep is not None:
+            return DecodedImage(deep, deep.shape[1], deep.shape[0])
         known = data.startswith(FIRST_BYTES) or _is_heif(data)
         reason = "damaged" if known else "not-an-image"
         raise UndecodableImage(reason, f"unknown header, begins with {data[:8]!r}") from error
@@ -61,6 +63,31 @@ def decode_by_pillow(data: bytes, min_side: int, max_pixels: int) -> DecodedImag
         raise UndecodableImage(reason, f"{type(error).__name__}: {error}") from error
     size = (height, width) if orientation in SIDEWAYS else (width, height)
     return DecodedImage(_writeable(shown), *size, pages, decoded)
+
+
+def _shown(image: Image.Image, data: bytes, min_side: int) -> tuple[Pixels, int]:
+    """Return upright pixels, and the orientation that its size has still to take."""
+    as_stored = orientation_of(image)
+    image.load()  # which turns a TIFF upright already
+    orientation = _orientation(image)
+    deep = None
+    if image.width * image.height < LARGE and is_cut_off(image, data):
+        deep = deep_rgb(data)
+    if deep is not None:
+        return upright(deep, as_stored), orientation
+    return upright(rgb(_halved(image, min_side)), orientation), orientation
+
+
+def _fractions(data: bytes) -> Pixels | None:
+    """Return the RGB of a TIFF with fractions of colours, which Pillow does not open."""
+    import tifffile
+
+    try:
+        page = tifffile.TiffFile(io.BytesIO(data)).pages.first
+        small = page.imagewidth * page.imagelength < LARGE
+    except Exception:  # damaged: it raises nearly anything
+        return None
+    return deep_rgb(data) if small else None
 
 
 def _formats(data: bytes) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from pipeline.core.errors import InputError, StoreError
 from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes, table_of
+from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.kinds import KINDS
 from pipeline.images.kinds.kind import Span
 from pipeline.images.kinds.patience import patiently
@@ -287,6 +288,11 @@ def stored_source(store: Store, urls: tuple[str, ...] | None = None) -> Source:
     if urls is None or urls == source.urls:
         return source
     return list_source(urls, source.kind, (), source.column, source.max_pixels).source
+
+
+def most_pixels(store: Store) -> int:
+    """Return the most pixels of an image that were decoded for ``store``, so that queries may."""
+    return stored_source(store).max_pixels if has_manifest(store) else MAX_PIXELS
 
 
 def _remembered(manifest: pa.Table) -> Source:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,4 +66,4 @@ def query_picture(path: Path) -> Picture:
     """Return the picture of a query's file. Raises InputError where it is there no more."""
     if not path.exists():
         raise InputError(f"the query image {path} is gone; put it back or search again")
-    return Picture(None, path.name, thumbnail(path.read_bytes()))
+    return Picture(None, path.name, thumbnail(path.read_bytes(), sys.maxsize))

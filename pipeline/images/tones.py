@@ -9,6 +9,7 @@ from pipeline.core.arrays import AnyArray, Pixels
 BRIGHTEST = (255, 1023, 4095, 16383, 65535)
 LIGHT = 240  # of 255: what a white ground would swallow
 NEARLY_ALL = 0.95
+DARK = 64  # of 255: what 14 bits in 16 reach at most
 
 
 def rgb(image: Image.Image) -> Pixels:
@@ -38,6 +39,31 @@ def scaled(values: AnyArray) -> Pixels:
     values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     shades: Pixels = (np.clip((values - low) * (255 / white), 0, 255) + 0.5).astype(np.uint8)
     return shades
+
+
+def is_cut_off(image: Image.Image, data: bytes) -> bool:
+    """Return whether Pillow's colours of a PNG or TIFF lack bits that ``data`` has."""
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    depth = data[24] if image.format == "PNG" else 8
+    if image.format == "TIFF":
+        depth = max(image.tag_v2.get(258, (8,)))  # type: ignore[attr-defined]
+    brightest = max(high for _, high in image.getextrema()[:3])  # type: ignore[misc]
+    return depth > 8 and brightest < DARK
+
+
+def deep_rgb(data: bytes) -> Pixels | None:
+    """Return the RGB of a PNG or TIFF whose colours have more than 8 bits, None of any other.
+
+    Pillow keeps their upper 8 bits, which are 0 where 12 bits stand in 16, and opens no fractions.
+    What is clear is shown.
+    """
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype == np.uint8 or image.ndim != 3 or image.shape[2] < 3:
+        return None
+    return scaled(image[..., 2::-1])
 
 
 def on_ground(rgba: Image.Image) -> Pixels:

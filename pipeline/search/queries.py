@@ -19,8 +19,9 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.stored import query_encoder
-from pipeline.images.formats import IMAGE_SUFFIXES
+from pipeline.images.formats import IMAGE_SUFFIXES, MAX_PIXELS
 from pipeline.images.listing import list_files
+from pipeline.images.manifest import most_pixels
 from pipeline.images.squares import decode_squares
 
 
@@ -181,10 +182,12 @@ def refuse_nothing_to_ask(count: int, refused: tuple[str, ...]) -> None:
     raise InputError("the query folders hold no images; name others")
 
 
-def embed_files(paths: list[Path], encode: Encode, size: int) -> Queries:
+def embed_files(
+    paths: list[Path], encode: Encode, size: int, max_pixels: int = MAX_PIXELS
+) -> Queries:
     """Embed image files; those that are no usable images are among ``refused``."""
     images = read_files(paths)
-    squares = decode_squares(images, size)
+    squares = decode_squares(images, size, max_pixels)
     count, lines = len(squares.rows), refused_lines(squares.quarantine)
     keys = images["key"].take(pa.array(squares.rows, pa.int64())).to_pylist()
     vectors = encode(squares.pixels) if count else np.empty((0, 0), np.float32)
@@ -214,7 +217,7 @@ def gather_queries(
         def encode(squares: Pixels) -> Vectors:
             return near_gpu(settings.backend, lambda: encoder.start()(squares))
 
-        parts.insert(0, embed_files(paths, encode, settings.input_size))
+        parts.insert(0, embed_files(paths, encode, settings.input_size, most_pixels(store)))
     refused = tuple(line for part in parts for line in part.refused)
     parts = [part for part in parts if part.keys]
     refuse_nothing_to_ask(len(parts), refused)

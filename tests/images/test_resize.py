@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.images import resize
 from pipeline.images.resize import resize_square
 
 
@@ -18,3 +19,14 @@ def test_fine_texture_becomes_grey_not_a_pattern():
     stripes[:, ::2] = 255
     inner = resize_square(stripes, 64)[:, 1:-1]  # the border sees one stripe more
     assert np.ptp(inner) <= 2
+
+
+def test_a_very_tall_image_is_shrunk_before_it_is_widened(monkeypatch):
+    tall = np.zeros((6000, 2, 3), np.uint8)
+    tall[3000:] = 200
+    whole = resize_square(tall, 32)
+    monkeypatch.setattr(resize, "TALL", 6000 * 32 - 1)
+    shrunk = resize_square(tall, 32)
+    assert np.abs(shrunk.astype(int) - whole).max() <= 1
+    assert (shrunk[0] == 0).all()
+    assert (shrunk[-1] == 200).all()

@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -65,3 +66,16 @@ def test_fractions_are_scaled_by_their_range(low, high):
 def test_a_dark_fraction_stays_dark_and_what_is_no_number_is_black():
     assert scaled(np.array([0.0, 0.25, np.nan, np.inf], np.float32)).tolist() == [0, 64, 0, 64]
     assert scaled(np.full(3, np.nan, np.float32)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "brightest"),
+    [(".png", 4095), (".png", 65535), (".tiff", 4095), (".tiff", 65535), (".tiff", 1.0)],
+)
+def test_colours_of_any_depth_are_scaled_by_their_range(kind, brightest, photos):
+    dtype = np.float32 if brightest == 1.0 else np.uint16
+    deep = (photos[0] / 255 * brightest).astype(dtype)
+    data = cv2.imencode(kind, deep[..., ::-1])[1].tobytes()
+    decoded = decode_rgb(data, 1 << 30)
+    assert (decoded.width, decoded.height) == photos[0].shape[1::-1]
+    assert np.abs(decoded.pixels.astype(int) - photos[0]).max() <= 1
