@@ -5,16 +5,16 @@ import logging
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, TextIO
 
 import ray
 from ray._private import ray_constants, utils, worker
 
 from cluster.joining import join
+from cluster.leftovers import SESSION, clear_leftovers, drivers_file
+from cluster.lost import told_if_lost
 from pipeline.core.errors import ConfigError, SluiceError
 
 PRINT = worker.print_to_stdstream
@@ -48,6 +48,7 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    clear_leftovers()
     with core_lines_kept(), _replaced(worker, "print_to_stdstream", _print_unless_raylets):
         try:
             # As it starts Ray takes SIGTERM over, and its core once more, to print a stack at it.
@@ -56,7 +57,8 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[None]:
                 _replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True),
             ):
                 _start(workers, address)
-            yield
+            with told_if_lost():
+                yield
         finally:
             ray.shutdown()
 
@@ -75,6 +77,8 @@ def _start(workers: int, address: str | None) -> None:
         log_to_driver=False,
         runtime_env={"env_vars": quiet},
     )
+    node = worker._global_node
+    os.write(2, SESSION.format(node.get_session_dir_path() if node else None).encode())
 
 
 @contextmanager
@@ -101,28 +105,27 @@ def core_lines_kept() -> Iterator[None]:
 
     Ray Data hands its actors their context as an object, of which the core complains in every run
     (github.com/ray-project/ray/issues/53727), and has no setting to be quiet. What Python writes to
-    sys.stderr is shown as ever. A process that crashes leaves the file in the temporary folder.
+    sys.stderr is shown as ever. A process that is killed leaves the file to the next one to clear.
     """
     ours, screen = sys.stderr, os.dup(2)
-    handle, path = tempfile.mkstemp(prefix="sluice-ray-core-", suffix=".log")
-    os.dup2(handle, 2)
-    os.close(handle)
-    if _descriptor(ours) == 2:
-        raw = io.BufferedWriter(io.FileIO(screen, "w", closefd=False))
-        sys.stderr = io.TextIOWrapper(raw, ours.encoding, ours.errors, line_buffering=True)
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, SluiceError):
-            with suppress(FileNotFoundError), open(path, "rb") as kept:
-                os.write(screen, kept.read())
-        raise
-    finally:
-        sys.stderr.flush()
-        sys.stderr = ours
-        os.dup2(screen, 2)
-        os.close(screen)
-        Path(path).unlink(missing_ok=True)  # somebody may have tidied the temporary folder
+    with drivers_file() as path:
+        with open(path, "ab") as file:
+            os.dup2(file.fileno(), 2)
+        if _descriptor(ours) == 2:
+            raw = io.BufferedWriter(io.FileIO(screen, "w", closefd=False))
+            sys.stderr = io.TextIOWrapper(raw, ours.encoding, ours.errors, line_buffering=True)
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, SluiceError):
+                with suppress(FileNotFoundError), open(path, "rb") as kept:
+                    os.write(screen, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            sys.stderr = ours
+            os.dup2(screen, 2)
+            os.close(screen)
 
 
 def _descriptor(stream: TextIO) -> int | None:

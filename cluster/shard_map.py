@@ -23,6 +23,7 @@ from pipeline.core.spread import ShardFunction, ShardPlan
 
 FAILURE = "sluice failure"
 SHARDS_AHEAD = 4  # a worker
+RETRIES = 8  # of a shard whose worker died: it may stand behind one that kills
 END = 10.0  # seconds, at most, until a worker is gone
 
 
@@ -72,8 +73,9 @@ def map_shards(
     Only shard numbers go out and only what the shard function returns comes back, so pixels stay
     in the worker that reads them. ``plan`` is pickled and started once in each of ``workers``
     actors; a killed one is replaced and its shard done again. Raises the SluiceError a worker
-    raised as it was, anything else as ray.exceptions.RayTaskError. Broken off, it ends its workers
-    before it returns. ``heard`` is told, by a thread of its own, how far the shards in hand are.
+    raised as it was, anything else as ray.exceptions.RayTaskError, RayActorError where the workers
+    of a shard died again and again. Broken off, it ends its workers before it returns. ``heard`` is
+    told, by a thread of its own, how far the shards in hand are.
     """
     if not shards:
         return
@@ -96,6 +98,7 @@ def _mapped(
         compute=_pool(len(shards), workers),
         num_cpus=1.0,
         num_gpus=gpus or None,
+        ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
     )
     _quiet()
     tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 import ray
 
+from cluster.lost import told_if_lost
 from cluster.shard_map import SHARDS_AHEAD, map_shards
 from cluster.tally import Tally, teller
-from pipeline.core.errors import InputError
+from pipeline.core.errors import InputError, LostError
 from pipeline.core.progress import advance
 
 pytestmark = pytest.mark.ray
@@ -85,6 +86,12 @@ def test_a_killed_worker_is_replaced(ray_cluster, tmp_path, shards):
     table = pa.concat_tables(map_shards(Do(die_once), range(shards), 2))
     assert sorted(table["shard"].to_pylist()) == list(range(shards))
     assert (tmp_path / "died").exists()
+
+
+def test_a_worker_that_dies_again_and_again_is_a_line(ray_cluster, monkeypatch):
+    monkeypatch.setattr("cluster.shard_map.RETRIES", 1)
+    with pytest.raises(LostError, match="died again and again"), told_if_lost():
+        list(map_shards(Do(lambda shard: os._exit(1)), range(2), 1))
 
 
 def test_more_workers_than_there_are_cpus(ray_cluster):
