@@ -5,6 +5,7 @@ The pool is Ray Data's and stays so: a scheduler of our own would have to learn 
 
 import logging
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import ray
+from ray.util.annotations import RayDeprecationWarning
 
 from cluster.metrics import ShardMetrics
 from cluster.tally import listening, teller
@@ -91,15 +93,18 @@ def _mapped(
     context.print_on_execution_start = False
     reference = ray.put(plan)  # held to the end: it must not be freed while an actor may restart
     numbers = ray.data.from_blocks([pa.table({"shard": np.array([s])}) for s in shards])
-    results = numbers.map_batches(
-        ShardActor,
-        fn_constructor_args=([reference], tally),
-        batch_size=None,
-        compute=_pool(len(shards), workers),
-        num_cpus=1.0,
-        num_gpus=gpus or None,
-        ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
-    )
+    with warnings.catch_warnings():
+        # Ray Data would have these named, and names none that bounds the tries.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        results = numbers.map_batches(
+            ShardActor,
+            fn_constructor_args=([reference], tally),
+            batch_size=None,
+            compute=_pool(len(shards), workers),
+            num_cpus=1.0,
+            num_gpus=gpus or None,
+            max_task_retries=RETRIES,
+        )
     _quiet()
     tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     with _ended_if_broken_off():
