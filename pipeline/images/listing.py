@@ -96,12 +96,11 @@ def _among(file: File, root: str, place: int) -> File:
 
 def _reason(path: str, exclude: Iterable[str]) -> str | None:
     """Return why ``path`` is left out, None where it is not."""
-    parts = path.split("/")
-    if not THUMBNAIL_FOLDERS.isdisjoint(parts[:-1]):
+    if not THUMBNAIL_FOLDERS.isdisjoint(path.split("/")[:-1]):
         return "in a folder of thumbnails"
-    if any(part.startswith(".") for part in parts):
+    if "/." in f"/{path}":
         return "hidden"
-    if any(fnmatch(path, pattern) for pattern in exclude):
+    if exclude and any(fnmatch(path, pattern) for pattern in exclude):
         return "excluded by source.exclude"
     return None
 
