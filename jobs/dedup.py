@@ -64,7 +64,7 @@ def _embed(config: Config, listed: Listed, settings: EncoderSettings, store: Sto
             sitting.record,
             config.embed.seconds_an_image,
         )
-    refused = sum(entry.quarantined for entry in filled.entries)
+    refused = filled.quarantine.num_rows
     if refused:
         console.print(f"images quarantined: {refused}, with reasons in {store.root}/quarantine")
     print_left_out(filled.left_out)

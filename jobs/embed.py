@@ -44,7 +44,7 @@ def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
     rows = [
         ("images embedded", sum(entry.rows for entry in filled.entries)),
         ("images gone from the source since", len(store.tombstones())),
-        ("images quarantined", sum(entry.quarantined for entry in filled.entries)),
+        ("images quarantined", filled.quarantine.num_rows),
         ("images gone before they were read", filled.missing),
         *told(store),
         ("shards", len(filled.entries)),
@@ -56,8 +56,8 @@ def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
         ("images/s, while all of them worked", record.steady),
     ]
     print_table(f"embeddings: {store.root}", ("what", "value"), rows)
-    refused = store.read_quarantine()
-    if refused is not None:
+    refused = filled.quarantine
+    if refused.num_rows:
         reasons = refused.group_by("reason").aggregate([("id", "count")]).sort_by("reason")
         rows = list(zip(*reasons.to_pydict().values(), strict=True))
         print_table("quarantined", reasons.column_names, rows)

@@ -33,7 +33,7 @@ def sign(config: Config) -> None:
         )
     rows = [
         ("images signed", sum(entry.rows for entry in filled.entries)),
-        ("images quarantined", sum(entry.quarantined for entry in filled.entries)),
+        ("images quarantined", filled.quarantine.num_rows),
         ("images gone before they were read", filled.missing),
         *told(store),
         ("shards finished by earlier runs", filled.earlier),

@@ -13,9 +13,10 @@ from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.images.gone import forget_unread, gone_ids
 from pipeline.images.kinds import KINDS
-from pipeline.images.manifest import extend_manifest, pending_units
+from pipeline.images.manifest import extend_manifest, is_live, pending_units
 from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
+from pipeline.images.squares import QUARANTINE
 from pipeline.images.touched import keep_untouched
 
 
@@ -25,6 +26,7 @@ class Filled:
 
     entries: list[ShardEntry]
     earlier: int  # shards that earlier runs had finished
+    quarantine: pa.Table  # QUARANTINE, of the files that are there as they were read
     missing: int  # images listed that were gone when they were to be read
     left_out: Counter[str]  # files of the source, by reason
     shared_keys: int  # keys that a source of tables gives to several images
@@ -62,7 +64,20 @@ def fill_from_source(
         entries = store.finish(len(every))
     missing = max(0, (pc.sum(pending["rows"]).as_py() or 0) - record.images)
     left_out = listed.left_out + planned.unusable
-    return Filled(entries, len(done), missing, left_out, _shared_keys(store, listed))
+    refused = _quarantine(store, listed, manifest)
+    return Filled(entries, len(done), refused, missing, left_out, _shared_keys(store, listed))
+
+
+def _quarantine(store: Store, listed: Listed, manifest: pa.Table) -> pa.Table:
+    """A file that has left or was mended since is quarantined no more."""
+    live = manifest.filter(pa.array(is_live(manifest, listed.files)))
+    parts = [QUARANTINE.empty_table()]
+    for entry in store.entries():
+        if entry.quarantined:
+            rows = store.shards.read_quarantine(entry)
+            there = live.filter(pc.equal(live["shard"], entry.shard))["path"].combine_chunks()
+            parts.append(rows.filter(pc.is_in(rows["file"], value_set=there)))
+    return pa.concat_tables(parts)
 
 
 def _shared_keys(store: Store, listed: Listed) -> int:

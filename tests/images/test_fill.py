@@ -1,6 +1,7 @@
 """What is told of a store that was brought up to its source, by the cheapest job that does it."""
 
 import os
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,7 +70,7 @@ def test_a_touched_collection_is_the_same(tmp_path, jpegs, kind):
     assert digests(store)["attached/source.parquet"] == manifest
 
 
-def test_a_touched_file_of_the_same_size_and_other_bytes_is_another(tmp_path, jpegs):
+def test_a_touched_file_of_the_same_size_and_other_bytes_is_another(tmp_path, jpegs, capsys):
     source = tmp_path / "source"
     write_source(source, "folder", jpegs)
     (source / "1.jpg").write_bytes(jpegs[1].ljust(30_000, b"\0"))
@@ -82,6 +83,10 @@ def test_a_touched_file_of_the_same_size_and_other_bytes_is_another(tmp_path, jp
     assert [key for key in after if after[key] != before[key]] == ["1.jpg"]
     quarantine = Store.open(tmp_path / "signatures").read_quarantine()
     assert quarantine["key"].to_pylist() == ["bad.jpg"] * 2
+    capsys.readouterr()
+    (source / "bad.jpg").unlink()
+    signed(tmp_path, f"source.url={source}")
+    assert re.search(r"images quarantined +│ 0 ", capsys.readouterr().out)
 
 
 def test_a_touched_table_with_another_caption_is_another(tmp_path, jpegs):
