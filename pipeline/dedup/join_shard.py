@@ -14,7 +14,7 @@ from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix, flat_column
 from pipeline.dedup.pair_join import Members, join_buckets
-from pipeline.images.evidence import read_evident
+from pipeline.images.evidence import evidence_columns, evident
 from pipeline.index.partitions import Partitions
 from pipeline.index.sort_shard import read_partition
 from pipeline.search.exact_topk import pair_scores
@@ -78,10 +78,11 @@ class PartnersPlan:
     def start(self) -> ShardFunction:
         """Return the function that compares one shard with all sampled images, by brute force."""
         source = Store.open(self.embeddings, "embeddings")
+        columns = ["id", "embedding", *evidence_columns(source)]
 
         def find_partners(shard: int) -> pa.Table:
             started = time.time()
-            table = read_evident(source, shard, ["id", "embedding"], self.doubtful)
+            table = evident(source.read(shard, columns), self.doubtful)
             rows = table.num_rows
             table = table.filter(pa.array(~np.isin(table["id"].to_numpy(), self.further)))
             vectors, ids = embedding_matrix(table["embedding"]), table["id"].to_numpy()

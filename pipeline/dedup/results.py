@@ -22,7 +22,7 @@ from pipeline.core.tables import parquet_bytes
 from pipeline.dedup.groups import Rule, group_pairs
 from pipeline.dedup.identical_sets import PAIRS, SetPairs, set_pairs, unite_sets
 from pipeline.dedup.pair_recall import PairRecall
-from pipeline.images.evidence import doubts, evidence_columns
+from pipeline.images.evidence import doubts, evidence_columns, evident
 
 RESULTS = ("pairs.parquet", "groups.parquet")
 
@@ -79,7 +79,7 @@ def read_images(embeddings: Store, doubtful: bool = False) -> tuple[pa.Table, Co
     table = pa.concat_tables([embeddings.read(shard, columns) for shard in shards])
     reasons = doubts(table)
     left_out = Counter() if doubtful else Counter(pc.drop_null(reasons).to_pylist())
-    table = table if doubtful else table.filter(pc.is_null(reasons))
+    table = evident(table, doubtful)
     pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
     kept = {"id": table["id"], "key": table["key"], "pixels": pixels}
     return pa.table(kept | {name: table[name] for name in extra}), left_out

@@ -25,18 +25,9 @@ def doubts(images: pa.Table) -> pa.Array:
     return pc.if_else(in_part, IN_PART, pc.if_else(blank, BLANK, pa.scalar(None, pa.string())))
 
 
-def read_evident(
-    store: Store, shard: int, columns: list[str], doubtful: bool, buried: bool = False
-) -> pa.Table:
-    """Return ``columns`` of a shard's images that are evidence of identity; ``doubtful``: of all.
-
-    ``buried``: the tombstoned rows too. Raises StoreError where the file is missing or damaged.
-    """
-    read = store.read_whole if buried else store.read
-    if doubtful:
-        return read(shard, columns)
-    images = read(shard, [*columns, *evidence_columns(store)])
-    return images.filter(pc.is_null(doubts(images))).select(columns)
+def evident(images: pa.Table, doubtful: bool) -> pa.Table:
+    """Return those of ``images`` that are evidence of identity; ``doubtful``: all."""
+    return images if doubtful else images.filter(pc.is_null(doubts(images)))
 
 
 def told(store: Store) -> list[tuple[str, int]]:

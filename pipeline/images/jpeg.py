@@ -109,10 +109,13 @@ def share_decoded(data: bytes, colorspace: str = "GRAY") -> float:
     can be right. Of a progressive JPEG it is that of the first scan. Raises ValueError where
     libjpeg gives up.
     """
-    if not _damaged(_first_warning(data, colorspace), PADDING):
+    warning = _first_warning(data, colorspace)
+    if not _damaged(warning, 0):
         return 1.0
     frame, scan = _headers(data)
     hole = data.find(HOLE, scan)
+    if hole < 0 and not _damaged(warning, PADDING):
+        return 1.0
     if hole >= 0:
         data = data[:hole] + END
     height = int.from_bytes(data[frame + 5 : frame + 7], "big")

@@ -20,7 +20,7 @@ from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix
-from pipeline.images.evidence import read_evident
+from pipeline.images.evidence import evidence_columns, evident
 from pipeline.index.partitions import Partitions
 
 ROW_GROUP = 256
@@ -43,17 +43,19 @@ class SortPlan:
         source = Store.open(self.embeddings, "embeddings")
         store = Store.open(self.output, "partitions")
         grid, edges = self.partitions.grid, self.partitions.edges
+        columns = ["id", "embedding", *evidence_columns(source)]
 
         def sort_shard(shard: int) -> pa.Table:
             started = time.time()
-            table = read_evident(source, shard, ["id", "embedding"], self.doubtful, buried=True)
+            whole = source.read_whole(shard, columns)
+            table = evident(whole, self.doubtful)
             vectors = embedding_matrix(table["embedding"])
             nearest = grid.nearest(vectors, self.assignments)
             ids = table["id"].to_numpy()
             store.write_shard(
                 shard, partition_table(ids, vectors, nearest, edges), row_group=ROW_GROUP
             )
-            return shard_stats(shard, table.num_rows, started)
+            return shard_stats(shard, whole.num_rows, started)
 
         return sort_shard
 

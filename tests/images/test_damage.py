@@ -40,6 +40,11 @@ def test_a_whole_jpeg_and_one_that_lacks_only_its_end_are_whole(jpeg):
     assert np.array_equal(decode_rgb(jpeg[:-2], 64).pixels, decode_rgb(jpeg, 64).pixels)
 
 
+def test_bytes_that_cameras_leave_before_the_end_are_no_damage(jpeg):
+    assert share(jpeg[:-2] + b"\x7f" + END) == share(jpeg[:-2] + bytes(3) + END) == 1
+    assert 0.9 < share(jpeg[:-2] + bytes(100) + END) < 1
+
+
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
 def test_a_cut_and_closed_jpeg_tells_the_rows_that_are_there(jpeg, place):
     cut = jpeg[: int(len(jpeg) * place)]
