@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale bench-merge clean
+.PHONY: help demo test million chaos fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale bench-merge clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -34,6 +34,9 @@ bench-embed: .venv/ready  ## time embedding against the limit and others, over P
 
 chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_ROUNDS times
 	pytest -m chaos tests/chaos/test_killed_node.py tests/chaos/test_network_namespaces.py
+
+fuzz: .venv/ready  ## sign FUZZ_FILES=10000 damaged files of every format (FUZZ_SEED, FUZZ_WORKERS)
+	pytest -m chaos -s tests/chaos/test_fuzz.py
 
 bench-pixels: .venv/ready  ## time making, decoding and signing images, over PHOTOS=folder
 	sluice bench pixels $(PHOTOS)
