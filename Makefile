@@ -33,7 +33,7 @@ bench-embed: .venv/ready  ## time embedding against the limit and others, over P
 	sluice bench embed $(PHOTOS) --shard-rows 250
 
 chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_ROUNDS times
-	pytest -m chaos tests/chaos/test_killed_node.py tests/chaos/test_network_namespaces.py
+	pytest -m chaos $(addprefix tests/chaos/test_,killed_node.py network_namespaces.py killing_images.py)
 
 fuzz: .venv/ready  ## sign FUZZ_FILES=10000 damaged files of every format (FUZZ_SEED, FUZZ_WORKERS)
 	pytest -m chaos -s tests/chaos/test_fuzz.py

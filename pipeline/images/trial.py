@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection, Pipe
 
 from pipeline.images.formats import MAX_PIXELS
 
-MEMORY = 4 << 30  # bytes a trial may take; the largest image we decode takes half of that
+MEMORY = 4 << 30  # bytes a trial may take at least
+BYTES_A_PIXEL = 48  # of the largest allowed, twice what any takes
 STARTED = 300.0  # seconds, at most, until the process has imported what decodes
-TOO_LARGE = f"too-large: takes more than {MEMORY:,} bytes to decode"
 MAIN = "from pipeline.images.trial import main; main()"
 
 
@@ -93,39 +93,44 @@ class Trial:
 
 def main() -> None:
     """Try what comes through the pipe that is named by its number, until it is closed."""
-    import pipeline.images.decode  # noqa: F401 (not in an image's time)
+    import pipeline.images.decode
+    import pipeline.images.resize  # noqa: F401 (neither in an image's time)
 
     pipe: Connection[bytes, bytes] = Connection(int(sys.argv[1]))
     size, seconds, max_pixels = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    _limit_memory()
+    memory = max(MEMORY, BYTES_A_PIXEL * max_pixels)
+    _limit_memory(memory)
     pipe.send_bytes(b"started")
     with suppress(EOFError):
         while True:
             data = pipe.recv_bytes()
             # Nobody else ends it where its parent was killed meanwhile.
             signal.setitimer(signal.ITIMER_VIRTUAL, 2 * seconds)
-            pipe.send_bytes(_tried(data, size, max_pixels).encode())
+            fits = _has_memory(data, size, max_pixels)
+            told = "" if fits else f"too-large: takes more than {memory:,} bytes to decode"
+            pipe.send_bytes(told.encode())
 
 
-def _limit_memory() -> None:
+def _limit_memory(memory: int) -> None:
     import psutil
 
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     with suppress(ValueError, OSError):  # a system without that limit, or with a lower one
-        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + MEMORY, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + memory, hard))
 
 
-def _tried(data: bytes, size: int, max_pixels: int) -> str:
-    """Return why an image is not to be decoded; "" also where it is a bad one that does no harm."""
+def _has_memory(data: bytes, size: int, max_pixels: int) -> bool:
+    """Decode an image; a bad one that does no harm is judged where it is decoded as ever."""
     from pipeline.images.decode import decode_rgb
     from pipeline.images.decoded import UndecodableImage
+    from pipeline.images.resize import resize_square
 
     try:
-        decode_rgb(data, size, max_pixels)
+        resize_square(decode_rgb(data, size, max_pixels).pixels, size)
     except MemoryError:
-        return TOO_LARGE
+        return False
     except UndecodableImage as error:
-        return TOO_LARGE if isinstance(error.__cause__, MemoryError) else ""
-    return ""
+        return not isinstance(error.__cause__, MemoryError)
+    return True
