@@ -1,4 +1,7 @@
-"""kill -9 of the job, twice, then the same command again: nothing lost, nothing twice."""
+"""kill -9 of the job, twice, then the same command again: nothing lost, nothing twice.
+
+The first has workers, the others do all in their own process: it makes no difference either.
+"""
 
 import subprocess
 import sys
@@ -28,8 +31,9 @@ def corpus(tmp_path_factory):
     return root
 
 
-def start(corpus, output):
+def start(corpus, output, workers=0):
     settings = ("source.shard_rows=16", f"source.url={corpus}", f"embed.output={output}")
+    settings += (f"ray.workers={workers}",)
     options = [part for text in settings for part in ("--set", text)]
     command = [sys.executable, "-m", "jobs", "embed", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -42,6 +46,7 @@ def finished_shards(output):
 def kill_after(job, output, shards):
     while finished_shards(output) < shards and job.poll() is None:
         time.sleep(0.01)
+    assert job.poll() is None, job.communicate()[0]
     job.kill()
     job.communicate()
 
@@ -50,7 +55,7 @@ def test_killed_twice_it_ends_with_the_bytes_of_a_run_in_peace(corpus, tmp_path)
     peace, war = tmp_path / "peace", tmp_path / "war"
     told, _ = (calm := start(corpus, peace)).communicate()
     assert calm.returncode == 0, told
-    kill_after(start(corpus, war), war, 1)
+    kill_after(start(corpus, war, workers=2), war, 1)
     first = finished_shards(war)
     assert 1 <= first < SHARDS
     kill_after(start(corpus, war), war, first + 2)
