@@ -51,7 +51,7 @@ def cascade(config: Config) -> CascadeAnswer:
         answer = _answer(asked, goal, store, embeddings, stored, made, sitting)
         with sitting.stage("write"):
             recall = known_copies(store, answer.queries, answer.ids, answer.scores)
-            promised = promise(goal, answer.plan)
+            promised = promise(goal, answer.choice, answer.queries.keys)
             _write(store, answer, recall, promised, output)
     _print_funnel(answer)
     print_recall(recall)

@@ -21,9 +21,10 @@ from pipeline.cascade.filters import (
 from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.planner import Evidence, StageCosts, neighbour_ranks, ranks_among
 from pipeline.cascade.stages import LEARNED
-from pipeline.core.arrays import Ids, Mask, Vectors
+from pipeline.core.arrays import Ids, Mask, Scores, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.tables import embedding_matrix, places
+from pipeline.search.queries import Queries
 
 LEAST_IMAGES = 2 * (COMPONENTS + 1)
 
@@ -99,6 +100,18 @@ class Calibration:
         targets = draw_neighbours(vectors, k, share, groups(self.sample))
         return self.sample, np.arange(self.sample.num_rows), targets
 
+    def nearest(self) -> Scores:
+        """Return float64 (n,): the score of each sample image's nearest one of another group."""
+        group = groups(self.sample)
+        vectors = embedding_matrix(self.sample["embedding"])
+        return _nearest(vectors, vectors, group[:, None] == group)
+
+    def nearest_to(self, queries: Queries) -> Scores:
+        """Return float64 (q,): the score of the sample image nearest to each query but itself."""
+        ids = self.sample["id"].to_numpy()
+        own = (queries.ids[:, None] == ids) & queries.stored[:, None]
+        return _nearest(queries.vectors, embedding_matrix(self.sample["embedding"]), own)
+
     def evidence(
         self,
         stages: tuple[str, ...],
@@ -118,6 +131,13 @@ class Calibration:
         ranks = {s: neighbour_ranks(asked[s], targets, own, codes[s]) for s in stages}
         among = {s: ranks_among(queries[s], codes[s]) for s in stages}
         return Evidence(ranks, among, costs, self.sample.num_rows)
+
+
+def _nearest(queries: Vectors, vectors: Vectors, own: Mask) -> Scores:
+    scores = queries @ vectors.T
+    scores[own] = -np.inf
+    best: Scores = scores.max(axis=1, initial=-np.inf).astype(np.float64)
+    return best
 
 
 def groups(table: pa.Table) -> Ids:

@@ -1,9 +1,10 @@
 """What is asked of a cascade, and the plan chosen for a batch of queries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.calibration import Calibration
@@ -22,10 +23,11 @@ from pipeline.cascade.queries import Batch
 from pipeline.cascade.shard_cascade import StagedQueries
 from pipeline.cascade.stages import STAGES
 from pipeline.cascade.stages.metadata import Where, matching
-from pipeline.core.arrays import Vectors
+from pipeline.core.arrays import Mask, Vectors
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
 from pipeline.images.manifest import read_manifest
+from pipeline.search.unlike import promised, unlike
 
 LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else everything is searched
 
@@ -61,6 +63,7 @@ class Choice:
     plan: CascadePlan
     costs: pa.Table  # of other recalls, as recall_costs gives them
     queries: StagedQueries
+    void: Mask  # bool (q,): queries unlike the calibration's, to which the plan promises nothing
 
 
 def choose_plan(
@@ -81,14 +84,16 @@ def choose_plan(
     if sample < LEAST_SAMPLE or not goal.stages:
         nothing = Evidence({}, {}, costs, sample)
         plan, others = search_everything(nothing), recall_costs(nothing, [], sample / whole, asked)
+        void = np.zeros(asked, np.bool_)
     else:
         evidence = calibration.evidence(
             tuple(goal.stages), goal.neighbours, goal.k, whole / images, codes, costs
         )
         plan, plans = _planned(evidence, goal, goal.milliseconds(images))
         others = recall_costs(evidence, plans, sample / whole, asked)
+        void = unlike(calibration.nearest(), calibration.nearest_to(batch.queries))
     queries = _staged(calibration, plan, batch.queries.vectors, codes)
-    return Choice(calibration, plan, others, queries)
+    return Choice(calibration, plan, others, queries, void)
 
 
 def _planned(
@@ -114,18 +119,19 @@ def _staged(
     return StagedQueries(vectors, {stage: codes[stage] for stage in plan.stages}, limits)
 
 
-def promise(goal: Goal, plan: CascadePlan) -> str:
-    """Return what may be said of the recall, in a sentence."""
-    who = CALLED[goal.neighbours]
+def promise(goal: Goal, choice: Choice, keys: Sequence[str]) -> str:
+    """Return what may be said of the recall of the queries named ``keys``."""
+    who, plan = CALLED[goal.neighbours], choice.plan
     if not plan.stages:
         return (
             f"no cascade is proved to reach recall {goal.recall} of {who} for less than the CNN "
             "on all: every image was compared"
         )
-    return (
+    bound = (
         f"recall of {who} against brute force: at least {plan.bound:.3f} with confidence "
         f"{goal.confidence} ({plan.recall:.3f} of {plan.tested} calibration neighbours)"
     )
+    return promised(bound, keys, choice.void, "sluice embed and sluice search compare everything")
 
 
 def full_embeddings(root: Path, signatures: Store) -> Path:

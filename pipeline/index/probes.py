@@ -22,7 +22,6 @@ from pipeline.index.grid import Grid
 
 NOT_THERE = -1
 CALIBRATION, BOUNDS = "calibration.parquet", "bounds.parquet"
-FALSE_ALARMS = 0.05  # of the test whether a query is one of those the recall is known of
 CODE_ROW = 84  # bytes a search reads of a row whose bucket it probes
 
 
@@ -203,19 +202,6 @@ def read_evidence(store: Store) -> Evidence:
     images = int(table.schema.metadata[b"images"])
     nearest = table["nearest"].to_numpy()
     return Evidence(places.reshape(shape), ranks.reshape(shape), nearest, images)
-
-
-def unlike(nearest: Scores, best: Scores) -> Mask:
-    """Return (m,): whether queries are unlike those of which the recall is known.
-
-    nearest (n,): the nearest neighbour's score of each of those; best (m,): of the queries. A query
-    is unlike them where so low a score has a conformal p-value of at most FALSE_ALARMS: of queries
-    drawn as they were no larger share is called so (Vovk, Gammerman & Shafer: Algorithmic learning
-    in a random world, 2005).
-    """
-    as_low = np.searchsorted(np.sort(nearest), best, side="right")
-    found: Mask = (1 + as_low) / (1 + len(nearest)) <= FALSE_ALARMS
-    return found
 
 
 def _one_a_query(places: Numbers, there: Mask) -> AnyArray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.arrays import Mask, Numbers, Scores, Vectors
+from pipeline.core.arrays import Numbers, Scores, Vectors
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
@@ -15,20 +15,17 @@ from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
 from pipeline.index.nominate import NominatePlan, nominated
 from pipeline.index.partitions import Partitions
 from pipeline.index.probes import (
-    FALSE_ALARMS,
     Work,
     WorkRecall,
     choose_work,
     read_bounds,
     read_evidence,
-    unlike,
     work_recall,
 )
 from pipeline.index.score_candidates import Found, score_candidates
 from pipeline.search.batches import QUERIES_AT_ONCE, seconds_of_search
 from pipeline.search.merge import Merged
-
-NAMED = 5  # queries
+from pipeline.search.unlike import promised, unlike
 
 
 @dataclass(frozen=True)
@@ -129,15 +126,5 @@ def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], best: S
     )
     everything = work.candidates >= all_rows(opened.embeddings)
     void = np.zeros(len(best), np.bool_) if everything else unlike(opened.nearest, best)
-    said = [promise] * (not void.all()) + [_void(keys, void)] * bool(void.any())
-    return f"{did} candidates: {'; '.join(said)}"
-
-
-def _void(keys: Sequence[str], void: Mask) -> str:
-    names = [key for key, gone in zip(keys, void, strict=True) if gone]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return (
-        f"void for {len(names)} of {len(keys)} queries ({', '.join(names[:NAMED])}{more}), which "
-        f"are less like the collection than {1 - FALSE_ALARMS:.0%} of its own images; without "
-        "--index everything is compared"
-    )
+    said = promised(promise, keys, void, "without --index everything is compared")
+    return f"{did} candidates: {said}"

@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from cluster import joining
-from cluster.session import gpu_share, ray_session
+from cluster.session import gpu_share
 from pipeline.core.errors import ConfigError
 
 
@@ -40,14 +40,9 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch, listening, scheme, 
     """Ray would ask it for ten minutes: the test would not end in its time."""
     monkeypatch.setattr(joining, "ANSWER", 0.2)
     at = f"{scheme}127.0.0.1:{1 if closed else listening}"
-    monkeypatch.setenv("RAY_ADDRESS", at)
-    with (
-        pytest.raises(
-            ConfigError, match=f"at {at}: nothing of Ray answers within 0.*mend ray.address"
-        ),
-        ray_session(1),
-    ):
-        pass
+    told = f"at {at}: nothing of Ray answers within 0.*mend ray.address"
+    with pytest.raises(ConfigError, match=told):
+        joining.join(at)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +53,8 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch, listening, scheme, 
     ],
 )
 def test_what_is_no_clusters_address_is_told(at, why):
-    with pytest.raises(ConfigError, match=f"the Ray cluster at {at}: .*{why}"), ray_session(1, at):
-        pass
+    with pytest.raises(ConfigError, match=f"the Ray cluster at {at}: .*{why}"):
+        joining.join(at)
 
 
 CORE_WRITES = """

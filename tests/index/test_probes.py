@@ -14,7 +14,6 @@ from pipeline.index.probes import (
     neighbour_places,
     probe_recall,
     read_evidence,
-    unlike,
     work_recall,
 )
 
@@ -73,15 +72,3 @@ def test_the_work_that_reads_the_fewest_bytes_is_chosen(dimensions):
 def test_an_index_that_was_never_finished_names_what_finishes_it(tmp_path):
     with pytest.raises(InputError, match="is not finished; run sluice index again: it resumes"):
         read_evidence(Store.create(tmp_path, "index", {}))
-
-
-def test_own_queries_are_seldom_called_unlike_and_others_are():
-    rng = np.random.default_rng(0)
-    known, own, other = (rng.normal(mean, 0.1, size=2000) for mean in (0.8, 0.8, 0.5))
-    assert 0.03 < unlike(known, own).mean() < 0.07
-    assert unlike(known, other).mean() > 0.9
-    assert not unlike(known[:10], np.array([-1.0])).any()  # too few to say it of any
-
-
-def test_a_query_without_any_neighbour_is_unlike_them():
-    assert unlike(np.full(100, 0.5), np.array([-np.inf])).all()

@@ -1,0 +1,43 @@
+"""Whether queries are such as those a promise was made on; for others it is void, and that is said.
+
+A recall is measured on sampled images as queries. Of queries of another kind it says nothing.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.core.arrays import Mask, Scores
+
+FALSE_ALARMS = 0.05  # share of queries such as those sampled that are called unlike them, at most
+NAMED = 5  # queries
+
+
+def unlike(nearest: Scores, best: Scores) -> Mask:
+    """Return (m,): whether queries are unlike those of which the recall is known.
+
+    nearest (n,): the nearest neighbour's score of each of those; best (m,): of the queries, found
+    in the same way. A query is unlike them where so low a score has a conformal p-value of at most
+    FALSE_ALARMS: of queries drawn as they were no larger share is called so (Vovk, Gammerman &
+    Shafer: Algorithmic learning in a random world, 2005).
+    """
+    as_low = np.searchsorted(np.sort(nearest), best, side="right")
+    found: Mask = (1 + as_low) / (1 + len(nearest)) <= FALSE_ALARMS
+    return found
+
+
+def promised(promise: str, keys: Sequence[str], void: Mask, remedy: str) -> str:
+    """Return ``promise`` for the queries it holds for, and for which it is void.
+
+    remedy: what else to do about those.
+    """
+    said = [] if void.all() else [promise]
+    if void.any():
+        names = [key for key, gone in zip(keys, void, strict=True) if gone]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        said.append(
+            f"void for {len(names)} of {len(keys)} queries ({', '.join(names[:NAMED])}{more}), "
+            f"which are less like the collection than {1 - FALSE_ALARMS:.0%} of its own images; "
+            f"{remedy}"
+        )
+    return "; ".join(said)
