@@ -1,6 +1,9 @@
 """`sluice cascade`: the most similar images of each query, with the CNN run on few."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+import pyarrow as pa
 
 from jobs.config import Config, SearchConfig
 from jobs.console import console, print_arrow, print_recall, warn, warn_of_refused
@@ -20,7 +23,6 @@ from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import stored_source
 from pipeline.pages.cascade import render_cascade
 from pipeline.search.answers import known_copies
-from pipeline.search.copy_recall import CopyRecall
 
 SHOWN = 5
 
@@ -52,7 +54,8 @@ def cascade(config: Config) -> CascadeAnswer:
         with sitting.stage("write"):
             recall = known_copies(store, answer.queries, answer.ids, answer.scores)
             promised = promise(goal, answer.choice, answer.queries.keys)
-            _write(store, answer, recall, promised, output)
+            tables = answer_tables(store, answer, recall, asked.min_score)
+            _write(store, answer, tables, promised, output)
     _print_funnel(answer)
     print_recall(recall)
     console.print(promised)
@@ -91,9 +94,13 @@ def _answer(
 
 
 def _write(
-    store: Store, answer: CascadeAnswer, recall: list[CopyRecall], promised: str, output: Path
+    store: Store,
+    answer: CascadeAnswer,
+    tables: Mapping[str, pa.Table],
+    promised: str,
+    output: Path,
 ) -> None:
-    for name, table in answer_tables(store, answer, recall).items():
+    for name, table in tables.items():
         write_atomically(output / f"{name}.parquet", parquet_bytes(table))
     page = render_cascade(store.images(), answer.plan, promised, answer.funnel, answer.queries)
     write_atomically(output / "funnel.html", page.encode())

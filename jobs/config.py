@@ -229,8 +229,13 @@ class SearchConfig(Section):
     sample_queries: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
         0, description="further queries drawn evenly from the store's own images"
     )
-    output: Output = Path("work/search")
+    output: Output = Field(
+        Path("work/search"), description="a folder, or a file: .parquet, .csv or .json"
+    )
     k: Annotated[int, Field(ge=1, le=10_000)] = 10
+    min_score: Annotated[float, Field(ge=-1, le=1)] = Field(
+        -1.0, description="leave out results whose cosine with the query is less"
+    )
     index: bool = Field(False, description="probe the index at index.output, not every image")
     recall: Share = Field(0.99, description="recall@k that probing must reach")
     confidence: Share = Field(0.95, description="of the lower bound on that recall")
@@ -328,7 +333,7 @@ class CascadeConfig(Section):
     """`sluice cascade`: search without running the CNN on everything."""
 
     argument = ("QUERIES", "search.queries")
-    flags = ("source.url", "search.k", "search.sample_queries", "ray.workers")
+    flags = ("source.url", "search.k", "search.min_score", "search.sample_queries", "ray.workers")
     stages: tuple[StageConfig, ...] = DEFAULT_STAGES
     neighbours: Neighbours = Field(
         "semantic", description="whose recall is promised: semantic neighbours' or copies'"

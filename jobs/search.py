@@ -9,8 +9,9 @@ from jobs.config import Config, RayConfig
 from jobs.console import console, print_arrow, print_recall, warn_of_refused
 from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
+from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
-from pipeline.core.tables import parquet_bytes
+from pipeline.core.tables import TABLE_FILES, parquet_bytes
 from pipeline.index.search_index import OpenIndex, index_loss, open_index, search_index
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
 from pipeline.search.batches import exact_loss, search_everything, seconds_of_search
@@ -56,7 +57,10 @@ def search(config: Config) -> None:
     if wanted.index:
         root = config.index.output.resolve()
         opened, recall_seen = open_index(root, store, wanted.k, wanted.recall, wanted.confidence)
-    with Sitting("search", store.images(), _ray(config, store, opened), output) as sitting:
+    to_file = output.suffix in TABLE_FILES
+    refuse_unwritable(output.parent if to_file else output)
+    ray, folder = _ray(config, store, opened), None if to_file else output
+    with Sitting("search", store.images(), ray, folder) as sitting:
         with sitting.stage("queries"):
             queries = gather_queries(
                 store, wanted.queries, wanted.sample_queries, config.embed.weights, sitting.near_gpu
@@ -72,15 +76,18 @@ def search(config: Config) -> None:
         if opened:
             loss = index_loss(opened, recall_seen, queries.keys, scores[:, 0])
         with sitting.stage("write"):
-            results = result_table(store, queries, ids, scores, merged.shards)
+            least = wanted.min_score
+            results = result_table(store, queries, ids, scores, merged.shards, least)
             results = results.replace_schema_metadata({"loss": loss})
             recall = known_copies(store, queries, ids, scores)
-            write_atomically(output / "results.parquet", parquet_bytes(results))
-            write_atomically(output / "recall.parquet", parquet_bytes(recall_table(recall)))
+            path = output if to_file else output / "results.parquet"
+            write_atomically(path, TABLE_FILES[path.suffix](results))
+            if folder:
+                write_atomically(folder / "recall.parquet", parquet_bytes(recall_table(recall)))
     left = print_results(results, len(queries.ids), store.images())
     print_recall(recall)
     console.print(loss)
-    console.print(f"{f'{left:,} more' if left else 'all'} results: {output}/results.parquet")
+    console.print(f"{f'{left:,} more' if left else 'all'} results: {path}")
 
 
 def _ray(config: Config, store: Store, opened: OpenIndex | None) -> RayConfig:

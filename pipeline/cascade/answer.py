@@ -81,12 +81,15 @@ def search_stages(
 
 
 def answer_tables(
-    store: Store, answer: CascadeAnswer, recall: list[CopyRecall]
+    store: Store, answer: CascadeAnswer, recall: list[CopyRecall], least: float
 ) -> dict[str, pa.Table]:
-    """Return the answer as tables by name, the funnel's and what other recalls cost among them."""
+    """Return the answer as tables by name, the funnel's and what other recalls cost among them.
+
+    Results that score below ``least`` are left out.
+    """
     queries, funnel = answer.queries, answer.funnel
     return {
-        "results": result_table(store, queries, answer.ids, answer.scores),
+        "results": result_table(store, queries, answer.ids, answer.scores, least=least),
         "recall": recall_table(recall),
         "funnel": funnel.overall(answer.plan.recalls),
         "funnel_by_query": funnel.by_query(queries.keys),

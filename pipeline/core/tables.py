@@ -1,5 +1,6 @@
 """Arrow tables as bytes, and columns of vectors as arrays."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,6 +78,23 @@ def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
         write_page_checksum=True,
     )
     return bytes(sink.getvalue())
+
+
+def csv_bytes(table: pa.Table) -> bytes:
+    """Return ``table`` as CSV with a header."""
+    from pyarrow import csv
+
+    sink = pa.BufferOutputStream()
+    csv.write_csv(table, sink)
+    return bytes(sink.getvalue())
+
+
+def json_bytes(table: pa.Table) -> bytes:
+    """Return ``table`` as JSON, an object a row."""
+    return json.dumps(table.to_pylist(), ensure_ascii=False, indent=1).encode()
+
+
+TABLE_FILES = {".parquet": parquet_bytes, ".csv": csv_bytes, ".json": json_bytes}
 
 
 def read_parquet(

@@ -27,13 +27,14 @@ def result_table(
     ids: Ids,
     scores: Scores,
     shards: Ids | None = None,
+    least: float = -np.inf,
 ) -> pa.Table:
     """Return (query, query_id, rank, id, key, score), a row a result, best first.
 
     query_id is null where the query is not in the store. shards: those that hold the results,
-    where that is known; else all are looked through.
+    where that is known; else all are looked through. Those that score below ``least`` are left out.
     """
-    there = scores > -np.inf
+    there = (scores > -np.inf) & (scores >= least)
     rows, ranks = np.nonzero(there)
     homes = None if shards is None else frozenset(np.unique(shards).tolist())
     found = find_images(store, ids[there].tolist(), ["id", "key"], homes)

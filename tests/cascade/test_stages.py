@@ -13,7 +13,7 @@ from pipeline.cascade.calibration_store import (
     keep_calibration,
     stored_calibration,
 )
-from pipeline.cascade.choice import Goal, choose_plan
+from pipeline.cascade.choice import Goal, choose_plan, promise
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.queries import Batch
 from pipeline.cascade.signature import part_slice
@@ -21,11 +21,11 @@ from pipeline.cascade.stages import FIRST, LAST, LEARNED, NETWORKS, STAGES
 from pipeline.cascade.stages.stage import Stage
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_matrix
+from pipeline.core.tables import embedding_column, embedding_matrix
 from pipeline.embedding.models import MODELS, Weights, find_weights
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.search.queries import Queries
-from tests.helpers.features import made_samples
+from tests.helpers.features import made_samples, unit
 
 COSTS = StageCosts({"texture": 0.001, "signature": 0.002, "rough": 0.5, "pca": 0.001, "cnn": 6.0})
 CNN = EncoderSettings("efficientnet_lite0", Weights(Path("w"), "1"), "torch", "f32", 64, 8)
@@ -104,6 +104,27 @@ def test_a_stage_is_fitted_kept_and_planned_with_by_what_its_own_file_says(one_m
     assert choice.plan.bound >= 0.5
     assert choice.queries.limits["texture"].shape == (2,)
     assert set(choice.costs["stage"].to_pylist()) == {"texture", "cnn"}
+
+
+def test_nothing_is_promised_for_queries_unlike_the_calibrations(store):
+    calibrated(store)
+    stored = stored_calibration(store, CNN)
+    sample = stored.calibration.sample
+    stray = unit(np.random.default_rng(9).normal(size=(40, 160)))
+    vectors = np.concatenate([embedding_matrix(sample["embedding"])[:40], stray])
+    own = np.repeat([True, False], 40)
+    queries = Queries([f"q{n}" for n in range(80)], np.arange(80), own, vectors)
+    asked = pa.concat_tables([sample.slice(0, 40)] * 2)
+    asked = asked.set_column(
+        asked.column_names.index("embedding"), "embedding", embedding_column(vectors)
+    )
+    wanted = goal(["signature"])
+    choice = choose_plan(stored.calibration, stored.costs, wanted, Batch(queries, asked), 4000)
+    assert choice.void[:40].sum() <= 6
+    assert choice.void[40:].sum() >= 36
+    told = promise(wanted, choice, queries.keys)
+    assert told.startswith("recall of ")
+    assert f"void for {choice.void.sum()} of 80 queries" in told
 
 
 def test_a_calibration_without_one_of_the_stages_is_made_again(store, monkeypatch):

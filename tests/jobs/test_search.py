@@ -1,5 +1,6 @@
 """What a search prints of its results."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from jobs.config import RayConfig
 from jobs.embed import embed
@@ -85,3 +87,24 @@ def test_a_search_of_a_few_seconds_needs_no_ray_unless_workers_are_asked_for():
     assert RayConfig().for_work_of(1000).workers == RayConfig().workers
     assert RayConfig(workers=3).for_work_of(1).workers == 3
     assert RayConfig(address="ray://a:1").for_work_of(1).workers == RayConfig().workers
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".json"])
+def test_results_are_a_file_of_the_kind_its_suffix_names(tmp_path, suffix):
+    synthetic(tmp_path / "embeddings")
+    output = tmp_path / "deep" / f"hits{suffix}"
+    found = []
+    for least in (-1, 0.8):
+        search(config(tmp_path, f"search.output={output}", f"search.min_score={least}"))
+        readers = {".parquet": pq.read_table, ".csv": csv.read_csv, ".json": _read_json}
+        found.append(readers[suffix](output))
+    every, near = found
+    assert (every.num_rows, 0 < near.num_rows < 600) == (600, True)
+    assert near.column_names == ["query", "query_id", "rank", "id", "key", "score"]
+    assert near.sort_by("score")["score"][0].as_py() >= 0.8
+    assert near.equals(every.filter(pa.compute.greater_equal(every["score"], 0.8)))
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+def _read_json(path):
+    return pa.Table.from_pylist(json.loads(path.read_text()))
