@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.images.fill import Filled
     from pipeline.search.copy_recall import CopyRecall
 
 # Into a file or a job's log rich would squeeze every table into 80 columns.
@@ -77,8 +80,17 @@ def print_arrow(title: str, table: pa.Table) -> None:
     print_table(title, table.column_names, rows)
 
 
-def print_left_out(counts: Mapping[str, int]) -> None:
-    """Print how many files of a source were left out, by reason; nothing where none were."""
-    if counts:
-        rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
-        print_table("files left out", ("why", "files"), rows)
+def print_not_taken(filled: "Filled", root: "Path") -> None:
+    """Print what the store at ``root`` does not hold of its source, by reason.
+
+    Warns of keys that several images have.
+    """
+    if filled.quarantine.num_rows:
+        reasons = filled.quarantine.group_by("reason").aggregate([("id", "count")])
+        rows = zip(*reasons.sort_by("reason").to_pydict().values(), strict=True)
+        print_table("quarantined", ("reason", "images"), list(rows))
+        console.print(f"each with its reason in {root}/quarantine")
+    if filled.left_out:
+        counts = sorted(filled.left_out.items(), key=lambda row: (-row[1], row[0]))
+        print_table("files left out", ("why", "files"), counts)
+    warn_of_shared_keys(filled.shared_keys)

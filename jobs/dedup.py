@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from jobs.config import Config, DedupConfig
-from jobs.console import console, print_left_out, print_table, warn_of_shared_keys
+from jobs.console import console, print_not_taken, print_table
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
@@ -64,11 +64,7 @@ def _embed(config: Config, listed: Listed, settings: EncoderSettings, store: Sto
             sitting.record,
             config.embed.seconds_an_image,
         )
-    refused = filled.quarantine.num_rows
-    if refused:
-        console.print(f"images quarantined: {refused}, with reasons in {store.root}/quarantine")
-    print_left_out(filled.left_out)
-    warn_of_shared_keys(filled.shared_keys)
+    print_not_taken(filled, store.root)
 
 
 def dedup(config: Config) -> Deduplicated:

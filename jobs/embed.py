@@ -1,7 +1,7 @@
 """`sluice embed`: one CNN vector for every image of a source."""
 
 from jobs.config import Config
-from jobs.console import console, print_left_out, print_table, warn_of_shared_keys
+from jobs.console import print_not_taken, print_table
 from jobs.sitting import Sitting
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
@@ -56,11 +56,4 @@ def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
         ("images/s, while all of them worked", record.steady),
     ]
     print_table(f"embeddings: {store.root}", ("what", "value"), rows)
-    refused = filled.quarantine
-    if refused.num_rows:
-        reasons = refused.group_by("reason").aggregate([("id", "count")]).sort_by("reason")
-        rows = list(zip(*reasons.to_pydict().values(), strict=True))
-        print_table("quarantined", reasons.column_names, rows)
-        console.print(f"each with its reason in {store.root}/quarantine")
-    print_left_out(filled.left_out)
-    warn_of_shared_keys(filled.shared_keys)
+    print_not_taken(filled, store.root)

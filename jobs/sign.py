@@ -1,7 +1,7 @@
 """`sluice sign`: a cheap signature and the header facts of every image of a source."""
 
 from jobs.config import Config
-from jobs.console import print_left_out, print_table, warn_of_shared_keys
+from jobs.console import print_not_taken, print_table
 from jobs.sitting import Sitting
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.cascade.sign_source import sign_source
@@ -41,5 +41,4 @@ def sign(config: Config) -> None:
         ("images/s, workers at work", sitting.record.rate),
     ]
     print_table(f"signatures: {store.root}", ("what", "value"), rows)
-    print_left_out(filled.left_out)
-    warn_of_shared_keys(filled.shared_keys)
+    print_not_taken(filled, store.root)

@@ -119,7 +119,7 @@ def test_a_folder_is_embedded_before_the_join_and_only_what_is_new(tmp_path, jpe
     wanted = config(tmp_path, f"dedup.folders={folder}", *few)
     command(wanted)
     told = capsys.readouterr().out
-    assert "images quarantined: 1," in told
+    assert "│ not-an-image │      1 │" in told
     assert ".txt suffix" in told
     first = (tmp_path / "embeddings" / "shards" / "000000.parquet").stat().st_mtime_ns
     assert keys_of_pairs(tmp_path) == {("1.jpg", "twin.jpg")}
