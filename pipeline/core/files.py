@@ -74,13 +74,15 @@ def _refuse_newer(path: Path, version: int) -> None:
         )
 
 
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+def _seal(value: Mapping[str, Any]) -> str:
+    # Without indents Python's quick encoder does it: a manifest is sealed anew with every reading.
+    return checksum(json.dumps(value, sort_keys=True).encode())
 
 
 def sealed(value: Mapping[str, Any]) -> bytes:
     """Return ``value`` as JSON that holds its own checksum."""
-    return _json_bytes({**value, SEAL: checksum(_json_bytes(value))})
+    whole = {**value, SEAL: _seal(value)}
+    return (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode()
 
 
 def opened(path: Path) -> dict[str, Any]:
@@ -89,6 +91,6 @@ def opened(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     _refuse_newer(path, value.get("format", 0))
-    if value.pop(SEAL, None) != checksum(_json_bytes(value)):
+    if value.pop(SEAL, None) != _seal(value):
         raise ValueError("it does not have its own checksum")
     return value

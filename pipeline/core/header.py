@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,17 @@ def read_manifest(root: Path, kind: str) -> list[ShardEntry]:
     """
     path, again = root / "manifest.json", f"run {made_by(kind)} again"
     try:
-        manifest = opened(path)
-        _, shards = manifest["format"], manifest["shards"]
-        return [ShardEntry(**entry) for entry in shards]
+        facts = path.stat()
+        return list(_entries(path, facts.st_mtime_ns, facts.st_size, facts.st_ino))
     except FileNotFoundError as error:
         reason = f"{root} is not finished (it has no manifest.json)"
         raise InputError(f"{reason}; {again}: it resumes") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete it and {again}") from error
+
+
+@lru_cache(maxsize=8)  # a job asks for it a dozen times
+def _entries(path: Path, *version: int) -> tuple[ShardEntry, ...]:
+    manifest = opened(path)
+    _, shards = manifest["format"], manifest["shards"]
+    return tuple(ShardEntry(**entry) for entry in shards)
