@@ -236,6 +236,11 @@ class SearchConfig(Section):
     min_score: Annotated[float, Field(ge=-1, le=1)] = Field(
         -1.0, description="leave out results whose cosine with the query is less"
     )
+    where: str | None = Field(
+        None,
+        description="search only images of which this is true, in SQL as after WHERE: "
+        "label = 'cat' and width >= 800",
+    )
     index: bool = Field(False, description="probe the index at index.output, not every image")
     recall: Share = Field(0.99, description="recall@k that probing must reach")
     confidence: Share = Field(0.95, description="of the lower bound on that recall")

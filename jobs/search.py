@@ -15,6 +15,8 @@ from pipeline.core.tables import TABLE_FILES, parquet_bytes
 from pipeline.index.search_index import OpenIndex, index_loss, open_index, search_index
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
 from pipeline.search.batches import exact_loss, search_everything, seconds_of_search
+from pipeline.search.condition import Condition, condition_over
+from pipeline.search.passing import Passing, passing_images
 from pipeline.search.queries import gather_queries
 
 SHOWN = 5  # queries
@@ -53,6 +55,7 @@ def search(config: Config) -> None:
     wanted.refuse_no_queries()
     store = Store.open(config.embed.output.resolve(), "embeddings")
     output = wanted.output.resolve()
+    condition = condition_over(wanted.where, store.schema()) if wanted.where is not None else None
     opened = None
     if wanted.index:
         root = config.index.output.resolve()
@@ -66,28 +69,40 @@ def search(config: Config) -> None:
                 store, wanted.queries, wanted.sample_queries, config.embed.weights, sitting.near_gpu
             )
         warn_of_refused(queries.refused)
-        spread, record, k = sitting.spread, sitting.record, wanted.k
+        record, k, passing = sitting.record, wanted.k, _passing(condition, store, sitting)
         if opened is None:
-            merged = search_everything(spread, store, queries, k + 1, record)
+            spread = sitting.spreading(passing.images if passing else record.images)
+            merged = search_everything(spread, store, queries, k + 1, record, passing)
         else:
+            opened = opened.among(passing) if passing else opened
             merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
         ids, scores = without_self(queries, merged, k)
-        loss = exact_loss(store)
+        loss = exact_loss(store, passing)
         if opened:
             loss = index_loss(opened, recall_seen, queries.keys, scores[:, 0])
         with sitting.stage("write"):
             least = wanted.min_score
             results = result_table(store, queries, ids, scores, merged.shards, least)
             results = results.replace_schema_metadata({"loss": loss})
-            recall = known_copies(store, queries, ids, scores)
+            recall = known_copies(store, queries, ids, scores, passing)
             path = output if to_file else output / "results.parquet"
             write_atomically(path, TABLE_FILES[path.suffix](results))
             if folder:
                 write_atomically(folder / "recall.parquet", parquet_bytes(recall_table(recall)))
     left = print_results(results, len(queries.ids), store.images())
     print_recall(recall)
+    if passing:
+        console.print(f"{passing.images:,} of {store.images():,} images pass: {wanted.where}")
     console.print(loss)
     console.print(f"{f'{left:,} more' if left else 'all'} results: {path}")
+
+
+def _passing(condition: Condition | None, store: Store, sitting: Sitting) -> Passing | None:
+    """Return which images fulfil ``condition``, None without one."""
+    if condition is None:
+        return None
+    with sitting.stage("where"), Sitting("where", store.images(), sitting.ray) as alone:
+        return passing_images(alone.spread, store, condition)
 
 
 def _ray(config: Config, store: Store, opened: OpenIndex | None) -> RayConfig:

@@ -95,13 +95,12 @@ class Shards:
         self._footer(shard)
         return read_parquet(self.path(shard), self._remedy(shard), columns, filters)
 
-    def columns(self, shard: int) -> list[str]:
-        """Return the names of a shard's columns, of which it reads the footer alone.
+    def schema(self, shard: int) -> pa.Schema:
+        """Return the schema of a shard, of which it reads the footer alone.
 
         Raises StoreError as ``read`` does.
         """
-        names: list[str] = pq.read_schema(pa.BufferReader(self._footer(shard))).names
-        return names
+        return pq.read_schema(pa.BufferReader(self._footer(shard)))
 
     def _footer(self, shard: int) -> bytes:
         path, entry = self.path(shard), self.entry(shard)

@@ -121,10 +121,18 @@ class Store:
     def columns(self) -> list[str]:
         """Return the names of the columns of a finished store's shards, none where it has none.
 
-        They are in the first one's footer: no row is read. Raises as ``manifest`` and ``read`` do.
+        Raises as ``schema`` does.
+        """
+        names: list[str] = self.schema().names
+        return names
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of a finished store's shards, an empty one where it has none.
+
+        It is in the first one's footer: no row is read. Raises as ``manifest`` and ``read`` do.
         """
         entries = self.manifest()
-        return self.shards.columns(entries[0].shard) if entries else []
+        return self.shards.schema(entries[0].shard) if entries else pa.schema([])
 
     def read(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """Read one shard without its tombstoned rows.

@@ -20,6 +20,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
 from pipeline.index.bucket_rows import BucketRows, open_rows
 from pipeline.index.coarse_codes import CoarseCoder
+from pipeline.search.passing import Passing
 
 PRODUCTS_AT_ONCE = 2**24  # f32: 64 MiB
 PLACE = 32  # bits of a row in a place
@@ -74,6 +75,7 @@ class NominatePlan:
     queries: Vectors  # of CoarseCoder.queries (q, c)
     probes: Numbers  # int32 (q, p): the buckets of each query
     count: int
+    passing: Passing | None = None  # the images that may be candidates; none: all
 
     def start(self) -> ShardFunction:
         """Return the function that nominates in one part.
@@ -108,13 +110,16 @@ class NominatePlan:
         """Nominate in one bucket for the queries ``mine``; return the codes compared."""
         some = rows.checked_bucket(place)
         there: Mask = ~np.isin(rows.ids[some], buried)
-        codes = rows.codes[some].astype(np.float32)
+        if self.passing:
+            there &= self.passing.among(rows.shards[some], rows.rows[some])
+        inside = some.start + np.flatnonzero(there)
+        codes = rows.codes[some if there.all() else inside].astype(np.float32)
         step = max(1, PRODUCTS_AT_ONCE // max(1, len(codes)))
         for start in range(0, len(mine), step):
             queries = mine[start : start + step]
             scores = self.queries[queries] @ codes.T
-            one, other = np.nonzero((scores >= found.least[queries, None]) & there)
-            places = (part << PLACE) | (some.start + other)
+            one, other = np.nonzero(scores >= found.least[queries, None])
+            places = (part << PLACE) | inside[other]
             found.add(queries[one], places, scores[one, other])
         return len(codes)
 

@@ -32,6 +32,10 @@ class Work:
     probes: int
     candidates: int
 
+    def read(self, buckets: int, images: int, dimensions: int) -> float:
+        """Return the bytes it reads of an index of ``images`` in ``buckets``, about."""
+        return self.probes / buckets * images * CODE_ROW + self.candidates * 4 * dimensions
+
 
 @dataclass(frozen=True)
 class WorkRecall:
@@ -136,15 +140,16 @@ def choose_work(
 
     All buckets and all images are candidates where nothing less does: that is exact.
     """
-    row_bytes, least = 4 * dimensions, Work(buckets, evidence.images)
+    least = Work(buckets, evidence.images)
     cost = float("inf")
     for count in _ladder(evidence.places.shape[1], evidence.images):
         probes = choose_probes(evidence.places_among(count), buckets, recall, bounds)
         if probes is None:
             continue
-        read = probes / buckets * evidence.images * CODE_ROW + count * row_bytes
+        work = Work(probes, count)
+        read = work.read(buckets, evidence.images, dimensions)
         if read < cost:
-            least, cost = Work(probes, count), read
+            least, cost = work, read
     return least
 
 

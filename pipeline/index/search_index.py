@@ -1,7 +1,8 @@
 """A search by index: buckets, then codes, then vectors, with the recall that this costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ from pipeline.index.probes import (
     work_recall,
 )
 from pipeline.index.score_candidates import Found, score_candidates
-from pipeline.search.batches import QUERIES_AT_ONCE, seconds_of_search
+from pipeline.search.batches import QUERIES_AT_ONCE, exact_loss, seconds_of_search
 from pipeline.search.merge import Merged
+from pipeline.search.passing import Passing
 from pipeline.search.unlike import promised, unlike
 
 
@@ -38,6 +40,22 @@ class OpenIndex:
     coder: CoarseCoder
     work: Work
     nearest: Scores  # (n,) of the images whose searches the recall is known of
+    passing: Passing | None = None  # the images that may be candidates; none: all
+
+    def among(self, passing: Passing) -> "OpenIndex":
+        """Return the search among those that pass, which compares as many of them as of all.
+
+        The fewer pass, the farther away a query's neighbours are, and the more buckets are probed.
+        All that pass are candidates where their vectors are no more bytes than it reads anyway.
+        """
+        buckets, rows = self.partitions.grid.buckets, all_rows(self.embeddings)
+        dimensions = len(self.coder.projection)
+        if 4 * dimensions * passing.images <= self.work.read(buckets, rows, dimensions):
+            work = Work(buckets, passing.images)
+        else:
+            probes = ceil(self.work.probes * rows / passing.images)
+            work = Work(min(buckets, probes), self.work.candidates)
+        return replace(self, work=work, passing=passing)
 
     def seconds(self, queries: int) -> float:
         """Return about how long one process takes to search for so many."""
@@ -47,9 +65,11 @@ class OpenIndex:
         return coarse + queries * seconds_of_search(self.work.candidates * dimensions, 1)
 
     def parts(self, probes: Numbers) -> list[int]:
-        """Return the parts that hold the buckets ``probes``."""
+        """Return the parts that hold the buckets ``probes``, none where no image passes."""
         mine = np.searchsorted(self.partitions.edges, np.unique(probes), side="right") - 1
         count, generations = self.partitions.count, range(len(self.partitions.generations))
+        if self.passing and not self.passing.images:
+            return []
         return [g * count + int(part) for g in generations for part in np.unique(mine)]
 
 
@@ -106,7 +126,7 @@ def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Foun
     roots = (opened.index.root, opened.embeddings.root)
     # The query's own image may be among the candidates, and is not an answer.
     count = max(k, opened.work.candidates + 1)
-    plan = NominatePlan(*roots, opened.coder.queries(queries), probes, count)
+    plan = NominatePlan(*roots, opened.coder.queries(queries), probes, count, opened.passing)
     candidates = nominated(spread, plan, opened.parts(probes))
     return score_candidates(spread, opened.index, queries, candidates, k)
 
@@ -124,6 +144,13 @@ def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], best: S
         f"{seen.confidence:.0%} confidence, measured on {seen.queries:,} sampled images that did "
         "not choose them"
     )
+    if opened.passing:
+        if work.probes == buckets and work.candidates >= opened.passing.images:
+            return exact_loss(opened.embeddings, opened.passing)
+        return (
+            f"{did} candidates among the {opened.passing.images:,} images that pass: recall is not "
+            "known where some do not pass; without --index all that do are compared"
+        )
     everything = work.candidates >= all_rows(opened.embeddings)
     void = np.zeros(len(best), np.bool_) if everything else unlike(opened.nearest, best)
     said = promised(promise, keys, void, "without --index everything is compared")

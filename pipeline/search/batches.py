@@ -11,6 +11,7 @@ from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.search.exact_topk import ShardTopK
 from pipeline.search.merge import Merged, search_certified
+from pipeline.search.passing import Passing
 from pipeline.search.queries import Queries
 from pipeline.search.shard_searcher import SearchPlan, read_part
 
@@ -67,23 +68,32 @@ def seconds_of_search(numbers: int, queries: int) -> float:
 
 
 def search_everything(
-    spread: Spread, store: Store, queries: Queries, k: int, record: RunRecord
+    spread: Spread,
+    store: Store,
+    queries: Queries,
+    k: int,
+    record: RunRecord,
+    passing: Passing | None = None,
 ) -> Merged:
-    """Return the certified top ``k`` of every query among all images of ``store``."""
+    """Return the certified top ``k`` of every query among the images of ``store`` that pass."""
 
     def plan_for(rows: Ids, depth: int) -> SearchPlan:
-        return SearchPlan(store.root, queries.vectors[rows], depth)
+        return SearchPlan(store.root, queries.vectors[rows], depth, passing)
 
-    shards = [entry.shard for entry in store.manifest()]
+    shards = passing.shards if passing else [entry.shard for entry in store.manifest()]
     return search_in_batches(spread, plan_for, shards, len(queries.ids), k, record)
 
 
-def exact_loss(store: Store) -> str:
+def exact_loss(store: Store, passing: Passing | None = None) -> str:
     """Return what an exact search of ``store`` lost, in a sentence that says what it is exact over.
 
     Vectors of fewer bits have other neighbours than those of more; a search knows only its own.
+    passing: the images compared, where not all are.
     """
+    if passing and not passing.images:
+        return "no image passes, so none was compared"
     made = store.identity
     told = "precision" in made  # not of made vectors
     over = f"the {made['precision']} vectors of {made['model']}" if told else "its vectors"
-    return f"exact: every image was compared, nothing is lost against brute force over {over}"
+    every = f"each of the {passing.images:,} images that pass" if passing else "every image"
+    return f"exact: {every} was compared, nothing is lost against brute force over {over}"

@@ -32,17 +32,18 @@ def copy_recall(query_ids: Ids, found_ids: Ids, there: Mask, truth: pa.Table) ->
 
     query_ids int64 (q,) of images in the store; found_ids int64 (q, k) without the query itself, of
     which those count that are ``there``, bool (q, k); truth has id, scene, transform of every image
-    of the queries' scenes. Where a scene has more than k copies only k count as known: more could
-    not be found.
+    of the queries' scenes, and whether it passes: others cannot be found. Where a scene has more
+    than k copies only k count as known: more could not be found.
     """
     ids = truth["id"].to_numpy()
     scenes = truth["scene"].to_numpy()
     transforms = np.array(truth["transform"].to_pylist())
+    passes = truth["passes"].to_numpy()
     scene_of = dict(zip(ids.tolist(), scenes.tolist(), strict=True))
     k = found_ids.shape[1]
     tally: dict[str, list[int]] = {"all": [0, 0]}
     for query, found, real in zip(query_ids.tolist(), found_ids, there, strict=True):
-        copies = (scenes == scene_of[query]) & (ids != query)
+        copies = (scenes == scene_of[query]) & (ids != query) & passes
         hits = copies & np.isin(ids, found[real])
         for name in ("all", *np.unique(transforms[copies]).tolist()):
             chosen = copies if name == "all" else copies & (transforms == name)

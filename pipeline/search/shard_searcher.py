@@ -15,6 +15,7 @@ from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix, flat_column
 from pipeline.search.exact_topk import ShardTopK, shard_topk
+from pipeline.search.passing import Passing, read_passing
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class SearchPlan:
     embeddings: Path
     queries: Vectors  # f32 (q, d)
     depth: int
+    passing: Passing | None = None  # the images to compare; none: all
 
     def start(self) -> ShardFunction:
         """Return the function that searches one shard; its answer is one row of flat lists."""
@@ -33,7 +35,7 @@ class SearchPlan:
 
         def search_shard(shard: int) -> pa.Table:
             started = time.time()
-            table = store.read(shard, ["id", "embedding"])
+            table = read_passing(store, shard, ["id", "embedding"], self.passing)
             vectors = embedding_matrix(table["embedding"])
             ids = table["id"].to_numpy()
             part = shard_topk(self.queries, ids, vectors, self.depth, shard)

@@ -9,6 +9,7 @@ TRUTH = pa.table(
         "id": [0, 1, 2, 3, 4, 5],
         "scene": [0, 0, 0, 1, 1, 2],
         "transform": ["original", "crop", "flip", "original", "crop", "original"],
+        "passes": [True] * 6,
     }
 )
 
@@ -25,6 +26,13 @@ def test_what_is_not_there_is_no_copy():
     there = np.array([[False, True]])
     (row, *_) = copy_recall(np.array([0]), np.array([[1, 2]]), there, TRUTH)
     assert (row.found, row.known) == (1, 2)
+
+
+def test_what_does_not_pass_is_no_copy_to_be_found():
+    truth = TRUTH.set_column(3, "passes", [[False, True, False, True, True, True]])
+    found = np.array([[1, 7]])
+    (row, *_) = copy_recall(np.array([0]), found, np.ones((1, 2), bool), truth)
+    assert (row.found, row.known) == (1, 1)
 
 
 def test_a_scene_of_more_copies_than_k_counts_k():

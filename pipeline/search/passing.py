@@ -1,0 +1,90 @@
+"""Which images of a store a condition lets pass, found shard by shard before any vector is read."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.core.arrays import Ids, Mask, Numbers
+from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction, Spread
+from pipeline.core.store import Store
+from pipeline.core.tables import flat_column
+from pipeline.search.condition import Condition
+
+
+@dataclass(frozen=True)
+class Passing:
+    """A bit for each row of a store's shards, the tombstoned ones too, of which none pass."""
+
+    bits: NDArray[np.uint8]  # lowest first; each shard's begin with a byte
+    starts: Ids  # (shards + 1,) the byte at which each shard begins
+    counts: Ids  # (shards,) of the images that pass
+
+    @property
+    def images(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def shards(self) -> list[int]:
+        """Return the shards in which any image passes."""
+        return [int(shard) for shard in np.flatnonzero(self.counts)]
+
+    def among(self, shards: Ids | Numbers, rows: Ids | Numbers) -> Mask:
+        """Return bool (n,): whether the images at ``rows`` (n,) of ``shards`` (n,) pass."""
+        bytes_there = self.bits[self.starts[shards] + (rows >> 3)]
+        found: Mask = (bytes_there >> (rows & 7).astype(np.uint8) & 1).astype(np.bool_)
+        return found
+
+    def rows(self, shard: int, count: int) -> Mask:
+        """Return bool (count,): which rows of ``shard``, which has so many, pass."""
+        return self.among(np.full(count, shard), np.arange(count))
+
+
+def read_passing(store: Store, shard: int, columns: list[str], passing: Passing | None) -> pa.Table:
+    """Read the rows of one shard that pass, or without ``passing`` those that readers see."""
+    if passing is None:
+        return store.read(shard, columns)
+    table = store.read_whole(shard, columns)
+    return table.filter(pa.array(passing.rows(shard, table.num_rows)))
+
+
+@dataclass(frozen=True)
+class PassingPlan:
+    """All a worker needs to tell which images of any shard fulfil a condition."""
+
+    name: ClassVar[str] = "where"
+    embeddings: Path
+    condition: Condition
+
+    def start(self) -> ShardFunction:
+        """Return the function that tells it of one shard."""
+        store = Store.open(self.embeddings, "embeddings")
+        buried = store.tombstones()
+
+        def passing(shard: int) -> pa.Table:
+            started = time.time()
+            there = store.shards.schema(shard).names  # a source's files need not have the same
+            asked = {"id", *self.condition.columns}.intersection(there)
+            table = store.read_whole(shard, sorted(asked))
+            seen = ~np.isin(table["id"].to_numpy(), buried)
+            held = seen & self.condition.holds(table)
+            bits = np.packbits(held, bitorder="little")
+            return shard_stats(shard, int(seen.sum()), started, bits=bits, passed=int(held.sum()))
+
+        return passing
+
+
+def passing_images(spread: Spread, store: Store, condition: Condition) -> Passing:
+    """Return which images of ``store`` fulfil ``condition``."""
+    plan = PassingPlan(store.root, condition)
+    shards = [entry.shard for entry in store.manifest()]
+    told = sorted((answer["shard"][0].as_py(), answer) for answer in spread(plan, shards))
+    bits = [flat_column(answer, "bits") for _, answer in told]
+    starts = np.cumsum([0, *map(len, bits)])
+    counts = np.array([answer["passed"][0].as_py() for _, answer in told], np.int64)
+    return Passing(np.concatenate([np.empty(0, np.uint8), *bits]), starts, counts)
