@@ -23,6 +23,7 @@ from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import stored_source
 from pipeline.pages.cascade import render_cascade
 from pipeline.search.answers import known_copies
+from pipeline.search.condition import condition_over
 
 SHOWN = 5
 
@@ -40,8 +41,9 @@ def cascade(config: Config) -> CascadeAnswer:
     asked, output = config.search, config.cascade.output.resolve()
     asked.refuse_no_queries()
     refuse_unwritable(output)
-    goal = Goal(**config.cascade.goal(), k=asked.k, workers=config.ray.workers)
     store = Store.open(config.sign.output.resolve(), "signatures")
+    condition = condition_over(asked.where, store.schema()) if asked.where is not None else None
+    goal = Goal(**config.cascade.goal(), k=asked.k, workers=config.ray.workers, condition=condition)
     embeddings = None
     if goal.needs_embeddings:
         embeddings = full_embeddings(config.embed.output.resolve(), store)
@@ -52,7 +54,7 @@ def cascade(config: Config) -> CascadeAnswer:
     ):
         answer = _answer(asked, goal, store, embeddings, stored, made, sitting)
         with sitting.stage("write"):
-            recall = known_copies(store, answer.queries, answer.ids, answer.scores)
+            recall = known_copies(store, answer.queries, answer.ids, answer.scores, condition)
             promised = promise(goal, answer.choice, answer.queries.keys)
             tables = answer_tables(store, answer, recall, asked.min_score)
             _write(store, answer, tables, promised, output)

@@ -338,7 +338,14 @@ class CascadeConfig(Section):
     """`sluice cascade`: search without running the CNN on everything."""
 
     argument = ("QUERIES", "search.queries")
-    flags = ("source.url", "search.k", "search.min_score", "search.sample_queries", "ray.workers")
+    flags = (
+        "source.url",
+        "search.k",
+        "search.min_score",
+        "search.where",
+        "search.sample_queries",
+        "ray.workers",
+    )
     stages: tuple[StageConfig, ...] = DEFAULT_STAGES
     neighbours: Neighbours = Field(
         "semantic", description="whose recall is promised: semantic neighbours' or copies'"

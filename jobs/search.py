@@ -84,7 +84,7 @@ def search(config: Config) -> None:
             least = wanted.min_score
             results = result_table(store, queries, ids, scores, merged.shards, least)
             results = results.replace_schema_metadata({"loss": loss})
-            recall = known_copies(store, queries, ids, scores, passing)
+            recall = known_copies(store, queries, ids, scores, condition)
             path = output if to_file else output / "results.parquet"
             write_atomically(path, TABLE_FILES[path.suffix](results))
             if folder:

@@ -56,6 +56,7 @@ def answer_queries(
         goal.where,
         choice.queries,
         goal.k + 1,
+        goal.condition,
     )
     shards = [entry.shard for entry in signatures.manifest()]
     merged, funnel = search_stages(spread, plan, shards, record)

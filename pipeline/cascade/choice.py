@@ -27,6 +27,7 @@ from pipeline.core.arrays import Mask, Vectors
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
 from pipeline.images.manifest import read_manifest
+from pipeline.search.condition import Condition
 from pipeline.search.unlike import promised, unlike
 
 LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else everything is searched
@@ -44,6 +45,7 @@ class Goal:
     confidence: float
     seconds: float | None  # a batch may take, by ``workers``; replaces the recall
     workers: int
+    condition: Condition | None = None  # beside ``where``
 
     @property
     def needs_embeddings(self) -> bool:
@@ -75,7 +77,7 @@ def choose_plan(
     were measured.
     """
     whole = calibration.sample.num_rows
-    calibration = calibration.within(matching(calibration.sample, goal.where))
+    calibration = calibration.within(matching(calibration.sample, goal.where, goal.condition))
     sample, asked = calibration.sample.num_rows, len(batch.queries.ids)
     codes = {
         name: calibration.filters.query_codes(name, batch.features, goal.neighbours)
@@ -123,9 +125,10 @@ def promise(goal: Goal, choice: Choice, keys: Sequence[str]) -> str:
     """Return what may be said of the recall of the queries named ``keys``."""
     who, plan = CALLED[goal.neighbours], choice.plan
     if not plan.stages:
+        every = "every image that passes" if goal.where or goal.condition else "every image"
         return (
             f"no cascade is proved to reach recall {goal.recall} of {who} for less than the CNN "
-            "on all: every image was compared"
+            f"on all: {every} was compared"
         )
     bound = (
         f"recall of {who} against brute force: at least {plan.bound:.3f} with confidence "

@@ -20,6 +20,7 @@ from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix, rows_of
+from pipeline.search.condition import Condition
 from pipeline.search.exact_topk import ShardTopK, candidate_topk
 from pipeline.search.shard_searcher import part_columns
 
@@ -53,6 +54,7 @@ class CascadeSearchPlan:
     where: Where
     queries: StagedQueries
     depth: int  # images a query
+    condition: Condition | None = None  # which images must fulfil too
 
     def asking(self, rows: Ids, depth: int) -> "CascadeSearchPlan":
         """Return the plan for the queries numbered ``rows`` alone, to another depth."""
@@ -92,7 +94,7 @@ class _ShardCascade:
         """
         started, made, counts = time.time(), dict(self.features.made), _Counts()
         signed = self.signatures.read(shard)
-        table = signed.filter(pa.array(matching(signed, self.plan.where)))
+        table = signed.filter(pa.array(matching(signed, self.plan.where, self.plan.condition)))
         counts.met(signed.num_rows, started)
         alive = self._passing(shard, table, counts)
         part = self._best(shard, table["id"].to_numpy(), alive, counts)

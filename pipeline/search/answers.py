@@ -5,9 +5,9 @@ import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Scores
 from pipeline.core.store import Store
+from pipeline.search.condition import Condition
 from pipeline.search.copy_recall import CopyRecall, copy_recall
 from pipeline.search.merge import Merged
-from pipeline.search.passing import Passing
 from pipeline.search.queries import Queries, find_images
 
 
@@ -53,17 +53,17 @@ def result_table(
 
 
 def known_copies(
-    store: Store, queries: Queries, ids: Ids, scores: Scores, passing: Passing | None = None
+    store: Store, queries: Queries, ids: Ids, scores: Scores, condition: Condition | None = None
 ) -> list[CopyRecall]:
     """Return the recall of known copies; empty where the store does not know its scenes.
 
-    passing: the images that could be found, where not all could.
+    condition: of the images that could be found, where not all could.
     """
     inside = queries.stored
     manifest = store.manifest()
     if not inside.any() or not {"scene", "transform"} <= set(store.columns()):
         return []
-    truth = pa.concat_tables([_scenes(store, entry.shard, passing) for entry in manifest])
+    truth = pa.concat_tables([_scenes(store, entry.shard, condition) for entry in manifest])
     mine = pa.compute.is_in(truth["id"], value_set=pa.array(queries.ids[inside]))
     scenes = pa.compute.unique(truth.filter(mine)["scene"])
     truth = truth.filter(pa.compute.is_in(truth["scene"], value_set=scenes))
@@ -71,15 +71,12 @@ def known_copies(
     return copy_recall(queries.ids[inside], ids[inside], there, truth)
 
 
-def _scenes(store: Store, shard: int, passing: Passing | None) -> pa.Table:
+def _scenes(store: Store, shard: int, condition: Condition | None) -> pa.Table:
     columns = ["id", "scene", "transform"]
-    if passing is None:
-        table = store.read(shard, columns)
-        passes = np.ones(table.num_rows, np.bool_)
-    else:
-        table = store.read_whole(shard, columns)
-        passes = passing.rows(shard, table.num_rows)
-    return table.append_column("passes", pa.array(passes))
+    asked = {*columns, *condition.columns} if condition else columns
+    table = store.read(shard, sorted(asked))
+    passes = condition.holds(table) if condition else np.ones(table.num_rows, np.bool_)
+    return table.select(columns).append_column("passes", pa.array(passes))
 
 
 def recall_table(recall: list[CopyRecall]) -> pa.Table:

@@ -159,12 +159,29 @@ def test_a_metadata_stage_keeps_its_label_alone(done, tmp_path):
     cascade(config(done, stages, f"cascade.output={tmp_path}/cat"))
     ids = results(tmp_path / "cat")["id"].to_pylist()
     store = Store.open(done / "signatures")
-    table = pa.concat_tables([store.read(e.shard, ["id", "label"]) for e in store.manifest()])
+    table = pa.concat_tables(
+        [store.read(e.shard, ["id", "label", "width"]) for e in store.manifest()]
+    )
     labels = dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
     assert ids
     assert {labels[number] for number in ids} == {"cat"}
     with pytest.raises(ConfigError, match="no column smell"):
         cascade(config(done, stages.replace("label", "smell")))
+    learned = "cascade.stages=[{stage: signature}, {stage: cnn}]"
+    where = "search.where=label = 'cat' and width >= 64"
+    run = cascade(config(done, learned, where, f"cascade.output={tmp_path}/where"))
+    assert results(tmp_path / "where").equals(results(tmp_path / "cat"))
+    recalls = [pq.read_table(tmp_path / name / "recall.parquet") for name in ("cat", "where")]
+    assert recalls[1]["found"][0] == recalls[0]["found"][0]
+    assert 0 < recalls[1]["known"][0].as_py() < recalls[0]["known"][0].as_py()
+    cats = pa.compute.and_(
+        pa.compute.equal(table["label"], "cat"), pa.compute.greater_equal(table["width"], 64)
+    )
+    assert (run.funnel.kept[0] == pa.compute.sum(cats).as_py()).all()
+    page = (tmp_path / "where" / "funnel.html").read_text()
+    assert ("every image that passes was compared" in page) == (run.plan.stages == ())
+    with pytest.raises(ConfigError, match="no column smell"):
+        cascade(config(done, learned, "search.where=smell = 'cat'"))
 
 
 def test_copies_are_found_and_files_can_ask(done, tmp_path):

@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.core.arrays import Mask
+    from pipeline.search.condition import Condition
 
 Where = Sequence[tuple[str, str, Any]]  # (column, operator, value), all of which must hold
 
 STAGE = Stage("metadata", where=True)
 
 
-def matching(table: "pa.Table", where: Where) -> "Mask":
-    """Return bool (n,): the rows for which all of ``where`` hold.
+def matching(table: "pa.Table", where: Where, condition: "Condition | None" = None) -> "Mask":
+    """Return bool (n,): the rows for which all of ``where`` hold, and ``condition`` where one does.
 
     Raises ConfigError for a column that is not there or a value it cannot be compared with.
     """
@@ -25,8 +26,9 @@ def matching(table: "pa.Table", where: Where) -> "Mask":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    held = condition.holds(table) if condition else np.ones(table.num_rows, np.bool_)
     if not where:
-        return np.ones(table.num_rows, np.bool_)
+        return held
     missing = sorted({column for column, _, _ in where} - set(table.column_names))
     if missing:
         raise ConfigError(
@@ -41,4 +43,4 @@ def matching(table: "pa.Table", where: Where) -> "Mask":
         raise ConfigError(f"cascade.stages: the metadata filter cannot run ({error})") from error
     found = np.zeros(table.num_rows, np.bool_)
     found[kept] = True
-    return found
+    return found & held
