@@ -241,6 +241,9 @@ class SearchConfig(Section):
         description="search only images of which this is true, in SQL as after WHERE: "
         "label = 'cat' and width >= 800",
     )
+    open: bool = Field(
+        False, description="show the results as a page of pictures, in the browser where one is"
+    )
     index: bool = Field(False, description="probe the index at index.output, not every image")
     recall: Share = Field(0.99, description="recall@k that probing must reach")
     confidence: Share = Field(0.95, description="of the lower bound on that recall")

@@ -13,13 +13,11 @@ from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_special, refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.images.manifest import stored_source
-from pipeline.images.pictures import read_pictures
 from pipeline.pages.growth import read_growth
 from pipeline.pages.report import (
     ReportData,
-    copy_origin,
-    query_results,
     render_report,
+    shown_results,
     stage_times,
 )
 from pipeline.search.copy_recall import CopyRecall
@@ -36,16 +34,12 @@ def report(config: Config) -> None:
     refuse_unwritable(config.report.output.resolve().parent)
     store = Store.open(config.embed.output.resolve(), "embeddings")
     results = _read_results(config.search.output)
-    shown = results["query"].unique()[: config.report.max_queries]
-    chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
     source = stored_source(store, config.source.given())
-    ids = {row[name] for row in chosen for name in ("id", "query_id")} - {None}
-    pictures = read_pictures(source, store, ids)
     jobs = (config.corpus, config.embed, config.search)
     data = ReportData(
         title="Sluice: similar photos",
         facts=_facts(config, store, results),
-        results=query_results(chosen, pictures, copy_origin(store, list(pictures))),
+        results=shown_results(source, store, results, config.report.max_queries),
         stages=stage_times(run for job in jobs for run in recorded_runs(job.output)),
         recall=[
             CopyRecall(**row)

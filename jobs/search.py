@@ -2,6 +2,8 @@
 
 import os
 import sys
+import webbrowser
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -95,6 +97,22 @@ def search(config: Config) -> None:
         console.print(f"{passing.images:,} of {store.images():,} images pass: {wanted.where}")
     console.print(loss)
     console.print(f"{f'{left:,} more' if left else 'all'} results: {path}")
+    if wanted.open:
+        _open_sheet(config, store, results, path.with_name(f"{path.name}.html"))
+
+
+def _open_sheet(config: Config, store: Store, results: pa.Table, page: Path) -> None:
+    """Write the results as a page of pictures; open it where there is a screen to see it on."""
+    from pipeline.images.manifest import stored_source
+    from pipeline.pages.sheet import contact_sheet
+
+    source = stored_source(store, config.source.given())
+    told = results.schema.metadata[b"loss"].decode()
+    write_atomically(page, contact_sheet(source, store, results, told).encode())
+    console.print(f"page: {page}")
+    # Without a screen a browser of text would take the terminal over.
+    if sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
+        webbrowser.open(page.as_uri())
 
 
 def _passing(condition: Condition | None, store: Store, sitting: Sitting) -> Passing | None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import pyarrow as pa
 
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
-from pipeline.images.pictures import Picture, query_picture
+from pipeline.images.pictures import Picture, query_picture, read_pictures
+from pipeline.images.source import Source
 from pipeline.pages.growth import CACHES, Growth, growth_chart
 from pipeline.pages.page import BAR, INK, chart_layout, render_page
 from pipeline.search.copy_recall import CopyRecall
@@ -76,6 +78,18 @@ def query_results(
         hit = Hit(pictures[number], row["rank"], row["score"], origin[number][1] if copy else None)
         found[row["query"]][1].append(hit)
     return [QueryResult(query, tuple(hits)) for query, hits in found.values()]
+
+
+def shown_results(source: Source, store: Store, results: pa.Table, most: int) -> list[QueryResult]:
+    """Return the first ``most`` queries of ``results`` with their pictures from ``source``.
+
+    Raises as ``read_pictures`` does.
+    """
+    shown = results["query"].unique()[:most]
+    chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
+    ids = {row[name] for row in chosen for name in ("id", "query_id")} - {None}
+    pictures = read_pictures(source, store, ids)
+    return query_results(chosen, pictures, copy_origin(store, list(pictures)))
 
 
 def copy_origin(store: Store, ids: list[int]) -> dict[int, tuple[int, str]]:

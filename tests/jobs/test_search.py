@@ -82,6 +82,35 @@ print([name for name in ("torch", "ray", "scipy", "cv2", "duckdb") if name in sy
     assert best["score"] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("screen", ["", ":0"])
+def test_a_page_of_pictures_is_opened_where_there_is_a_screen(
+    tmp_path, jpegs, monkeypatch, capsys, screen
+):
+    photos, opened = tmp_path / "photos", []
+    photos.mkdir()
+    for number, jpeg in enumerate(jpegs[:4]):
+        (photos / f"<{number}>.jpg").write_bytes(jpeg)
+    (tmp_path / "asked.jpg").write_bytes(jpegs[1])
+    settings = [f"embed.output={tmp_path}/embeddings", "embed.input_size=64", "ray.workers=0"]
+    embed(load_config(None, [f"source.url={photos}", *settings]))
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setenv("DISPLAY", screen)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    asked = [f"search.queries=['{tmp_path}/asked.jpg','<2>.jpg']", "search.k=3", "search.open=true"]
+    search(load_config(None, [*settings, *asked, f"search.output={tmp_path}/hits.csv"]))
+    page = tmp_path / "hits.csv.html"
+    text = page.read_text()
+    assert text.count('<section class="query">') == 2
+    assert text.count("data:image/jpeg;base64,") == 2 + 2 * 3
+    assert "query</b> asked.jpg" in text
+    assert "&lt;1&gt;.jpg" in text
+    assert "<1>.jpg" not in text
+    assert "exact: every image was compared" in text
+    assert opened == ([page.as_uri()] if screen else [])
+    assert f"page: {page}" in "".join(capsys.readouterr().out.split("\n"))
+
+
 def test_a_search_of_a_few_seconds_needs_no_ray_unless_workers_are_asked_for():
     assert RayConfig().for_work_of(1).workers == 0
     assert RayConfig().for_work_of(1000).workers == RayConfig().workers
