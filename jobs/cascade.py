@@ -23,7 +23,7 @@ from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import stored_source
 from pipeline.pages.cascade import render_cascade
 from pipeline.search.answers import known_copies
-from pipeline.search.condition import condition_over
+from pipeline.search.passing import condition_of
 
 SHOWN = 5
 
@@ -42,7 +42,7 @@ def cascade(config: Config) -> CascadeAnswer:
     asked.refuse_no_queries()
     refuse_unwritable(output)
     store = Store.open(config.sign.output.resolve(), "signatures")
-    condition = condition_over(asked.where, store.schema()) if asked.where is not None else None
+    condition = condition_of(asked.where, store) if asked.where is not None else None
     goal = Goal(**config.cascade.goal(), k=asked.k, workers=config.ray.workers, condition=condition)
     embeddings = None
     if goal.needs_embeddings:

@@ -17,8 +17,8 @@ from pipeline.core.tables import TABLE_FILES, parquet_bytes
 from pipeline.index.search_index import OpenIndex, index_loss, open_index, search_index
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
 from pipeline.search.batches import exact_loss, search_everything, seconds_of_search
-from pipeline.search.condition import Condition, condition_over
-from pipeline.search.passing import Passing, passing_images
+from pipeline.search.condition import Condition
+from pipeline.search.passing import Passing, condition_of, passing_images
 from pipeline.search.queries import gather_queries
 
 SHOWN = 5  # queries
@@ -57,7 +57,7 @@ def search(config: Config) -> None:
     wanted.refuse_no_queries()
     store = Store.open(config.embed.output.resolve(), "embeddings")
     output = wanted.output.resolve()
-    condition = condition_over(wanted.where, store.schema()) if wanted.where is not None else None
+    condition = condition_of(wanted.where, store) if wanted.where is not None else None
     opened = None
     if wanted.index:
         root = config.index.output.resolve()

@@ -73,10 +73,12 @@ def known_copies(
 
 def _scenes(store: Store, shard: int, condition: Condition | None) -> pa.Table:
     columns = ["id", "scene", "transform"]
-    asked = {*columns, *condition.columns} if condition else columns
+    if condition is None:
+        table = store.read(shard, columns)
+        return table.append_column("passes", pa.array(np.ones(table.num_rows, np.bool_)))
+    asked = {*columns, *condition.columns}.intersection(store.shards.schema(shard).names)
     table = store.read(shard, sorted(asked))
-    passes = condition.holds(table) if condition else np.ones(table.num_rows, np.bool_)
-    return table.select(columns).append_column("passes", pa.array(passes))
+    return table.select(columns).append_column("passes", pa.array(condition.holds(table)))
 
 
 def recall_table(recall: list[CopyRecall]) -> pa.Table:

@@ -10,11 +10,28 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core.arrays import Ids, Mask, Numbers
+from pipeline.core.errors import ConfigError
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
-from pipeline.search.condition import Condition
+from pipeline.search.condition import Condition, condition_over
+
+
+def condition_of(text: str, store: Store) -> Condition:
+    """Return the condition that ``text`` states on the columns of ``store``'s shards.
+
+    A source's files need not have the same: where the first shard lacks what is asked about, the
+    others' footers are read. Raises as ``condition_over`` does.
+    """
+    try:
+        return condition_over(text, store.schema())
+    except ConfigError:
+        fields: dict[str, pa.Field] = {}
+        for entry in store.manifest():
+            for field in store.shards.schema(entry.shard):
+                fields.setdefault(field.name, field)
+        return condition_over(text, pa.schema(fields.values()))
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class PassingPlan:
 
         def passing(shard: int) -> pa.Table:
             started = time.time()
-            there = store.shards.schema(shard).names  # a source's files need not have the same
+            there = store.shards.schema(shard).names
             asked = {"id", *self.condition.columns}.intersection(there)
             table = store.read_whole(shard, sorted(asked))
             seen = ~np.isin(table["id"].to_numpy(), buried)

@@ -12,7 +12,7 @@ from jobs.search import search
 from pipeline.core.errors import ConfigError
 from pipeline.core.spread import in_process
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_matrix
+from pipeline.core.tables import embedding_column, embedding_matrix
 from pipeline.index import build
 from pipeline.search.condition import condition_over
 from pipeline.search.exact_topk import exact_scores
@@ -120,6 +120,20 @@ def test_tombstoned_images_do_not_pass(done, tmp_path, indexed):
     for query in found["query_id"].unique().to_pylist():
         mine = found.filter(pa.compute.equal(found["query_id"], query))["id"].to_pylist()
         assert mine == best_of(table, passes, query, 10)[0]
+
+
+def test_a_column_of_some_shards_is_null_in_the_others(tmp_path):
+    store = Store.create(tmp_path / "embeddings", "embeddings", {"model": "two files"})
+    vectors = embedding_column(np.eye(4, dtype=np.float32))
+    for shard, more in enumerate(({}, {"label": ["cat", "dog", "cat", None]})):
+        ids = [4 * shard + row for row in range(4)]
+        columns = {"id": ids, "key": list(map(str, ids)), "embedding": vectors}
+        store.write_shard(shard, pa.table(columns | more))
+    store.finish(2)
+    found = asked(tmp_path, tmp_path / "search", "label = 'cat'", "search.queries=['1']")
+    assert set(found["id"].to_pylist()) == {4, 6}
+    with pytest.raises(ConfigError, match="columns id, key, label"):
+        asked(tmp_path, tmp_path / "search", "colour = 'red'")
 
 
 def test_a_bit_is_kept_for_each_row_of_each_shard(done):
