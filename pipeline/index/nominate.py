@@ -51,11 +51,12 @@ class Candidates:
         """Leave no more than each query's ``count`` best, and those that equal the last of them."""
         kept = [(self.query, self.place, self.score), *self._waiting]
         query, place, score = (np.concatenate(values) for values in zip(*kept, strict=True))
-        order = np.lexsort((place, -score, query))
+        order = np.argsort(query, kind="stable")
         query, place, score = query[order], place[order], score[order]
         starts = np.searchsorted(query, np.arange(len(self.least) + 1))
-        full = np.flatnonzero(np.diff(starts) >= self.count)
-        self.least[full] = score[starts[full] + self.count - 1]
+        for full in np.flatnonzero(np.diff(starts) >= self.count):
+            mine = score[starts[full] : starts[full + 1]]
+            self.least[full] = np.partition(mine, len(mine) - self.count)[len(mine) - self.count]
         reached = score >= self.least[query]
         self.query, self.place, self.score = query[reached], place[reached], score[reached]
         self._waiting, self._added = [], 0
