@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,8 @@ from pipeline.search.merge import Merged
 from pipeline.search.passing import Passing
 from pipeline.search.unlike import promised, unlike
 
+MOST_CANDIDATES = 4096  # of a query where some images do not pass; a batch's are held in memory
+
 
 @dataclass(frozen=True)
 class OpenIndex:
@@ -43,18 +44,16 @@ class OpenIndex:
     passing: Passing | None = None  # the images that may be candidates; none: all
 
     def among(self, passing: Passing) -> "OpenIndex":
-        """Return the search among those that pass, which compares as many of them as of all.
+        """Return the search among those that pass: all their codes, and of the best the vectors.
 
-        The fewer pass, the farther away a query's neighbours are, and the more buckets are probed.
-        All that pass are candidates where their vectors are no more bytes than it reads anyway.
+        Those that pass may all lie in buckets far from the query, so none is left out. Candidates
+        are as many as are no more bytes than the search among all images reads: where no more
+        pass, the answer is exact.
         """
-        buckets, rows = self.partitions.grid.buckets, all_rows(self.embeddings)
-        dimensions = len(self.coder.projection)
-        if 4 * dimensions * passing.images <= self.work.read(buckets, rows, dimensions):
-            work = Work(buckets, passing.images)
-        else:
-            probes = ceil(self.work.probes * rows / passing.images)
-            work = Work(min(buckets, probes), self.work.candidates)
+        buckets, dimensions = self.partitions.grid.buckets, len(self.coder.projection)
+        read = self.work.read(buckets, all_rows(self.embeddings), dimensions)
+        candidates = min(int(read // (4 * dimensions)), MOST_CANDIDATES)
+        work = Work(buckets, max(candidates, self.work.candidates))
         return replace(self, work=work, passing=passing)
 
     def seconds(self, queries: int) -> float:
@@ -145,7 +144,7 @@ def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], best: S
         "not choose them"
     )
     if opened.passing:
-        if work.probes == buckets and work.candidates >= opened.passing.images:
+        if work.candidates >= opened.passing.images:
             return exact_loss(opened.embeddings, opened.passing)
         return (
             f"{did} candidates among the {opened.passing.images:,} images that pass: recall is not "

@@ -90,6 +90,20 @@ def test_an_index_promises_nothing_of_the_many_that_pass(done, tmp_path):
     assert "at least" not in loss
 
 
+def test_what_passes_far_from_the_query_is_found_by_an_index(done, tmp_path):
+    table = whole(done)
+    ids, vectors = table["id"].to_numpy(), embedding_matrix(table["embedding"])
+    scores = exact_scores(vectors[ids == 7], vectors[None])[0]
+    far = sorted(ids[np.argsort(scores)[:500]].tolist())
+    queries = ("search.queries=['id:7']", "search.sample_queries=3", "search.index=true")
+    found = asked(done, tmp_path, f"id in ({', '.join(map(str, far))})", *queries)
+    assert set(found["id"].to_pylist()) <= set(far)
+    mine = found.filter(pa.compute.equal(found["query_id"], 7))["id"].to_pylist()
+    truth = best_of(table, np.isin(ids, far), 7, 10)[0]
+    assert len(mine) == 10
+    assert len(set(mine) & set(truth)) >= 8
+
+
 @pytest.mark.parametrize("indexed", ["true", "false"])
 def test_where_none_passes_that_is_said_and_the_results_are_empty(done, tmp_path, capsys, indexed):
     results = asked(done, tmp_path, "key = 'nothing'", f"search.index={indexed}")
