@@ -16,7 +16,6 @@ from jobs.index import index
 from jobs.report import report
 from jobs.search import search
 from jobs.sign import sign
-from jobs.sitting import one_session
 from jobs.usage import print_usage
 
 STEPS: dict[str, Callable[[Config], object]] = {
@@ -34,6 +33,7 @@ STEPS: dict[str, Callable[[Config], object]] = {
     "verify": lambda config: verify.command(_with(config, "verify", stores=_stores(config))),
     "usage": lambda config: print_usage(_outputs(config)),
 }
+BY_RAY = "embed"
 
 
 def command(config: Config) -> None:
@@ -45,12 +45,16 @@ def command(config: Config) -> None:
 
 
 def demo(config: Config) -> None:
-    """Run the jobs one after the other on one Ray; say which pages to open."""
+    """Run the jobs one after the other; say which pages to open.
+
+    Where no number of workers is given, Ray's are started for the longest of them alone.
+    """
     began = time.perf_counter()
-    with one_session(config.ray):
-        for name, step in STEPS.items():
-            console.print(f"\nsluice {name}", style="bold")
-            step(config)
+    given = "workers" in config.ray.model_fields_set
+    alone = config if given else _with(config, "ray", workers=0)
+    for name, step in STEPS.items():
+        console.print(f"\nsluice {name}", style="bold")
+        step(config if name == BY_RAY else alone)
     console.print(f"\ndemo: {time.perf_counter() - began:.0f} s; open", style="bold")
     for page in _pages(config):
         console.print(f"  {page}", soft_wrap=True)
