@@ -3,23 +3,26 @@
 import os
 import sys
 import webbrowser
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from jobs.config import Config, RayConfig
+from jobs.config import Config, RayConfig, SearchConfig
 from jobs.console import console, print_arrow, print_recall, warn_of_refused
 from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import TABLE_FILES, parquet_bytes
+from pipeline.index.probes import WorkRecall
 from pipeline.index.search_index import OpenIndex, index_loss, open_index, search_index
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
 from pipeline.search.batches import exact_loss, search_everything, seconds_of_search
 from pipeline.search.condition import Condition
+from pipeline.search.copy_recall import CopyRecall
 from pipeline.search.passing import Passing, condition_of, passing_images
-from pipeline.search.queries import gather_queries
+from pipeline.search.queries import Queries, gather_queries
 
 SHOWN = 5  # queries
 SHOWN_RESULTS = 10  # of each
@@ -51,64 +54,97 @@ def _leave_pandas_out() -> None:
     sys.meta_path.remove(_NoPandas)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What was asked, the results, and what the search may have lost, in a sentence."""
+
+    queries: Queries
+    results: pa.Table
+    recall: list[CopyRecall]
+    passing: Passing | None
+
+    @property
+    def loss(self) -> str:
+        return str(self.results.schema.metadata[b"loss"].decode())
+
+
 def search(config: Config) -> None:
     """Run the job: gather the queries, search every shard, merge, write the results."""
     wanted = config.search
     wanted.refuse_no_queries()
     store = Store.open(config.embed.output.resolve(), "embeddings")
-    output = wanted.output.resolve()
     condition = condition_of(wanted.where, store) if wanted.where is not None else None
-    opened = None
-    if wanted.index:
-        root = config.index.output.resolve()
-        opened, recall_seen = open_index(root, store, wanted.k, wanted.recall, wanted.confidence)
-    to_file = output.suffix in TABLE_FILES
-    refuse_unwritable(output.parent if to_file else output)
-    ray, folder = _ray(config, store, opened), None if to_file else output
+    by_index = _by_index(config, store) if wanted.index else None
+    output = wanted.output.resolve()
+    folder = None if output.suffix in TABLE_FILES else output
+    path = folder / "results.parquet" if folder else output
+    refuse_unwritable(path.parent)
+    ray = _ray(config, store, by_index and by_index[0])
     with Sitting("search", store.images(), ray, folder) as sitting:
-        with sitting.stage("queries"):
-            queries = gather_queries(
-                store, wanted.queries, wanted.sample_queries, config.embed.weights, sitting.near_gpu
-            )
-        warn_of_refused(queries.refused)
-        record, k, passing = sitting.record, wanted.k, _passing(condition, store, sitting)
-        if opened is None:
-            spread = sitting.spreading(passing.images if passing else record.images)
-            merged = search_everything(spread, store, queries, k + 1, record, passing)
-        else:
-            opened = opened.among(passing) if passing else opened
-            merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
+        answer = _answer(config, store, condition, by_index, sitting)
+        with sitting.stage("write"):
+            write_atomically(path, TABLE_FILES[path.suffix](answer.results))
+            if folder:
+                table = recall_table(answer.recall)
+                write_atomically(folder / "recall.parquet", parquet_bytes(table))
+    _print(wanted, store, answer, path)
+    if wanted.open:
+        _open_sheet(config, store, answer, path.with_name(f"{path.name}.html"))
+
+
+def _by_index(config: Config, store: Store) -> tuple[OpenIndex, WorkRecall]:
+    asked, root = config.search, config.index.output.resolve()
+    return open_index(root, store, asked.k, asked.recall, asked.confidence)
+
+
+def _answer(
+    config: Config,
+    store: Store,
+    condition: Condition | None,
+    by_index: tuple[OpenIndex, WorkRecall] | None,
+    sitting: Sitting,
+) -> Answer:
+    wanted, k = config.search, config.search.k
+    with sitting.stage("queries"):
+        queries = gather_queries(
+            store, wanted.queries, wanted.sample_queries, config.embed.weights, sitting.near_gpu
+        )
+    warn_of_refused(queries.refused)
+    passing = _passing(condition, store, sitting)
+    if by_index is None:
+        spread = sitting.spreading(passing.images if passing else store.images())
+        merged = search_everything(spread, store, queries, k + 1, sitting.record, passing)
         ids, scores = without_self(queries, merged, k)
         loss = exact_loss(store, passing)
-        if opened:
-            loss = index_loss(opened, recall_seen, queries.keys, scores[:, 0])
-        with sitting.stage("write"):
-            least = wanted.min_score
-            results = result_table(store, queries, ids, scores, merged.shards, least)
-            results = results.replace_schema_metadata({"loss": loss})
-            recall = known_copies(store, queries, ids, scores, condition)
-            path = output if to_file else output / "results.parquet"
-            write_atomically(path, TABLE_FILES[path.suffix](results))
-            if folder:
-                write_atomically(folder / "recall.parquet", parquet_bytes(recall_table(recall)))
-    left = print_results(results, len(queries.ids), store.images())
-    print_recall(recall)
-    if passing:
-        console.print(f"{passing.images:,} of {store.images():,} images pass: {wanted.where}")
-    console.print(loss)
+    else:
+        opened = by_index[0].among(passing) if passing else by_index[0]
+        merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
+        ids, scores = without_self(queries, merged, k)
+        loss = index_loss(opened, by_index[1], queries.keys, scores[:, 0])
+    with sitting.stage("keys"):
+        results = result_table(store, queries, ids, scores, merged.shards, wanted.min_score)
+        recall = known_copies(store, queries, ids, scores, condition)
+    return Answer(queries, results.replace_schema_metadata({"loss": loss}), recall, passing)
+
+
+def _print(wanted: SearchConfig, store: Store, answer: Answer, path: Path) -> None:
+    left = print_results(answer.results, len(answer.queries.ids), store.images())
+    print_recall(answer.recall)
+    if answer.passing:
+        console.print(
+            f"{answer.passing.images:,} of {store.images():,} images pass: {wanted.where}"
+        )
+    console.print(answer.loss)
     console.print(f"{f'{left:,} more' if left else 'all'} results: {path}")
-    if wanted.open:
-        _open_sheet(config, store, results, path.with_name(f"{path.name}.html"))
 
 
-def _open_sheet(config: Config, store: Store, results: pa.Table, page: Path) -> None:
+def _open_sheet(config: Config, store: Store, answer: Answer, page: Path) -> None:
     """Write the results as a page of pictures; open it where there is a screen to see it on."""
     from pipeline.images.manifest import stored_source
     from pipeline.pages.sheet import contact_sheet
 
     source = stored_source(store, config.source.given())
-    told = results.schema.metadata[b"loss"].decode()
-    write_atomically(page, contact_sheet(source, store, results, told).encode())
+    write_atomically(page, contact_sheet(source, store, answer.results, answer.loss).encode())
     console.print(f"page: {page}")
     # Without a screen a browser of text would take the terminal over.
     if sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
