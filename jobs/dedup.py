@@ -10,7 +10,7 @@ from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
-from pipeline.dedup.join import join_partitions, unjoined
+from pipeline.dedup.join import join_partitions
 from pipeline.dedup.pair_recall import measure_recall
 from pipeline.dedup.partitions import PartitionSettings, dedup_identity, grown_partitions
 from pipeline.dedup.results import Deduplicated, facts, gather_results, recall_text
@@ -105,7 +105,7 @@ def _join(made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting) 
         wanted = (partitions, made.assignments, shards, made.doubtful)
         sort_shards(alone.spread, embeddings, parts, *wanted)
         parts.finish(len(shards))
-    spread = sitting.spreading(len(unjoined(store, partitions)), "partitions")
+    spread = sitting.spreading(len(partitions.missing(store)), "partitions")
     join_partitions(spread, parts, store, partitions, made.similarity)
     return partitions.grid.buckets
 

@@ -9,12 +9,11 @@ from pipeline.core.errors import InputError
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.index.build import (
-    all_rows,
     bucket_sizes,
     calibrate,
+    drop_sorted,
     gather_parts,
     index_partitions,
-    missing_parts,
     sorted_shards,
     stored_bytes,
 )
@@ -44,7 +43,8 @@ def index(config: Config) -> None:
         partitions = index_partitions(store, source, _grid(made, store, source, sitting))
         earlier = len(store.entries())
         _gather(store, source, partitions, sitting)
-        if calibrated_images(store) != all_rows(source):
+        drop_sorted(store)
+        if calibrated_images(store) != source.rows():
             alone = Sitting("calibrate", source.images(), config.ray)
             with sitting.stage("calibrate"), alone:
                 asked = (made.calibration_queries, made.calibration_k, config.search.confidence)
@@ -54,7 +54,7 @@ def index(config: Config) -> None:
 
 
 def _gather(store: Store, source: Store, partitions: Partitions, sitting: Sitting) -> None:
-    pending = missing_parts(store, partitions)
+    pending = partitions.missing(store)
     if not pending:
         return
     shards, by_partition = partitions.new_shards(pending), sorted_shards(store)

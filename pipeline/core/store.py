@@ -93,7 +93,11 @@ class Store:
 
     def images(self) -> int:
         """Return the number of rows that readers see. Raises InputError where it is unfinished."""
-        return sum(entry.rows for entry in self.manifest()) - len(self.tombstones())
+        return self.rows() - len(self.tombstones())
+
+    def rows(self) -> int:
+        """Return the number of all rows, the tombstoned too. Raises as ``images`` does."""
+        return sum(entry.rows for entry in self.manifest())
 
     def entries(self) -> list[ShardEntry]:
         """Return the entries of the finished shards whose files have their size, by number."""

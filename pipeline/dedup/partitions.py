@@ -51,7 +51,7 @@ def grown_partitions(
     if partitions is None:
         taken = Grid.required(Store.open(grid_from)) if grid_from else None
         grid = taken or _new_grid(embeddings, settings)
-        rows = sum(entry.rows for entry in embeddings.manifest()) * settings.assignments
+        rows = embeddings.rows() * settings.assignments
         partitions = Partitions(grid, min(grid.buckets, ceil(rows / settings.partition_rows)))
     partitions = partitions.with_shards(len(embeddings.manifest()))
     partitions.keep(store)

@@ -26,42 +26,36 @@ from pipeline.search.answers import without_self
 from pipeline.search.batches import search_everything
 from pipeline.search.queries import sample_ids, stored_queries
 
+SORTED = "partitions"  # the folder of sorted shards in an index
 PARTITION_ROWS = 50_000  # vectors of a part, about: a file, and what a worker holds
 
 
 def index_partitions(store: Store, embeddings: Store, grid: Grid) -> Partitions:
     """Return the partitions of the index ``store``, begun with ``grid``, with all shards."""
-    begun = Partitions(grid, min(grid.buckets, ceil(all_rows(embeddings) / PARTITION_ROWS)))
+    begun = Partitions(grid, min(grid.buckets, ceil(embeddings.rows() / PARTITION_ROWS)))
     partitions = Partitions.kept(store) or begun
     partitions = partitions.with_shards(len(embeddings.manifest()))
     partitions.keep(store)
     return partitions
 
 
-def missing_parts(store: Store, partitions: Partitions) -> list[int]:
-    """Return the numbers of the parts that ``store`` does not hold yet."""
-    done = {entry.shard for entry in store.entries()}
-    return [part for part in range(partitions.parts) if part not in done]
-
-
 def sorted_shards(store: Store) -> Store:
     """Return the store in which shards wait, sorted by partition, for their parts of ``store``."""
-    return Store.create(store.root / "partitions", "partitions", store.identity)
+    return Store.create(store.root / SORTED, "partitions", store.identity)
 
 
 def gather_parts(
     spread: Spread, store: Store, by_partition: Store, partitions: Partitions, pending: list[int]
 ) -> None:
-    """Gather the parts ``pending`` into ``store``, then remove the shards sorted for them."""
+    """Gather the parts ``pending`` into ``store``."""
     plan = GatherPlan(by_partition.root, store.root, partitions, CoarseCoder.required(store))
     for _ in spread(plan, pending):
         pass
-    shutil.rmtree(by_partition.root)
 
 
-def all_rows(embeddings: Store) -> int:
-    """Return the rows of all shards, the tombstoned ones too."""
-    return sum(entry.rows for entry in embeddings.manifest())
+def drop_sorted(store: Store) -> None:
+    """Remove what ``sorted_shards`` gave, also what a run left that ended once all was gathered."""
+    shutil.rmtree(store.root / SORTED, ignore_errors=True)
 
 
 def bucket_sizes(store: Store, buckets: int) -> Ids:
@@ -107,4 +101,4 @@ def calibrate(
     ranks = coarse_ranks(spread, store, range(partitions.parts), asked.vectors, found)
     attach_bounds(store, len(asked.keys), confidence)
     nearest = scores.max(axis=1)
-    attach_evidence(store, Evidence(places, ranks, nearest, all_rows(embeddings)))
+    attach_evidence(store, Evidence(places, ranks, nearest, embeddings.rows()))

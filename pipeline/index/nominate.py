@@ -94,21 +94,20 @@ class NominatePlan:
             started = time.time()
             rows, found = open_rows(index, part), Candidates(len(self.queries), self.count)
             found.least = least
-            compared = 0
             for place, bucket in enumerate(rows.buckets):
                 first, stop = np.searchsorted(asked, (bucket, bucket + 1))
                 if first < stop:
-                    compared += self._compare(rows, place, asking[first:stop], buried, part, found)
+                    self._compare(rows, place, asking[first:stop], buried, part, found)
             found.settle()
             columns = {"query": found.query, "place": found.place, "score": found.score}
-            return shard_stats(part, len(rows.ids), started, **columns, compared=compared)
+            return shard_stats(part, len(rows.ids), started, **columns)
 
         return nominate
 
     def _compare(
         self, rows: BucketRows, place: int, mine: Ids, buried: Ids, part: int, found: Candidates
-    ) -> int:
-        """Nominate in one bucket for the queries ``mine``; return the codes compared."""
+    ) -> None:
+        """Nominate in one bucket for the queries ``mine``."""
         some = rows.checked_bucket(place)
         there: Mask = ~np.isin(rows.ids[some], buried)
         if self.passing:
@@ -122,7 +121,6 @@ class NominatePlan:
             one, other = np.nonzero(scores >= found.least[queries, None])
             places = (part << PLACE) | inside[other]
             found.add(queries[one], places, scores[one, other])
-        return len(codes)
 
 
 def nominated(spread: Spread, plan: NominatePlan, parts: Sequence[int]) -> Candidates:

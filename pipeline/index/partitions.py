@@ -72,6 +72,11 @@ class Partitions:
         first = self.generations[generation - 1] if generation else 0
         return range(first, self.generations[generation])
 
+    def missing(self, store: Store) -> list[int]:
+        """Return the numbers of the parts of which ``store`` holds no shard yet."""
+        done = {entry.shard for entry in store.entries()}
+        return [part for part in range(self.parts) if part not in done]
+
     def new_shards(self, parts: Iterable[int]) -> range:
         """Return the embedding shards from the first to the last that are new in ``parts``."""
         mine = [self.shards(part) for part in parts]

@@ -44,7 +44,7 @@ class ScorePlan:
             best = first_of_each(query, scores, rows.ids[row], self.k)
             found = (query[best], scores[best], rows.ids[row[best]], rows.shards[row[best]])
             columns = dict(zip(COLUMNS, found, strict=True))
-            return shard_stats(part, len(rows.ids), started, **columns, scored=len(row))
+            return shard_stats(part, len(rows.ids), started, **columns)
 
         return score
 

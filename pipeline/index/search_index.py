@@ -10,7 +10,6 @@ from pipeline.core.arrays import Numbers, Scores, Vectors
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
-from pipeline.index.build import all_rows
 from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
 from pipeline.index.nominate import NominatePlan, nominated
 from pipeline.index.partitions import Partitions
@@ -51,7 +50,7 @@ class OpenIndex:
         pass, the answer is exact.
         """
         buckets, dimensions = self.partitions.grid.buckets, len(self.coder.projection)
-        read = self.work.read(buckets, all_rows(self.embeddings), dimensions)
+        read = self.work.read(buckets, self.embeddings.rows(), dimensions)
         candidates = min(int(read // (4 * dimensions)), MOST_CANDIDATES)
         work = Work(buckets, max(candidates, self.work.candidates))
         return replace(self, work=work, passing=passing)
@@ -59,7 +58,7 @@ class OpenIndex:
     def seconds(self, queries: int) -> float:
         """Return about how long one process takes to search for so many."""
         buckets, dimensions = self.partitions.grid.buckets, len(self.coder.projection)
-        rows = all_rows(self.embeddings) * self.work.probes // buckets
+        rows = self.embeddings.rows() * self.work.probes // buckets
         coarse = seconds_of_search(rows * CODE_BYTES, queries)
         return coarse + queries * seconds_of_search(self.work.candidates * dimensions, 1)
 
@@ -90,7 +89,7 @@ def open_index(
     ):
         raise StoreError(f"{root} is the index of other embeddings; mend index.output")
     evidence, partitions = read_evidence(index), Partitions.kept(index)
-    rows = sum(entry.rows for entry in there)
+    rows = embeddings.rows()
     if partitions is None or (partitions.generations[-1], evidence.images) != (len(there), rows):
         raise StoreError(f"{root} does not cover all of {embeddings.root}; run sluice index --add")
     known = index.identity["calibration"][1]
@@ -150,7 +149,7 @@ def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], best: S
             f"{did} candidates among the {opened.passing.images:,} images that pass: recall is not "
             "known where some do not pass; without --index all that do are compared"
         )
-    everything = work.candidates >= all_rows(opened.embeddings)
+    everything = work.candidates >= opened.embeddings.rows()
     void = np.zeros(len(best), np.bool_) if everything else unlike(opened.nearest, best)
     said = promised(promise, keys, void, "without --index everything is compared")
     return f"{did} candidates: {said}"

@@ -16,7 +16,7 @@ from pipeline.core.arrays import Ids, Vectors
 from pipeline.core.spread import Spread, in_process
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
-from pipeline.index.build import gather_parts, index_partitions, missing_parts, sorted_shards
+from pipeline.index.build import drop_sorted, gather_parts, index_partitions, sorted_shards
 from pipeline.index.coarse_codes import CoarseCoder
 from pipeline.index.grid import Grid
 from pipeline.index.probes import Work
@@ -97,11 +97,12 @@ def grid_index(
     with store.lock():
         grid = trained_grid(store, source, kind, buckets, sample, seed)
         partitions = index_partitions(store, source, grid)
-        pending, by_partition = missing_parts(store, partitions), sorted_shards(store)
+        pending, by_partition = partitions.missing(store), sorted_shards(store)
         if pending:
             shards = partitions.new_shards(pending)
             sort_shards(spread, source, by_partition, partitions, 1, shards)
             gather_parts(spread, store, by_partition, partitions, pending)
+        drop_sorted(store)
         store.finish(partitions.parts)
     return store
 

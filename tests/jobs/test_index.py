@@ -188,6 +188,14 @@ def test_a_flipped_bit_is_told_where_a_search_meets_it(done, opened, tmp_path, c
         search_index(in_process, damaged, queries, 10)
 
 
+def test_what_a_run_left_that_ended_once_all_was_gathered_is_removed(done, tmp_path):
+    shutil.copytree(done / "index", tmp_path / "index")
+    (tmp_path / "index" / "partitions" / "shards").mkdir(parents=True)
+    (tmp_path / "index" / "partitions" / "shards" / "000000.parquet").write_bytes(b"sorted")
+    index(config(done, f"index.output={tmp_path}/index"))
+    assert digests(tmp_path / "index") == digests(done / "index")
+
+
 def test_a_deeper_search_than_calibrated_is_refused(done):
     with pytest.raises(ConfigError, match=r"index\.calibration_k"):
         search(config(done, "search.index=true", "search.k=11"))
