@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute
 from markupsafe import Markup
 
+from pipeline.core.forecast import PoolCosts
 from pipeline.lab.page_data import LabData, missing, plans_by_recall
 from pipeline.lab.scaling.laws import LAWS, fit_law
-from pipeline.lab.scaling.simulator import PoolCosts
 from pipeline.lab.scaling.summary import part
 from pipeline.pages.growth import Growth
 from pipeline.pages.growth import growth_chart as measured_chart

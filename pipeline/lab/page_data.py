@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
+from pipeline.core.forecast import PoolCosts
 from pipeline.core.tables import read_parquet
 from pipeline.lab.scaling.experiment import Experiment
-from pipeline.lab.scaling.simulator import PoolCosts
 from pipeline.pages.growth import Growth, read_growth
 
 SCALE, MERGE, CASCADE = "sluice lab scale", "sluice bench merge", "sluice cascade"

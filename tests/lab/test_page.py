@@ -6,11 +6,11 @@ import pytest
 
 from pipeline.cascade.costs import RECALL_COSTS, RECALLS
 from pipeline.core.errors import StoreError
+from pipeline.core.forecast import PoolCosts
 from pipeline.lab.page import render_lab
 from pipeline.lab.page_data import LabData, in_and_out
 from pipeline.lab.scaling.experiment import Experiment
 from pipeline.lab.scaling.run import RunSettings, run_row
-from pipeline.lab.scaling.simulator import PoolCosts
 from pipeline.lab.scaling.summary import fitted_laws
 from pipeline.pages.growth import Exponent, Growth
 from tests.helpers.browser import in_a_browser, opened

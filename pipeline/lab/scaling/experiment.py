@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.forecast import PoolCosts
 from pipeline.core.spread import ShardPlan
 from pipeline.core.store import Store
 from pipeline.lab.scaling.own_core import OnOwnCore
 from pipeline.lab.scaling.run import RunSettings, run_row
 from pipeline.lab.scaling.settings import ScaleSettings
-from pipeline.lab.scaling.simulator import PoolCosts, calibrate, simulation_error
+from pipeline.lab.scaling.simulator import calibrate, simulation_error
 from pipeline.lab.scaling.work import Take
 from pipeline.lab.scaling.workloads import Workload
 

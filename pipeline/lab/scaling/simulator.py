@@ -15,26 +15,9 @@ import simpy
 from scipy.optimize import least_squares
 
 from pipeline.core.arrays import Reals
+from pipeline.core.forecast import PoolCosts
 
 PATIENCE = 0.01  # time that gets less than this share shorter is not worth a doubling
-
-
-@dataclass(frozen=True)
-class PoolCosts:
-    """What was measured of real runs, in seconds.
-
-    ``start_up`` is of a pool whose workers do not wait for each other's, ``start_up_a_worker`` what
-    each takes of its machine, so that many take longer; ``overhead`` is the driver's turn for a
-    shard, ``merge`` for an answer. ``stragglers`` are the measured durations of shards divided by
-    their median.
-    """
-
-    start_up: float
-    start_up_a_worker: float
-    overhead: float
-    merge: float
-    drain: float
-    stragglers: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ def calibrate(runs: Sequence[pa.Table]) -> PoolCosts:
         drains.append(column["finished"][0] - column["ended"].max())
         merges += column["merge"].tolist()
         seconds = (column["ended"] - column["started"]) / column["rows"]
-        ratios += (seconds / np.median(seconds)).tolist()
+        ratios += (seconds / seconds.mean()).tolist()
         for name in names:
             mine = np.argsort(column["started"][column["worker"] == name])
             begins, ends = (column[c][column["worker"] == name][mine] for c in ("started", "ended"))
@@ -113,7 +96,7 @@ def simulate(
         yield environment.timeout(began)
         for seconds in shards:
             yield from turn(costs.overhead)
-            yield environment.timeout(seconds * generator.choice(costs.stragglers))
+            yield environment.timeout(costs.wait + seconds * generator.choice(costs.stragglers))
             environment.process(turn(costs.merge))
 
     for _ in range(min(workers, len(shard_seconds))):

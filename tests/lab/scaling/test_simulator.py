@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.forecast import PoolCosts
 from pipeline.lab.scaling.simulator import (
     Plan,
-    PoolCosts,
     calibrate,
     cheapest_in_time,
     doublings,
