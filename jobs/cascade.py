@@ -6,7 +6,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs.config import Config, SearchConfig
-from jobs.console import console, print_arrow, print_recall, warn, warn_of_refused
+from jobs.console import (
+    SHOWN,
+    console,
+    print_arrow,
+    print_recall,
+    print_results,
+    warn,
+    warn_of_refused,
+)
 from jobs.sitting import Sitting
 from pipeline.cascade.answer import CascadeAnswer, answer_queries, answer_tables
 from pipeline.cascade.calibration_store import STALE, StoredCalibration, stored_calibration
@@ -14,18 +22,23 @@ from pipeline.cascade.choice import Goal, choose_plan, full_embeddings, promise
 from pipeline.cascade.on_demand import OnDemandPlan, on_demand_plan
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.queries import gather_batch
+from pipeline.cascade.saving import saving
 from pipeline.cascade.stages import LAST
+from pipeline.cascade.stages.metadata import matching
+from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import stored_source
-from pipeline.pages.cascade import render_cascade
+from pipeline.images.source import Source
+from pipeline.pages.cascade import CascadeData, render_cascade
+from pipeline.pages.report import QueryResult, shown_results
 from pipeline.search.answers import known_copies
 from pipeline.search.passing import condition_of
 
-SHOWN = 5
+PICTURED = 12  # queries on the page, and results of each
 
 
 def command(config: Config) -> None:
@@ -42,8 +55,7 @@ def cascade(config: Config) -> CascadeAnswer:
     asked.refuse_no_queries()
     refuse_unwritable(output)
     store = Store.open(config.sign.output.resolve(), "signatures")
-    condition = condition_of(asked.where, store) if asked.where is not None else None
-    goal = Goal(**config.cascade.goal(), k=asked.k, workers=config.ray.workers, condition=condition)
+    goal = _goal(config, store)
     embeddings = None
     if goal.needs_embeddings:
         embeddings = full_embeddings(config.embed.output.resolve(), store)
@@ -54,16 +66,30 @@ def cascade(config: Config) -> CascadeAnswer:
     ):
         answer = _answer(asked, goal, store, embeddings, stored, made, sitting)
         with sitting.stage("write"):
-            recall = known_copies(store, answer.queries, answer.ids, answer.scores, condition)
+            recall = known_copies(store, answer.queries, answer.ids, answer.scores, goal.condition)
             promised = promise(goal, answer.choice, answer.queries.keys)
             tables = answer_tables(store, answer, recall, asked.min_score)
-            _write(store, answer, tables, promised, output)
-    _print_funnel(answer)
+            told = {"loss": promised, "store": store.kind}
+            tables["results"] = tables["results"].replace_schema_metadata(told)
+            data = _page_data(store, answer, goal, stored.costs, promised)
+            _write(data, tables, made.source, store, output)
+    print_results(tables["results"], len(answer.ids), store.images())
+    _print_funnel(answer, data)
+    console.print(data.saved)
     print_recall(recall)
     console.print(promised)
     _print_break_even(answer, stored.costs)
     console.print(f"results: {output}/results.parquet, page: {output}/funnel.html")
     return answer
+
+
+def _goal(config: Config, store: Store) -> Goal:
+    """Return what is asked; what ``store``'s columns cannot answer is refused here."""
+    where, asked = config.search.where, config.search
+    condition = condition_of(where, store) if where is not None else None
+    goal = Goal(**config.cascade.goal(), k=asked.k, workers=config.ray.workers, condition=condition)
+    matching(store.schema().empty_table(), goal.where)
+    return goal
 
 
 def _calibrated(config: Config, store: Store) -> tuple[StoredCalibration, OnDemandPlan]:
@@ -95,24 +121,49 @@ def _answer(
     )
 
 
+def _page_data(
+    store: Store, answer: CascadeAnswer, goal: Goal, costs: StageCosts, promised: str
+) -> CascadeData:
+    funnel, images = answer.funnel, store.images()
+    return CascadeData(
+        images,
+        answer.queries.keys,
+        answer.plan,
+        funnel,
+        funnel.overall(answer.choice.planned, answer.plan.recalls),
+        promised,
+        saving(images, funnel, goal.needs_embeddings, costs.milliseconds[LAST]),
+    )
+
+
 def _write(
-    store: Store,
-    answer: CascadeAnswer,
+    data: CascadeData,
     tables: Mapping[str, pa.Table],
-    promised: str,
+    source: Source,
+    store: Store,
     output: Path,
 ) -> None:
     for name, table in tables.items():
         write_atomically(output / f"{name}.parquet", parquet_bytes(table))
-    page = render_cascade(store.images(), answer.plan, promised, answer.funnel, answer.queries)
+    page = render_cascade(data, _pictured(source, store, tables["results"]))
     write_atomically(output / "funnel.html", page.encode())
 
 
-def _print_funnel(answer: CascadeAnswer) -> None:
+def _pictured(source: Source, store: Store, results: pa.Table) -> list[QueryResult]:
+    """Return the first results with their pictures, none where an image is there no more."""
+    best = results.filter(pa.compute.less_equal(results["rank"], PICTURED))
+    try:
+        return shown_results(source, store, best, PICTURED)
+    except InputError as error:
+        warn(f"the page has no pictures: {error}")
+        return []
+
+
+def _print_funnel(answer: CascadeAnswer, data: CascadeData) -> None:
     funnel, keys = answer.funnel, answer.queries.keys
     shown = min(SHOWN, len(keys))
     first = funnel.by_query(keys).slice(0, shown * len(funnel.kept))
-    print_arrow("funnel, all queries together", funnel.overall(answer.plan.recalls))
+    print_arrow("funnel, all queries together", data.rows)
     print_arrow(f"funnel of the first {shown} queries", first)
     made = ", ".join(f"{count:,} {stage}" for stage, count in funnel.made.items())
     console.print(f"new features: {made}; kept for later")

@@ -389,6 +389,9 @@ class ReportConfig(Section):
 
     argument = ("SOURCE", "source.url")
     output: Output = Path("work/report.html")
+    results: LocalPath | None = Field(
+        None, description="folder that a search or a cascade has left; none: search.output"
+    )
     max_queries: Count = Field(24, description="queries shown with pictures")
     growth: LocalPath = Field(
         Path("work/growth"), description="what `sluice lab growth` has left; no chart where nothing"

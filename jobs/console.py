@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # Into a file or a job's log rich would squeeze every table into 80 columns.
 WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
+
+SHOWN = 5  # queries
+SHOWN_RESULTS = 10  # of each
 
 # Names are data: no file's brackets are a style, nor its :cat: a picture.
 PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
@@ -78,6 +82,18 @@ def print_arrow(title: str, table: pa.Table) -> None:
     """Print an Arrow table; what is null is left empty."""
     rows = [["" if v is None else v for v in row.values()] for row in table.to_pylist()]
     print_table(title, table.column_names, rows)
+
+
+def print_results(results: pa.Table, queries: int, images: int) -> int:
+    """Print the first results of the first queries; return how many are not shown."""
+    first = pa.compute.is_in(results["query"], results["query"].unique()[:SHOWN])
+    top = pa.compute.less_equal(results["rank"], SHOWN_RESULTS)
+    columns = ["query", "rank", "id", "key", "score"]
+    shown = results.select(columns).filter(pa.compute.and_(first, top))
+    few = "1 query" if queries == 1 else f"{queries} queries"
+    asked = f"the first {SHOWN} of {queries} queries" if queries > SHOWN else few
+    print_arrow(f"{asked}, {images} images", shown)
+    return int(results.num_rows - shown.num_rows)
 
 
 def print_not_taken(filled: "Filled", root: "Path") -> None:

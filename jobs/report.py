@@ -1,4 +1,4 @@
-"""`sluice report`: the results of a search as one page."""
+"""`sluice report`: the results of a search or a cascade as one page."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from pipeline.search.copy_recall import CopyRecall
 
 
 def command(config: Config) -> None:
-    """Write one HTML page over the results of a search."""
+    """Write one HTML page over the results of a search or a cascade."""
     report(config)
 
 
@@ -32,19 +32,17 @@ def report(config: Config) -> None:
     """Run the job: read the results, fetch their pictures from the source, write the page."""
     refuse_special(config.report.output)
     refuse_unwritable(config.report.output.resolve().parent)
-    store = Store.open(config.embed.output.resolve(), "embeddings")
-    results = _read_results(config.search.output)
+    folder = (config.report.results or config.search.output).resolve()
+    results = _read_results(folder)
+    store, made_by = _searched(config, results)
     source = stored_source(store, config.source.given())
-    jobs = (config.corpus, config.embed, config.search)
+    jobs = (config.corpus.output, *made_by, folder)
     data = ReportData(
         title="Sluice: similar photos",
         facts=_facts(config, store, results),
         results=shown_results(source, store, results, config.report.max_queries),
-        stages=stage_times(run for job in jobs for run in recorded_runs(job.output)),
-        recall=[
-            CopyRecall(**row)
-            for row in pq.read_table(config.search.output / "recall.parquet").to_pylist()
-        ],
+        stages=stage_times(run for job in jobs for run in recorded_runs(job)),
+        recall=[CopyRecall(**row) for row in pq.read_table(folder / "recall.parquet").to_pylist()],
         quarantine=_quarantine(store),
         growth=read_growth(config.report.growth),
     )
@@ -60,22 +58,42 @@ def _read_results(folder: Path) -> pa.Table:
     try:
         results = pq.read_table(path)
     except FileNotFoundError as error:
-        raise InputError(f"there is no {path}; run sluice search first") from error
+        raise InputError(
+            f"there is no {path}; run sluice search first, or name what another search or a "
+            "cascade has left by --results"
+        ) from error
     if b"loss" not in (results.schema.metadata or {}):
-        raise InputError(f"{path} does not say what its search lost; run sluice search again")
+        raise InputError(f"{path} does not say what its search lost; run the same search again")
     return results
 
 
+def _searched(config: Config, results: pa.Table) -> tuple[Store, tuple[Path, ...]]:
+    """Return the store that was searched, and the outputs of the jobs that made it."""
+    if results.schema.metadata.get(b"store") == b"signatures":
+        signatures = config.sign.output.resolve()
+        return Store.open(signatures, "signatures"), (signatures,)
+    embeddings = config.embed.output.resolve()
+    return Store.open(embeddings, "embeddings"), (embeddings,)
+
+
 def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, str]]:
-    made = store.identity
     queries = len(results["query"].unique())
     return [
         ("images", f"{store.images():,}"),
         ("queries", f"{queries:,}"),
         ("shown here", f"{min(queries, config.report.max_queries)}"),
+        *_model(store),
+        ("search", results.schema.metadata[b"loss"].decode()),
+    ]
+
+
+def _model(store: Store) -> list[tuple[str, str]]:
+    made = store.identity
+    if store.kind != "embeddings":  # signatures are of no CNN
+        return []
+    return [
         ("model", f"{made['model']}, {made['input_size']} px"),
         ("backend", f"{made['backend']} {made['precision']}"),
-        ("search", results.schema.metadata[b"loss"].decode()),
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs.config import Config, RayConfig, SearchConfig
-from jobs.console import console, print_arrow, print_recall, warn_of_refused
+from jobs.console import console, print_recall, print_results, warn_of_refused
 from jobs.sitting import Sitting
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
@@ -23,9 +23,6 @@ from pipeline.search.condition import Condition
 from pipeline.search.copy_recall import CopyRecall
 from pipeline.search.passing import Passing, condition_of, passing_images
 from pipeline.search.queries import Queries, gather_queries
-
-SHOWN = 5  # queries
-SHOWN_RESULTS = 10  # of each
 
 
 def command(config: Config) -> None:
@@ -169,15 +166,3 @@ def _ray(config: Config, store: Store, opened: OpenIndex | None) -> RayConfig:
         return config.ray.for_work_of(opened.seconds(count))
     numbers = sum(entry.bytes for entry in store.manifest()) // 4
     return config.ray.for_work_of(seconds_of_search(numbers, count))
-
-
-def print_results(results: pa.Table, queries: int, images: int) -> int:
-    """Print the first results of the first queries; return how many are not shown."""
-    first = pa.compute.is_in(results["query"], results["query"].unique()[:SHOWN])
-    top = pa.compute.less_equal(results["rank"], SHOWN_RESULTS)
-    columns = ["query", "rank", "id", "key", "score"]
-    shown = results.select(columns).filter(pa.compute.and_(first, top))
-    few = "1 query" if queries == 1 else f"{queries} queries"
-    asked = f"the first {SHOWN} of {queries} queries" if queries > SHOWN else few
-    print_arrow(f"{asked}, {images} images", shown)
-    return int(results.num_rows - shown.num_rows)

@@ -92,7 +92,7 @@ def answer_tables(
     return {
         "results": result_table(store, queries, answer.ids, answer.scores, least=least),
         "recall": recall_table(recall),
-        "funnel": funnel.overall(answer.plan.recalls),
+        "funnel": funnel.overall(answer.choice.planned, answer.plan.recalls),
         "funnel_by_query": funnel.by_query(queries.keys),
         "recall_costs": answer.choice.costs,
     }

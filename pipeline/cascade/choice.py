@@ -14,6 +14,7 @@ from pipeline.cascade.planner import (
     CascadePlan,
     Evidence,
     StageCosts,
+    expected_shares,
     plan_within,
     plans_by_recall,
     search_everything,
@@ -66,6 +67,7 @@ class Choice:
     costs: pa.Table  # of other recalls, as recall_costs gives them
     queries: StagedQueries
     void: Mask  # bool (q,): queries unlike the calibration's, to which the plan promises nothing
+    planned: tuple[float, ...]  # share of the images that each stage, FIRST to LAST, is to meet
 
 
 def choose_plan(
@@ -84,8 +86,11 @@ def choose_plan(
         for name in goal.stages
     }
     if sample < LEAST_SAMPLE or not goal.stages:
-        nothing = Evidence({}, {}, costs, sample)
-        plan, others = search_everything(nothing), recall_costs(nothing, [], sample / whole, asked)
+        evidence = Evidence({}, {}, costs, sample)
+        plan, others = (
+            search_everything(evidence),
+            recall_costs(evidence, [], sample / whole, asked),
+        )
         void = np.zeros(asked, np.bool_)
     else:
         evidence = calibration.evidence(
@@ -95,7 +100,9 @@ def choose_plan(
         others = recall_costs(evidence, plans, sample / whole, asked)
         void = unlike(calibration.nearest(), calibration.nearest_to(batch.queries))
     queries = _staged(calibration, plan, batch.queries.vectors, codes)
-    return Choice(calibration, plan, others, queries, void)
+    shares = expected_shares(evidence, plan.stages, plan.keep) if sample else (0.0,)
+    planned = (1.0, *(share * sample / whole for share in shares))
+    return Choice(calibration, plan, others, queries, void, planned)
 
 
 def _planned(

@@ -44,10 +44,11 @@ class Funnel:
             self.kept[:, queries] += flat_column(part, "kept").reshape(len(self.kept), -1)
             self.entered += flat_column(part, "entered")
 
-    def overall(self, recalls: tuple[float, ...]) -> pa.Table:
-        """Return a row a stage: stage, entered, kept (mean a query), milliseconds, recall after.
+    def overall(self, planned: tuple[float, ...], recalls: tuple[float, ...]) -> pa.Table:
+        """Return a row a stage: what it was to meet and met, kept (mean a query), took, and left.
 
-        recalls: the share of calibration neighbours left after each stage, from the plan.
+        planned: the share of the images each stage was to meet, of which ``measured`` is what it
+        met; recalls: the share of calibration neighbours left after each stage, from the plan.
         """
         after = (1.0, *recalls, recalls[-1] if recalls else 1.0)
         kept = [*self.kept.mean(axis=1).tolist(), None]
@@ -56,6 +57,8 @@ class Funnel:
             {
                 "stage": self.names,
                 "entered": self.entered,
+                "planned": pa.array(planned, pa.float64()),
+                "measured": self.entered / max(1, self.entered[0]),
                 "kept_a_query": pa.array(kept, pa.float64()),
                 "ms_an_image": an_image,
                 "ms": self.milliseconds,

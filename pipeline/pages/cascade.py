@@ -1,64 +1,61 @@
-"""One self-contained HTML page over a cascade's funnel. It loads nothing."""
+"""One self-contained HTML page over a cascade: its funnel, and what it found. It loads nothing."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import plotly.graph_objects as go
+import numpy as np
+import pyarrow as pa
 
 from pipeline.cascade.funnel import Funnel
 from pipeline.cascade.planner import CascadePlan
-from pipeline.cascade.stages import LAST
-from pipeline.pages.page import BAR, chart_layout, render_page
-from pipeline.search.queries import Queries
+from pipeline.pages.page import TEMPLATES
+from pipeline.pages.report import QueryResult
 
-MOST_QUERIES = 40  # drawn one by one
+MOST_QUERIES = 40  # told one by one
 
 
-def render_cascade(
-    images: int, plan: CascadePlan, promise: str, funnel: Funnel, queries: Queries
-) -> str:
-    """Return the page over ``funnel``; ``promise`` is what may be said of its recall."""
+@dataclass(frozen=True)
+class CascadeData:
+    """All the page shows; every figure in it comes from the job's output.
+
+    promise: what may be said of the recall; saved: against brute force; rows: Funnel.overall's.
+    """
+
+    images: int
+    keys: Sequence[str]  # of the queries
+    plan: CascadePlan
+    funnel: Funnel
+    rows: pa.Table
+    promise: str
+    saved: str
+
+
+def render_cascade(data: CascadeData, results: Sequence[QueryResult]) -> str:
+    """Return the page over ``data``, with the pictures of ``results``; texts are escaped."""
+    plan = data.plan
     facts = [
-        ("images", f"{images:,}"),
-        ("queries", f"{len(queries.ids):,}"),
-        *((f"kept by {s}", f"{f:.2%}") for s, f in zip(plan.stages, plan.fractions, strict=True)),
-        ("new CNN embeddings", f"{funnel.made[LAST]:,}"),
+        ("images", f"{data.images:,}"),
+        ("queries", f"{len(data.keys):,}"),
+        *((f"threshold of {s}", f"best {f:.2%} of the sample") for s, f in _kept(plan)),
     ]
-    return render_page(
-        "cascade.html.j2",
-        [funnel_chart(images, funnel), query_chart(funnel, queries)],
-        promise=promise,
-        facts=facts,
-        rows=funnel.overall(plan.recalls).to_pylist(),
+    return TEMPLATES.get_template("cascade.html.j2").render(
+        data=data, facts=facts, rows=_rows(data), results=results, by_query=_by_query(data)
     )
 
 
-def funnel_chart(images: int, funnel: Funnel) -> go.Figure:
-    """Draw the images left a query (mean) after each stage, on a log axis."""
-    names = ["collection", *funnel.names[:-1]]
-    left = [images, *funnel.kept.mean(axis=1).tolist()]
-    bars = go.Bar(
-        x=left,
-        y=names,
-        orientation="h",
-        text=[f"{value:,.0f}" for value in left],
-        marker_color=BAR,
-    )
-    layout = chart_layout(
-        "Images left after each stage, mean of the queries", 120 + 44 * len(names)
-    )
-    figure = go.Figure(bars, layout)
-    figure.update_xaxes(title="images", type="log")
-    return figure.update_yaxes(autorange="reversed", automargin=True)
+def _kept(plan: CascadePlan) -> list[tuple[str, float]]:
+    return list(zip(plan.stages, plan.fractions, strict=True))
 
 
-def query_chart(funnel: Funnel, queries: Queries) -> go.Figure:
-    """Draw what each of the first queries kept, a line of points a stage."""
-    shown = min(MOST_QUERIES, len(queries.ids))
-    figure = go.Figure(layout=chart_layout(f"The first {shown} queries, one by one", 380))
-    stages: list[tuple[str, Any]] = list(zip(funnel.names[:-1], funnel.kept, strict=True))
-    for name, kept in stages:
-        points = kept[:shown].tolist()
-        figure.add_scatter(x=list(range(1, shown + 1)), y=points, mode="markers", name=name)
-    figure.update_xaxes(title="query")
-    figure.update_yaxes(title="images kept", type="log", automargin=True)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.25})
+def _rows(data: CascadeData) -> list[dict[str, Any]]:
+    """Return the funnel's rows, each with the least, median and most images left a query."""
+    left = np.quantile(data.funnel.kept, (0, 0.5, 1), axis=1, method="nearest").T.tolist()
+    return [
+        row | {"left": few} for row, few in zip(data.rows.to_pylist(), [*left, None], strict=True)
+    ]
+
+
+def _by_query(data: CascadeData) -> list[tuple[str, list[int]]]:
+    kept = data.funnel.kept[:, :MOST_QUERIES].T.tolist()
+    return list(zip(data.keys, kept, strict=False))

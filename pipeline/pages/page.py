@@ -13,6 +13,8 @@ HEIGHT = 460
 
 INK, BAR = "#7a8599", "#2f7dd1"  # both read on light and on dark
 TEMPLATES = Environment(loader=PackageLoader("pipeline.pages"), autoescape=True, trim_blocks=True)
+TEMPLATES.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+TEMPLATES.filters["share"] = lambda part: f"{100 * part:.3g} %"
 
 
 def render_page(template: str, charts: Sequence[go.Figure], **values: Any) -> str:

@@ -36,6 +36,10 @@ class QueryResult:
     query: Picture
     hits: tuple[Hit, ...]
 
+    @property
+    def has_copy(self) -> bool:
+        return any(hit.copy for hit in self.hits)
+
 
 @dataclass(frozen=True)
 class StageTime:

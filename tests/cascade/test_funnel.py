@@ -16,9 +16,11 @@ def test_shards_add_up_and_a_deeper_question_only_takes_time():
     funnel.add(part([10, 10, 3, 4], [10, 10, 6], [1.0, 2.0, 3.0], made_cnn=6), both, first=True)
     funnel.add(part([5, 5, 1, 0], [5, 5, 1], [1.0, 1.0, 1.0]), both, first=True)
     funnel.add(part([10, 3], [10, 10, 3], [0.0, 0.0, 2.0]), both[:1], first=False)
-    rows = funnel.overall((0.9,)).to_pylist()
+    rows = funnel.overall((1.0, 1.0, 0.4), (0.9,)).to_pylist()
     assert [row["stage"] for row in rows] == ["metadata", "signature", "cnn"]
     assert [row["entered"] for row in rows] == [15, 15, 7]
+    assert [row["planned"] for row in rows] == [1.0, 1.0, 0.4]
+    assert [row["measured"] for row in rows] == [1.0, 1.0, 7 / 15]
     assert [row["kept_a_query"] for row in rows] == [15.0, 4.0, None]
     assert [row["ms"] for row in rows] == [2.0, 3.0, 6.0]
     assert [row["recall_after"] for row in rows] == [1.0, 0.9, 0.9]

@@ -8,6 +8,64 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+# Words that are cut in two by the end of a line, where each line of their element has its box.
+BROKEN_WORDS = """
+(() => {
+  const broken = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode, inside = node.parentElement;
+    const anywhere = inside.closest("script, style, figcaption, code, .key");
+    if (anywhere || !inside.checkVisibility()) continue;
+    for (const word of node.data.matchAll(/[A-Za-z0-9]{2,}/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1)
+        broken.push(word[0]);
+    }
+  }
+  return broken;
+})()
+"""
+
+# Each text whose contrast with the nearest ground behind it is below WCAG's AA.
+LOW_CONTRAST = """
+(() => {
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = colour => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map(part => part / 255)
+    .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+  const ground = element => {
+    for (let behind = element; behind; behind = behind.parentElement) {
+      const colour = rgba(getComputedStyle(behind).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255, 255];
+  };
+  const low = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.data.trim(), inside = walker.currentNode.parentElement;
+    if (!text || inside.closest("script, style, title") || !inside.checkVisibility()) continue;
+    const style = getComputedStyle(inside), back = ground(inside);
+    const ink = rgba(inside.namespaceURI.endsWith("svg") ? style.fill : style.color);
+    const share = ink[3] / 255 * Number(style.opacity) * Number(style.fillOpacity);
+    const seen = back.map((part, place) => share * ink[place] + (1 - share) * part);
+    const [dark, bright] = [light(seen), light(back)].sort((a, b) => a - b);
+    const ratio = (bright + 0.05) / (dark + 0.05), size = parseFloat(style.fontSize);
+    const large = size >= 24 || size >= 18.66 && Number(style.fontWeight) >= 700;
+    if (ratio < (large ? 3 : 4.5)) low.push(`${text.slice(0, 40)}: ${ratio.toFixed(2)}`);
+  }
+  return low;
+})()
+"""
+
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
@@ -44,3 +102,8 @@ def opened(path, width, scheme):
         tab.goto(path.as_uri())
         yield page
         browser.close()
+
+
+def low_contrast(tab):
+    """Return the texts in ``tab`` that WCAG's AA calls too faint, each with its ratio."""
+    return tab.evaluate(LOW_CONTRAST)

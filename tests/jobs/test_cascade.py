@@ -15,6 +15,7 @@ from jobs.commands import sluice
 from jobs.corpus import make_corpus
 from jobs.embed import embed
 from jobs.lab.config import BenchRecallConfig, LabConfig
+from jobs.report import report
 from jobs.search import search
 from jobs.sign import sign
 from pipeline.core.errors import ConfigError, InputError, StoreError
@@ -119,6 +120,55 @@ def test_verify_covers_the_features_kept(done, tmp_path):
     verified = CliRunner().invoke(sluice, ["verify", str(kept)])
     assert isinstance(verified.exception, StoreError)
     assert f"{segment} does not have its recorded checksum" in str(verified.exception)
+
+
+def test_results_are_printed_shown_and_reported_as_a_searchs(done, tmp_path, capsys):
+    asked = ("search.queries=['id:0','id:9']", "search.sample_queries=0")
+    own = (*FIXED, *asked, f"cascade.output={tmp_path}/c")
+    run = cascade(config(done, *own))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "2 queries, 320 images" in told
+    assert "CNN runs saved" in told
+    funnel = pq.read_table(tmp_path / "c" / "funnel.parquet").to_pylist()
+    assert [row["measured"] for row in funnel] == [
+        entered / 320 for entered in run.funnel.entered.tolist()
+    ]
+    assert funnel[-1]["planned"] == pytest.approx(funnel[-1]["measured"], abs=0.15)
+    page = (tmp_path / "c" / "funnel.html").read_text()
+    assert page.count("data:image/jpeg") == 22
+    report(config(done, *own, f"report.results={tmp_path}/c", f"report.output={tmp_path}/r.html"))
+    shown = (tmp_path / "r.html").read_text()
+    body = shown[shown.index("<body>") :]
+    assert body.count("data:image/jpeg") == 22
+    assert "against brute force: at least" in body
+
+
+def test_a_page_without_its_pictures_is_written_and_told(done, tmp_path, capsys):
+    own = (*FIXED, f"cascade.output={tmp_path}/c")
+    cascade(config(done, *own))
+    shutil.copytree(done / "corpus", tmp_path / "corpus")
+    shard = sorted((done / "corpus" / "shards").glob("*.parquet"))[0]
+    table = pq.read_table(shard)
+    other = table.set_column(
+        table.column_names.index("bytes"), "bytes", [table["bytes"].to_pylist()[::-1]]
+    )
+    pq.write_table(other, shard)
+    try:
+        cascade(config(done, *own))
+    finally:
+        shutil.copy(tmp_path / "corpus" / "shards" / shard.name, shard)
+    assert "the page has no pictures" in capsys.readouterr().err
+    assert "No picture is shown" in (tmp_path / "c" / "funnel.html").read_text()
+    assert results(tmp_path / "c").num_rows
+
+
+@pytest.mark.parametrize("where", ["[smell, ==, cat]", "[label, '>', 5]", "[width, ==, cat]"])
+def test_a_stage_that_cannot_ask_is_refused_before_anything_starts(done, tmp_path, where, capsys):
+    stages = f"cascade.stages=[{{stage: metadata, where: [{where}]}}, {{stage: cnn}}]"
+    own = (stages, f"cascade.output={tmp_path}/c", f"cascade.features={tmp_path}/features")
+    with pytest.raises(ConfigError, match=r"no column smell|metadata filter cannot run"):
+        cascade(config(done, *own))
+    assert not (tmp_path / "features").exists()
 
 
 def test_where_no_cascade_reaches_the_recall_everything_is_compared(done, tmp_path):

@@ -11,8 +11,9 @@ import pytest
 from pyarrow import csv
 
 from jobs.config import RayConfig
+from jobs.console import print_results
 from jobs.embed import embed
-from jobs.search import print_results, search
+from jobs.search import search
 from jobs.settings import load_config
 from tests.helpers.clustered import config, synthetic
 
