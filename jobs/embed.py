@@ -6,6 +6,7 @@ from jobs.sitting import Sitting
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.embedding.embed_source import embed_source
+from pipeline.embedding.precision_loss import K, PrecisionLoss, measure_loss
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.evidence import told
@@ -37,10 +38,16 @@ def embed(config: Config) -> None:
             sitting.record,
             config.embed.seconds_an_image,
         )
-    _print_summary(store, sitting.record, filled)
+        with sitting.stage("measure the precision"):
+            loss = sitting.near_gpu(
+                settings.backend, lambda: measure_loss(store, listed.source, settings)
+            )
+    _print_summary(store, sitting.record, filled, loss)
 
 
-def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
+def _print_summary(
+    store: Store, record: RunRecord, filled: Filled, loss: PrecisionLoss | None
+) -> None:
     rows = [
         ("images embedded", sum(entry.rows for entry in filled.entries)),
         ("images gone from the source since", len(store.tombstones())),
@@ -52,8 +59,13 @@ def _print_summary(store: Store, record: RunRecord, filled: Filled) -> None:
         ("bytes", sum(entry.bytes for entry in filled.entries)),
         ("model", f"{store.identity['model']}, {store.identity['input_size']} px"),
         ("backend", f"{store.identity['backend']} {store.identity['precision']}"),
+        *([(f"its {K} nearest that are f32's too", _share(loss))] if loss else []),
         ("images/s, workers at work", record.rate),
         ("images/s, while all of them worked", record.steady),
     ]
     print_table(f"embeddings: {store.root}", ("what", "value"), rows)
     print_not_taken(filled, store.root)
+
+
+def _share(loss: PrecisionLoss) -> str:
+    return f"{loss.recall:.3f}, measured on {loss.images} of its images"

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import faiss
 import numpy as np
 
 from pipeline.core.arrays import Pixels, Vectors
 from pipeline.embedding.backends import has_cuda, usable_precisions
 from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.precision_loss import kept_neighbours
 from pipeline.embedding.quantised import quantise
 from pipeline.embedding.settings import BackendName, Encode, EncoderSettings, Precision
 from pipeline.lab.timing import in_turn, middle_and_ends
@@ -30,14 +30,8 @@ class Drift:
 def drift(reference: Vectors, vectors: Vectors, k: int) -> Drift:
     """Compare f32 (n, d) unit ``vectors`` with the ``reference`` of the same images, n > k."""
     cosine = (reference.astype(np.float64) * vectors).sum(axis=1)
-    wanted, found = _neighbours(reference, k), _neighbours(vectors, k)
-    kept = [len(set(a) & set(b)) for a, b in zip(wanted, found, strict=True)]
-    return Drift(float(cosine.mean()), float(cosine.min()), float(np.mean(kept)) / k)
-
-
-def _neighbours(vectors: Vectors, k: int) -> list[list[int]]:
-    _, rows = faiss.knn(vectors, vectors, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    return [[row for row in found if row != own][:k] for own, found in enumerate(rows.tolist())]
+    kept = kept_neighbours(reference, vectors, k)
+    return Drift(float(cosine.mean()), float(cosine.min()), kept)
 
 
 def time_precisions(

@@ -9,6 +9,7 @@ from pipeline.core.arrays import Ids
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
+from pipeline.embedding.precision_loss import K, precision_loss
 from pipeline.search.exact_topk import ShardTopK
 from pipeline.search.merge import Merged, search_certified
 from pipeline.search.passing import Passing
@@ -92,8 +93,10 @@ def exact_loss(store: Store, passing: Passing | None = None) -> str:
     """
     if passing and not passing.images:
         return "no image passes, so none was compared"
-    made = store.identity
+    made, loss = store.identity, precision_loss(store)
     told = "precision" in made  # not of made vectors
     over = f"the {made['precision']} vectors of {made['model']}" if told else "its vectors"
+    if loss:
+        over += f", whose {K} nearest are {loss.recall:.3f} of f32's on {loss.images} of its images"
     every = f"each of the {passing.images:,} images that pass" if passing else "every image"
     return f"exact: {every} was compared, nothing is lost against brute force over {over}"
