@@ -19,6 +19,7 @@ from jobs.sitting import Sitting
 from pipeline.cascade.answer import CascadeAnswer, answer_queries, answer_tables
 from pipeline.cascade.calibration_store import STALE, StoredCalibration, stored_calibration
 from pipeline.cascade.choice import Goal, choose_plan, full_embeddings, promise
+from pipeline.cascade.drift import drift_since
 from pipeline.cascade.on_demand import OnDemandPlan, on_demand_plan
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.queries import gather_batch
@@ -67,7 +68,8 @@ def cascade(config: Config) -> CascadeAnswer:
         answer = _answer(asked, goal, store, embeddings, stored, made, sitting)
         with sitting.stage("write"):
             recall = known_copies(store, answer.queries, answer.ids, answer.scores, goal.condition)
-            promised = promise(goal, answer.choice, answer.queries.keys)
+            drift = drift_since(store, stored.calibration.sample, stored.shards)
+            promised = promise(goal, answer.choice, answer.queries.keys, drift)
             tables = answer_tables(store, answer, recall, asked.min_score)
             told = {"loss": promised, "store": store.kind}
             tables["results"] = tables["results"].replace_schema_metadata(told)

@@ -35,6 +35,7 @@ class StoredCalibration:
     calibration: Calibration
     costs: StageCosts
     current: bool  # made of the images that are signed now
+    shards: int  # that there were: images that came since are in later ones
 
 
 def calibrated_of(
@@ -66,7 +67,8 @@ def keep_calibration(
     store.attach(SAMPLE, parquet_bytes(calibration.sample))
     store.attach(COPIES, parquet_bytes(calibration.copies))
     store.attach(FILTERS, save(arrays))
-    record = {"of": of, "milliseconds": dict(costs.milliseconds)}
+    shards = len(store.manifest())
+    record = {"of": of, "milliseconds": dict(costs.milliseconds), "shards": shards}
     store.attach(RECORD, json.dumps(record, indent=1).encode())
 
 
@@ -92,7 +94,7 @@ def stored_calibration(store: Store, cnn: EncoderSettings) -> StoredCalibration:
     tables = (table_of(data) for data in (sample, copies))
     calibration = Calibration(_filters(filters), *tables)
     costs = StageCosts(record["milliseconds"])
-    return StoredCalibration(calibration, costs, of["images"] == images)
+    return StoredCalibration(calibration, costs, of["images"] == images, record["shards"])
 
 
 def _images(ids: Ids) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.cascade.calibration import Calibration
 from pipeline.cascade.costs import RECALLS, recall_costs
+from pipeline.cascade.drift import Drift
 from pipeline.cascade.neighbours import CALLED, Neighbours
 from pipeline.cascade.planner import (
     CascadePlan,
@@ -128,8 +129,12 @@ def _staged(
     return StagedQueries(vectors, {stage: codes[stage] for stage in plan.stages}, limits)
 
 
-def promise(goal: Goal, choice: Choice, keys: Sequence[str]) -> str:
-    """Return what may be said of the recall of the queries named ``keys``."""
+def promise(goal: Goal, choice: Choice, keys: Sequence[str], drift: Drift | None = None) -> str:
+    """Return what may be said of the recall of the queries named ``keys``.
+
+    drift: of the images that came since the calibration. Where they are of another kind than those
+    it was made on, nothing is promised.
+    """
     who, plan = CALLED[goal.neighbours], choice.plan
     if not plan.stages:
         every = "every image that passes" if goal.where or goal.condition else "every image"
@@ -137,11 +142,14 @@ def promise(goal: Goal, choice: Choice, keys: Sequence[str]) -> str:
             f"no cascade is proved to reach recall {goal.recall} of {who} for less than the CNN "
             f"on all: {every} was compared"
         )
+    if drift and drift.drifted:
+        return f"no recall of {who} is promised: {drift.told}; run sluice calibrate again"
     bound = (
         f"recall of {who} against brute force: at least {plan.bound:.3f} with confidence "
         f"{goal.confidence} ({plan.recall:.3f} of {plan.tested} calibration neighbours)"
     )
-    return promised(bound, keys, choice.void, "sluice embed and sluice search compare everything")
+    said = promised(bound, keys, choice.void, "sluice embed and sluice search compare everything")
+    return f"{said}; {drift.told}" if drift else said
 
 
 def full_embeddings(root: Path, signatures: Store) -> Path:

@@ -14,6 +14,7 @@ from pipeline.cascade.calibration_store import (
     stored_calibration,
 )
 from pipeline.cascade.choice import Goal, choose_plan, promise
+from pipeline.cascade.drift import Drift
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.queries import Batch
 from pipeline.cascade.signature import part_slice
@@ -125,6 +126,10 @@ def test_nothing_is_promised_for_queries_unlike_the_calibrations(store):
     told = promise(wanted, choice, queries.keys)
     assert told.startswith("recall of ")
     assert f"void for {choice.void.sum()} of 80 queries" in told
+    assert promise(wanted, choice, queries.keys, Drift(9, 9, 0.5)).startswith("recall of ")
+    withdrawn = promise(wanted, choice, queries.keys, Drift(9, 9, 0.001))
+    assert withdrawn.startswith("no recall of ")
+    assert "run sluice calibrate again" in withdrawn
 
 
 def test_a_calibration_without_one_of_the_stages_is_made_again(store, monkeypatch):
