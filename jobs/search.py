@@ -11,16 +11,25 @@ import pyarrow as pa
 from jobs.config import Config, RayConfig, SearchConfig
 from jobs.console import console, print_recall, print_results, warn_of_refused
 from jobs.sitting import Sitting
+from pipeline.core.arrays import Mask
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import TABLE_FILES, parquet_bytes
 from pipeline.index.probes import WorkRecall
-from pipeline.index.search_index import OpenIndex, index_loss, open_index, search_index
+from pipeline.index.search_index import (
+    OpenIndex,
+    compared_with_everything,
+    index_loss,
+    open_index,
+    search_index,
+    unlike_queries,
+)
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
 from pipeline.search.batches import exact_loss, search_everything, seconds_of_search
 from pipeline.search.condition import Condition
 from pipeline.search.copy_recall import CopyRecall
+from pipeline.search.merge import Merged
 from pipeline.search.passing import Passing, condition_of, passing_images
 from pipeline.search.queries import Queries, gather_queries
 
@@ -116,12 +125,35 @@ def _answer(
     else:
         opened = by_index[0].among(passing) if passing else by_index[0]
         merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
+        exact = unlike_queries(opened, queries, merged)
+        if exact.any():
+            merged = _exactly(config, opened, queries, merged, exact, sitting)
         ids, scores = without_self(queries, merged, k)
-        loss = index_loss(opened, by_index[1], queries.keys, scores[:, 0])
+        loss = index_loss(opened, by_index[1], queries.keys, exact)
     with sitting.stage("keys"):
         results = result_table(store, queries, ids, scores, merged.shards, wanted.min_score)
         recall = known_copies(store, queries, ids, scores, condition)
     return Answer(queries, results.replace_schema_metadata({"loss": loss}), recall, passing)
+
+
+def _exactly(
+    config: Config,
+    opened: OpenIndex,
+    queries: Queries,
+    merged: Merged,
+    some: Mask,
+    sitting: Sitting,
+) -> Merged:
+    """Return ``merged``, with the exact answers of the queries ``some``."""
+    ray = config.ray.for_work_of(opened.seconds_of_all(int(some.sum())))
+    rows = opened.embeddings.rows()
+    with (
+        sitting.stage("compare with everything"),
+        Sitting("compare", rows, ray) as alone,
+    ):
+        return compared_with_everything(
+            alone.spread, opened, queries.vectors, merged, some, alone.record
+        )
 
 
 def _print(wanted: SearchConfig, store: Store, answer: Answer, path: Path) -> None:

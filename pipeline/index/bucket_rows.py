@@ -51,10 +51,19 @@ class BucketRows:
     def checked_vectors(self, rows: Ids) -> Vectors:
         """Return the vectors f32 (m, d) of ``rows`` (m,). Raises StoreError where one changed."""
         found = self.vectors[rows]
-        wrong = np.flatnonzero(vector_checks(found) != self.checks[rows])
-        if len(wrong):
-            raise self._changed(f"the vector of image {self.ids[rows[wrong[0]]]}")
+        self._refuse_changed(found, self.checks[rows], self.ids[rows])
         return found
+
+    def refuse_changed(self) -> None:
+        """Raise StoreError where any bucket or vector changed; all are read."""
+        for place in range(len(self.buckets)):
+            self.checked_bucket(place)
+        self._refuse_changed(self.vectors, self.checks, self.ids)
+
+    def _refuse_changed(self, vectors: Vectors, checks: Checks, ids: Ids) -> None:
+        wrong = np.flatnonzero(vector_checks(vectors) != checks)
+        if len(wrong):
+            raise self._changed(f"the vector of image {ids[wrong[0]]}")
 
     def table(self) -> pa.Table:
         """Return (bucket, rows, check), a row a bucket."""

@@ -7,7 +7,7 @@ are counted in all buckets, which are more than in those probed: the recall told
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -161,9 +161,13 @@ def _ladder(least: int, most: int) -> Iterator[int]:
 
 
 def work_recall(evidence: Evidence, work: Work, bounds: Bounds) -> WorkRecall:
-    """Return the recall of ``work`` on queries that did not choose it."""
+    """Return the recall of ``work`` on queries that did not choose it.
+
+    The bound counts a neighbour a query, the share all: it is told no higher than the share.
+    """
     places = evidence.places_among(work.candidates)
-    return probe_recall(places, np.array([work.probes]), bounds)[0]
+    seen = probe_recall(places, np.array([work.probes]), bounds)[0]
+    return replace(seen, low=min(seen.low, seen.recall))
 
 
 def attach_evidence(store: Store, evidence: Evidence) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.arrays import Numbers, Scores, Vectors
+from pipeline.core.arrays import Mask, Numbers, Scores, Vectors
 from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
@@ -21,12 +22,18 @@ from pipeline.index.probes import (
     read_evidence,
     work_recall,
 )
+from pipeline.index.scan import scan
 from pipeline.index.score_candidates import Found, score_candidates
+from pipeline.search.answers import without_self
 from pipeline.search.batches import QUERIES_AT_ONCE, exact_loss, seconds_of_search
 from pipeline.search.merge import Merged
 from pipeline.search.passing import Passing
-from pipeline.search.unlike import promised, unlike
+from pipeline.search.queries import Queries
+from pipeline.search.unlike import named, unlike
 
+# Share of queries such as the collection's images that are called unlike it: each such alarm costs
+# a comparison with everything. With 5 % hardly more of other kinds are told.
+FALSE_ALARMS = 0.01
 MOST_CANDIDATES = 4096  # of a query where some images do not pass; a batch's are held in memory
 
 
@@ -61,6 +68,10 @@ class OpenIndex:
         rows = self.embeddings.rows() * self.work.probes // buckets
         coarse = seconds_of_search(rows * CODE_BYTES, queries)
         return coarse + queries * seconds_of_search(self.work.candidates * dimensions, 1)
+
+    def seconds_of_all(self, queries: int) -> float:
+        """Return about how long one process takes to compare so many with all vectors."""
+        return seconds_of_search(self.embeddings.rows() * len(self.coder.projection), queries)
 
     def parts(self, probes: Numbers) -> list[int]:
         """Return the parts that hold the buckets ``probes``, none where no image passes."""
@@ -129,19 +140,43 @@ def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Foun
     return score_candidates(spread, opened.index, queries, candidates, k)
 
 
-def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], best: Scores) -> str:
+def unlike_queries(opened: OpenIndex, queries: Queries, merged: Merged) -> Mask:
+    """Return (q,): the queries of which the recall that is promised says nothing.
+
+    merged: their answers by ``opened``, one deeper than asked for.
+    """
+    if opened.passing or opened.work.candidates >= opened.embeddings.rows():
+        return np.zeros(len(queries.keys), np.bool_)
+    _, scores = without_self(queries, merged, merged.ids.shape[1] - 1)
+    return unlike(opened.nearest, scores[:, 0], FALSE_ALARMS)
+
+
+def compared_with_everything(
+    spread: Spread,
+    opened: OpenIndex,
+    queries: Vectors,
+    merged: Merged,
+    some: Mask,
+    record: RunRecord,
+) -> Merged:
+    """Return ``merged``, with the exact answers of the queries ``some`` (q,) of f32 (q, d)."""
+    index, parts = opened.index, opened.partitions.parts
+    exact = scan(
+        spread, index, opened.embeddings, parts, queries[some], merged.ids.shape[1], record
+    )
+    ids, scores, shards = merged.ids.copy(), merged.scores.copy(), merged.shards.copy()
+    ids[some], scores[some], shards[some] = exact.ids, exact.scores, exact.shards
+    return Merged(ids, scores, shards, merged.certified)
+
+
+def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], exact: Mask) -> str:
     """Return what a search by index lost against brute force, in a sentence or two.
 
-    best (q,): each query's best score, of the images that are not itself. For queries that are
-    unlike those whose recall is known nothing is promised, and they are named.
+    exact (q,): the queries that were compared with everything, being unlike those whose recall is
+    known.
     """
     work, buckets = opened.work, opened.partitions.grid.buckets
     did = f"probed {work.probes:,} of {buckets:,} buckets and compared {work.candidates:,}"
-    promise = (
-        f"recall against brute force {seen.recall:.4f}, at least {seen.low:.4f} with "
-        f"{seen.confidence:.0%} confidence, measured on {seen.queries:,} sampled images that did "
-        "not choose them"
-    )
     if opened.passing:
         if work.candidates >= opened.passing.images:
             return exact_loss(opened.embeddings, opened.passing)
@@ -149,7 +184,16 @@ def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], best: S
             f"{did} candidates among the {opened.passing.images:,} images that pass: recall is not "
             "known where some do not pass; without --index all that do are compared"
         )
-    everything = work.candidates >= opened.embeddings.rows()
-    void = np.zeros(len(best), np.bool_) if everything else unlike(opened.nearest, best)
-    said = promised(promise, keys, void, "without --index everything is compared")
-    return f"{did} candidates: {said}"
+    said = []
+    if not exact.all():
+        said.append(
+            f"recall against brute force {seen.recall:.4f}, at least {seen.low:.4f} with "
+            f"{seen.confidence:.0%} confidence, measured on {seen.queries:,} sampled images that "
+            "did not choose them"
+        )
+    if exact.any():
+        said.append(
+            f"{named(keys, exact)}, less like the collection than {1 - FALSE_ALARMS:.0%} of its "
+            "own images, were compared with everything: nothing is lost for them"
+        )
+    return f"{did} candidates: {'; '.join(said)}"

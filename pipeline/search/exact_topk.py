@@ -9,6 +9,9 @@ from pipeline.core.arrays import Ids, Mask, Scores, Vectors
 
 # Pairs scored at once, so that no temporary is larger than a few hundred MB.
 PAIRS_AT_ONCE = 16_384
+# From so many queries on FAISS multiplies matrices; left to itself it takes 128,000 numbers for it,
+# and 50 queries of 1,280 take it eight times as long.
+MATRIX_QUERIES = 4
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def shard_topk(
     if m == 0:
         empty = np.empty((len(queries), 0))
         return ShardTopK(shard, empty.astype(np.int64), empty, np.full(len(queries), -np.inf))
+    faiss.cvar.distance_compute_blas_threshold = MATRIX_QUERIES * vectors.shape[1]
     found, rows = faiss.knn(queries, vectors, m, metric=faiss.METRIC_INNER_PRODUCT)
     whole = m == len(ids)
     cutoff = np.full(len(queries), -np.inf) if whole else found.min(axis=1).astype(np.float64)

@@ -13,16 +13,16 @@ FALSE_ALARMS = 0.05  # share of queries such as those sampled that are called un
 NAMED = 5  # queries
 
 
-def unlike(nearest: Scores, best: Scores) -> Mask:
+def unlike(nearest: Scores, best: Scores, alarms: float = FALSE_ALARMS) -> Mask:
     """Return (m,): whether queries are unlike those of which the recall is known.
 
     nearest (n,): the nearest neighbour's score of each of those; best (m,): of the queries, found
     in the same way. A query is unlike them where so low a score has a conformal p-value of at most
-    FALSE_ALARMS: of queries drawn as they were no larger share is called so (Vovk, Gammerman &
+    ``alarms``: of queries drawn as they were no larger share is called so (Vovk, Gammerman &
     Shafer: Algorithmic learning in a random world, 2005).
     """
     as_low = np.searchsorted(np.sort(nearest), best, side="right")
-    found: Mask = (1 + as_low) / (1 + len(nearest)) <= FALSE_ALARMS
+    found: Mask = (1 + as_low) / (1 + len(nearest)) <= alarms
     return found
 
 
@@ -33,11 +33,15 @@ def promised(promise: str, keys: Sequence[str], void: Mask, remedy: str) -> str:
     """
     said = [] if void.all() else [promise]
     if void.any():
-        names = [key for key, gone in zip(keys, void, strict=True) if gone]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         said.append(
-            f"void for {len(names)} of {len(keys)} queries ({', '.join(names[:NAMED])}{more}), "
-            f"which are less like the collection than {1 - FALSE_ALARMS:.0%} of its own images; "
-            f"{remedy}"
+            f"void for {named(keys, void)}, which are less like the collection than "
+            f"{1 - FALSE_ALARMS:.0%} of its own images; {remedy}"
         )
     return "; ".join(said)
+
+
+def named(keys: Sequence[str], some: Mask) -> str:
+    """Return how many of the queries ``keys`` are ``some`` of them, with the first ones' names."""
+    names = [key for key, one in zip(keys, some, strict=True) if one]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{len(names)} of {len(keys)} queries ({', '.join(names[:NAMED])}{more})"

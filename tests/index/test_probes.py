@@ -69,6 +69,15 @@ def test_the_work_that_reads_the_fewest_bytes_is_chosen(dimensions):
     assert work_recall(evidence, Work(1, 50), Bounds(0.95)).recall == pytest.approx(0.25, abs=0.01)
 
 
+def test_the_bound_told_is_no_higher_than_the_share():
+    """Of queries with one neighbour all is found, of those with ten half: a draw finds most."""
+    places = np.full((1000, 10), -1, np.int32)
+    places[:900, 0], places[900:] = 0, [0] * 5 + [9] * 5
+    seen = work_recall(Evidence(places, places, np.ones(1000), 5000), Work(5, 10), Bounds(0.95))
+    assert probe_recall(places, np.array([5]), Bounds(0.95))[0].low > 0.9
+    assert seen.recall == 1400 / 1900 == seen.low
+
+
 def test_an_index_that_was_never_finished_names_what_finishes_it(tmp_path):
     with pytest.raises(InputError, match="is not finished; run sluice index again: it resumes"):
         read_evidence(Store.create(tmp_path, "index", {}))

@@ -1,6 +1,5 @@
 """`sluice index` and `sluice search --index` on a synthetic embedding store."""
 
-import re
 import shutil
 from dataclasses import replace
 
@@ -12,14 +11,24 @@ import pytest
 from jobs.index import command, index
 from jobs.search import search
 from pipeline.core.errors import ConfigError, InputError, StoreError
+from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import in_process
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.index import build
 from pipeline.index.bucket_rows import open_rows, rows_name
 from pipeline.index.probes import Work
-from pipeline.index.search_index import index_loss, open_index, search_index
+from pipeline.index.scan import scan
+from pipeline.index.search_index import (
+    compared_with_everything,
+    index_loss,
+    open_index,
+    search_index,
+    unlike_queries,
+)
+from pipeline.search.batches import search_everything
 from pipeline.search.exact_topk import exact_scores
+from pipeline.search.queries import Queries, stored_queries
 from tests.helpers.clustered import DIMENSIONS, config, synthetic
 from tests.helpers.files import digests
 
@@ -116,22 +125,52 @@ def test_the_recall_asked_for_is_reached_with_less_work(done, tmp_path, grid):
     assert 10 <= candidates < 1000
 
 
-def test_nothing_is_promised_for_queries_unlike_the_collection(done, opened):
-    """Vectors of a few clusters, and some drawn from nowhere."""
-    _, seen = open_index(done / "index", Store.open(done / "embeddings"), 10, 0.95, 0.95)
-    vectors = embedding_matrix(Store.open(done / "embeddings").read(0)["embedding"])[:40]
-    stray = np.random.default_rng(1).normal(size=(40, DIMENSIONS)).astype(np.float32)
+def stray_queries(count):
+    """Vectors drawn from nowhere, where the collection has a few clusters."""
+    stray = np.random.default_rng(1).normal(size=(count, DIMENSIONS)).astype(np.float32)
     stray /= np.linalg.norm(stray, axis=1, keepdims=True)
-    told = {}
-    for name, queries, best in (("own", vectors, 1), ("stray", stray, 0)):
-        scores = search_index(in_process, opened, queries, 2).scores[:, best]
-        told[name] = index_loss(opened, seen, [f"{name}{n}" for n in range(40)], scores)
-    own, other = (re.search(r"void for (\d+) of 40", told[name]) for name in ("own", "stray"))
-    assert "recall against brute force" in told["own"]
-    assert own is None or int(own[1]) < 10
-    assert other
-    assert int(other[1]) > 25
-    assert "(stray0, " in told["stray"]
+    names, no_ids = [f"stray{number}" for number in range(count)], np.zeros(count, np.int64)
+    return Queries(names, no_ids, np.zeros(count, np.bool_), stray)
+
+
+def test_queries_unlike_the_collection_are_compared_with_everything(done):
+    """More than a part holds them all; a few images are gone."""
+    store = Store.open(done / "embeddings")
+    opened, seen = open_index(done / "index", store, 10, 0.95, 0.95)
+    opened = replace(opened, work=Work(1, 10))
+    own, stray = stored_queries(store, list(range(40))), stray_queries(40)
+    record = RunRecord("test", 0, 0)
+    for queries, few, many in ((own, 0, 4), (stray, 25, 40)):
+        merged = search_index(in_process, opened, queries.vectors, 11)
+        apart = unlike_queries(opened, queries, merged)
+        assert few <= apart.sum() <= many
+        mended = compared_with_everything(
+            in_process, opened, queries.vectors, merged, apart, record
+        )
+        truth = search_everything(in_process, store, queries, 11, record)
+        for name in ("ids", "scores", "shards"):
+            exact, found, was = (getattr(m, name) for m in (truth, mended, merged))
+            assert np.array_equal(exact[apart], found[apart])
+            assert np.array_equal(was[~apart], found[~apart])
+        told = index_loss(opened, seen, queries.keys, apart)
+        assert ("recall against brute force" in told) == (not apart.all())
+        assert (f"; {apart.sum()} of 40 queries (" in told) == (0 < apart.sum() < 40)
+    everywhere = np.ones(40, np.bool_)
+    told = index_loss(opened, seen, stray.keys, everywhere)
+    assert ": 40 of 40 queries (stray0, stray1, stray2, stray3, stray4 and 35 more), less " in told
+    assert told.endswith("were compared with everything: nothing is lost for them")
+
+
+@pytest.mark.parametrize("gone", [[], list(range(0, 1000, 3))])
+def test_a_scan_of_an_index_has_the_bits_of_a_search_of_the_embeddings(done, tmp_path, gone):
+    shutil.copytree(done / "embeddings", tmp_path / "embeddings")
+    store, index = Store.open(tmp_path / "embeddings"), Store.open(done / "index")
+    store.bury(gone)
+    queries, record = stray_queries(70), RunRecord("test", 0, 0)
+    exact = search_everything(in_process, store, queries, 11, record)
+    found = scan(in_process, index, store, 4, queries.vectors, 11, record)
+    for name in ("ids", "scores", "shards"):
+        assert np.array_equal(getattr(exact, name), getattr(found, name))
 
 
 def test_tombstoned_images_are_not_found(done, tmp_path):
@@ -184,8 +223,13 @@ def test_a_flipped_bit_is_told_where_a_search_meets_it(done, opened, tmp_path, c
     assert any(rows_name(0) in line for line in store.problems())
     damaged = replace(opened, index=store, work=Work(16, 1000))
     queries = np.eye(DIMENSIONS, dtype=np.float32)[:1]
-    with pytest.raises(StoreError, match=r"is damaged .*delete it and its \.json, then run"):
-        search_index(in_process, damaged, queries, 10)
+    record = RunRecord("test", 0, 0)
+    for ask in (
+        lambda: search_index(in_process, damaged, queries, 10),
+        lambda: scan(in_process, store, damaged.embeddings, 1, queries, 10, record),
+    ):
+        with pytest.raises(StoreError, match=r"is damaged .*delete it and its \.json, then run"):
+            ask()
 
 
 def test_what_a_run_left_that_ended_once_all_was_gathered_is_removed(done, tmp_path):
