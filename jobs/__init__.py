@@ -1,3 +1,5 @@
 """Sluice's commands, a file each: jobs/NAME.py is ``sluice NAME``."""
 
-__version__ = "0.1.0"
+from pipeline.core.origin import VERSION
+
+__version__ = VERSION

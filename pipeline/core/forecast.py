@@ -25,6 +25,7 @@ WORDS = {
 }
 QUICK, SLOW = 0.1, 0.9  # of the measured shards
 NEARLY_ALL = 0.8
+STILL_HELP = "up to {:,} workers each doubling still helps"
 FORECAST = pa.schema(
     [
         ("images", pa.int64()),
@@ -129,15 +130,28 @@ def stops_helping(
     most: int = MOST,
 ) -> Stop:
     """Return where more workers stop helping a job; ``work`` is what its workers do, in a word."""
+    return stops_of_jobs(costs, [(images, ms)], shards, work, most)[0]
+
+
+def stops_of_jobs(
+    costs: PoolCosts,
+    jobs: Sequence[tuple[int, float]],
+    shards: Shards = Shards(),
+    work: str = "the work",
+    most: int = MOST,
+) -> list[Stop]:
+    """Return what stops_helping gives for each of ``jobs``, (images, ms), in one go."""
     tried = np.unique(np.geomspace(1, most, 200).round().astype(np.int64))
+    images, ms = (np.array(column)[:, None] for column in zip(*jobs, strict=True))
     once, twice = (forecast(costs, images, ms, pool, shards) for pool in (tried, 2 * tried))
-    seconds = once["seconds"].to_numpy()
-    little = np.flatnonzero(twice["seconds"].to_numpy() > seconds * (1 - SHORTER))
-    place = int(little[0]) if len(little) else len(tried) - 1
-    row = once.slice(place, 1).to_pylist()[0]
-    if not len(little):
-        return Stop(None, row["seconds"], f"up to {most:,} workers each doubling still helps")
-    return Stop(row["workers"], row["seconds"], _reason(row, work))
+    longer = twice["seconds"].to_numpy() > once["seconds"].to_numpy() * (1 - SHORTER)
+    found = []
+    for job, little in enumerate(longer.reshape(len(jobs), -1)):
+        place = int(np.argmax(little)) if little.any() else len(tried) - 1
+        [row] = once.slice(job * len(tried) + place, 1).to_pylist()
+        told = _reason(row, work) if little.any() else STILL_HELP.format(most)
+        found.append(Stop(row["workers"] if little.any() else None, row["seconds"], told))
+    return found
 
 
 def _parts(

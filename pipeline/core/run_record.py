@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import write_atomically
+from pipeline.core.origin import VERSION, machine
 from pipeline.core.shard_stats import peak_rss
 from pipeline.core.steady_state import steady_state
 
@@ -30,6 +32,9 @@ class RunRecord:
     peak_rss: dict[str, int] = field(default_factory=dict)  # bytes; the most of any one process
     worker_seconds: dict[str, float] = field(default_factory=dict)  # by part, of all workers
     steady_rate: float = 0.0  # rows a second while all workers of the last pool worked
+    ended: str = ""  # UTC, ISO 8601
+    version: str = ""
+    machine: str = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -98,6 +103,8 @@ class RunRecord:
     def save(self, folder: Path, earlier: Sequence["RunRecord"] = ()) -> None:
         """Write run.json in ``folder``: the sittings before this one, ``earlier``, and this one."""
         self.peak_rss["driver"] = peak_rss()
+        self.ended = datetime.now(UTC).isoformat(timespec="seconds")
+        self.version, self.machine = VERSION, machine()
         text = json.dumps({"sittings": [asdict(run) for run in (*earlier, self)]}, indent=1)
         write_atomically(folder / RECORD, (text + "\n").encode())
 

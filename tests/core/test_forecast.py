@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.forecast import FORECAST, PARTS, PoolCosts, Shards, forecast, stops_helping
+from pipeline.core.forecast import (
+    FORECAST,
+    PARTS,
+    PoolCosts,
+    Shards,
+    forecast,
+    stops_helping,
+    stops_of_jobs,
+)
 from pipeline.lab.scaling.simulator import simulate
 
 EVEN = (1.0,)
@@ -80,3 +88,11 @@ def test_it_stops_where_a_doubling_gives_less_than_a_tenth_and_says_why():
     merging = PoolCosts(1.0, 0.0, 0.0, 0.1, 30.0, EVEN, planning=20.0)
     reason = stops_helping(merging, 100_000, 5, work="signing").reason
     assert reason == "from here on the merge and planning the source outweigh signing"
+
+
+def test_many_jobs_stop_where_each_does_alone():
+    costs = PoolCosts(30.0, 0.0, 0.01, 0.001, 5.0, UNEVEN, planning_an_image=1e-5)
+    jobs = [(1000, 5.0), (10**6, 50.0), (10**9, 500.0)]
+    together = stops_of_jobs(costs, jobs, work="embedding")
+    assert together == [stops_helping(costs, *job, work="embedding") for job in jobs]
+    assert together[0].workers < together[1].workers
