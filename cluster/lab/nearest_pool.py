@@ -9,6 +9,7 @@ import numpy as np
 import ray
 
 from pipeline.core.arrays import Ids, Vectors
+from pipeline.lab.timing import middle_with_interval
 from pipeline.search.exact_topk import ShardTopK, shard_topk
 from pipeline.search.merge import SPARE, CertifiedMerge, Merged
 
@@ -40,10 +41,13 @@ class NearestPool:
         ]
         ray.get([actor.ready.remote() for actor in self.actors])
 
-    def ask(self, query: Vectors) -> NearestAnswer:
-        """Return the vector closest to ``query`` f32 (1, d), with what the waiting was for."""
+    def ask(self, query: Vectors, most: int | None = None) -> NearestAnswer:
+        """Return the vector closest to ``query`` f32 (1, d), with what the waiting was for.
+
+        most: of each share, that are looked at; none: all.
+        """
         began = time.perf_counter()
-        answers = ray.get([actor.search.remote(query) for actor in self.actors])
+        answers = ray.get([actor.search.remote(query, most) for actor in self.actors])
         answered = time.perf_counter()
         merge = CertifiedMerge(1, 1)
         for part, _ in answers:
@@ -66,9 +70,9 @@ class _Share:
     def ready(self) -> bool:
         return True
 
-    def search(self, query: Vectors) -> tuple[ShardTopK, float]:
+    def search(self, query: Vectors, most: int | None) -> tuple[ShardTopK, float]:
         began = time.perf_counter()
-        part = shard_topk(query, self.ids, self.vectors, 1 + SPARE, self.number)
+        part = shard_topk(query, self.ids[:most], self.vectors[:most], 1 + SPARE, self.number)
         return part, time.perf_counter() - began
 
 
@@ -80,24 +84,51 @@ def random_points(queries: int, points: int, dimensions: int) -> tuple[Vectors, 
     return drawn[:queries, None], drawn[queries:]
 
 
-def nearest_alone(points: Vectors, queries: Vectors) -> dict[str, float]:
-    """Return PARTS in ms, the median of ``queries`` (q, 1, d), on one thread without Ray."""
+def nearest_alone(points: Vectors, queries: Vectors) -> dict[str, Any]:
+    """Return the row of nearest_by_pool of no workers: one thread without Ray, nothing to wait for.
+
+    queries: (q, 1, d), each timed.
+    """
+    scans = _scans(points, queries)
+    facts: dict[str, Any] = {"workers": 0, "points": len(points)}
+    for part in ("scheduling", "merge", "floor"):
+        facts |= dict.fromkeys((part, f"{part}_low", f"{part}_high"), 0.0)
+    for part in ("latency", "slowest_shard", "share"):
+        facts |= _with_interval(part, scans)
+    return facts
+
+
+def nearest_by_pool(points: Vectors, queries: Vectors, workers: int) -> dict[str, Any]:
+    """Return what ``queries`` (q, 1, d) took, asked of ``workers`` actors one after the other.
+
+    In ms: PARTS; ``share``, a scan of one actor's share while nothing else runs, as
+    on a machine of its own; ``floor``, the latency over shares of one vector, where there is
+    nothing to scan. Geometric means, with the 95 % interval ``_low`` and ``_high`` of each.
+    """
+    pool = NearestPool(points, workers)
+    pool.ask(queries[0])
+    answers = [pool.ask(query) for query in queries]
+    floors = [1000 * pool.ask(query, most=1).latency for query in queries]
+    pool.close()
+    facts: dict[str, Any] = {"workers": workers, "points": len(points)}
+    for part in PARTS:
+        facts |= _with_interval(part, [1000 * getattr(answer, part) for answer in answers])
+    shares = _scans(points[: -(-len(points) // workers)], queries)
+    return facts | _with_interval("floor", floors) | _with_interval("share", shares)
+
+
+def _scans(points: Vectors, queries: Vectors) -> list[float]:
+    """Return the ms of scanning ``points`` for each of the queries, one thread, here."""
     faiss.omp_set_num_threads(1)
     ids, taken = np.arange(len(points)), []
     for query in queries:
         began = time.perf_counter()
         shard_topk(query, ids, points, 1 + SPARE, 0)
-        taken.append(time.perf_counter() - began)
-    single = float(np.median(taken)) * 1000
-    times = {"latency": single, "scheduling": 0.0, "slowest_shard": single, "merge": 0.0}
-    return {"workers": 0, **times}
+        taken.append(1000 * (time.perf_counter() - began))
+    return taken
 
 
-def nearest_by_pool(points: Vectors, queries: Vectors, workers: int) -> dict[str, float]:
-    """Return PARTS in ms, the median of ``queries`` (q, 1, d), asked of ``workers`` actors."""
-    pool = NearestPool(points, workers)
-    pool.ask(queries[0])
-    answers = [pool.ask(query) for query in queries]
-    pool.close()
-    times = {n: float(np.median([getattr(a, n) for a in answers])) * 1000 for n in PARTS}
-    return {"workers": workers, **times}
+def _with_interval(name: str, values: list[float]) -> dict[str, float | None]:
+    return dict(
+        zip((name, f"{name}_low", f"{name}_high"), middle_with_interval(values), strict=True)
+    )

@@ -10,6 +10,8 @@ from pipeline.core.files import write_atomically
 from pipeline.core.run_record import RunRecord
 from pipeline.core.tables import parquet_bytes
 
+SHOWN = ["workers", "latency", "scheduling", "slowest_shard", "merge", "share", "floor"]
+
 
 def command(config: LabConfig) -> None:
     """Time finding the one closest of random points, by worker count."""
@@ -22,6 +24,9 @@ def command(config: LabConfig) -> None:
     table, output = pa.Table.from_pylist(rows), wanted.output.resolve()
     write_atomically(output / "nearest.parquet", parquet_bytes(table))
     record.save(output)
-    title = f"ms, median of {wanted.queries} queries over {wanted.points} points; 0: no Ray"
-    print_arrow(title, table)
-    console.print("the floor of the latency is scheduling + the slowest shard + the merge")
+    title = f"ms, of {wanted.queries:,} queries over {wanted.points:,} points; 0 workers: no Ray"
+    print_arrow(title, table.select(SHOWN))
+    console.print(
+        "latency = scheduling + the slowest shard + the merge; share: a scan of one worker's share "
+        "while nothing else runs; floor: the latency where there is nothing to scan"
+    )

@@ -21,6 +21,8 @@ from pipeline.lab.faiss_ways import (
     K,
     Timed,
     Ways,
+    checked_in_one_bucket,
+    compare_one_bucket,
     compare_ways,
     curve_table,
     fewest_probes,
@@ -31,6 +33,7 @@ from pipeline.lab.faiss_ways import (
 from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_queries, synthetic_store
 from pipeline.lab.timing import middle_and_ends
 
+SHOWN = ["way", "recall", "ms, 1 query", "low", "high", "checked"]
 GRIDS: tuple[GridName, ...] = ("ivf", "hash")
 
 
@@ -47,9 +50,14 @@ def command(config: LabConfig) -> None:
         asked = synthetic_queries(settings, queries)
         curve = recall_curve(ways, asked)
         compared = compare_ways(ways, curve, asked, wanted.repeats)
+        one = curve_table(compare_one_bucket(ways, asked, wanted.repeats), rows)
+        checked = pa.array([checked_in_one_bucket(ways, asked)] * one.num_rows)
+        one = one.append_column("checked", checked)
     print_arrow("recall and time by probes", curve_table(curve, rows))
     _print(ways, curve, compared, queries)
     title = f"{rows:,} synthetic clustered vectors x {dimensions}, {queries:,} queries"
+    print_arrow(f"the one bucket of {ways.buckets:,} that a query falls into", one.select(SHOWN))
+    write_atomically(wanted.output.resolve() / "one_bucket.parquet", parquet_bytes(one))
     _write(wanted.output.resolve(), curve_table(curve, rows), curve_table(compared, rows), title)
 
 

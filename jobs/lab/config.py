@@ -62,6 +62,7 @@ class ClaimsConfig(Section):
 
     flags = ("cascade.recall",)
     file: LocalPath | None = Field(None, description="a list of claims; none: the guide's")
+    output: Output = Path("work/claims")
 
 
 class GrowthConfig(Section):

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs.console import console, errors, print_table
+from jobs.console import console, errors, print_arrow, print_table
 from jobs.lab.config import LabConfig
 from pipeline.core.files import write_atomically
 from pipeline.core.tables import parquet_bytes
-from pipeline.lab.growth import Way, growth_page, measure_growth
+from pipeline.lab.growth import Way, growth_page, measure_doublings, measure_growth
 from pipeline.pages.growth import Exponent, Growth
 
 
@@ -23,13 +23,18 @@ def command(config: LabConfig) -> None:
 
 
 def growth(largest: int, dimensions: int, output: Path) -> list[Exponent]:
-    """Run the job: time, fit, write points.parquet, exponents.parquet and growth.html."""
+    """Run the job: time, fit, write points.parquet, exponents.parquet,
+    doublings.parquet and growth.html."""
     measured = measure_growth(largest, dimensions, _tell)
     write_atomically(output / "points.parquet", parquet_bytes(measured.points))
     fitted = pa.Table.from_pylist([asdict(exponent) for exponent in measured.exponents])
     write_atomically(output / "exponents.parquet", parquet_bytes(fitted))
     write_atomically(output / "growth.html", growth_page(measured, dimensions).encode())
+    errors.print("twice the vectors")
+    doublings = measure_doublings(largest, dimensions)
+    write_atomically(output / "doublings.parquet", parquet_bytes(doublings))
     _print(measured)
+    print_arrow("time of twice the vectors / of theirs, 95 % low and high", doublings)
     console.print(f"chart: {output}/growth.html")
     return measured.exponents
 

@@ -23,6 +23,7 @@ from pipeline.index.probes import Work
 from pipeline.index.search_index import OpenIndex, search_index
 from pipeline.index.sort_shard import sort_shards
 from pipeline.index.training import GridName, index_identity, trained_grid
+from pipeline.lab.timing import middle_with_interval
 
 K = 10
 ALONE = 100  # queries asked one at a time
@@ -74,10 +75,15 @@ class Timed:
     all: list[float]
 
     def row(self, vectors: int) -> dict[str, Any]:
-        """Return a row of the table that is kept, the times as medians."""
+        """Return a row of the table that is kept, the times as medians.
+
+        low and high: the 95 % interval of the ms of 1 query, null of a single round.
+        """
         one, whole = float(np.median(self.one)), float(np.median(self.all))
+        _, low, high = middle_with_interval(self.one)
         row = {"way": self.way, "probes": self.probes, "recall": self.recall}
-        return row | {"ms, 1 query": one, "ms, all queries": whole, "vectors": vectors}
+        row |= {"ms, 1 query": one, "ms, all queries": whole, "vectors": vectors}
+        return row | {"low": low, "high": high}
 
 
 def grid_index(
@@ -148,6 +154,19 @@ def compare_ways(ways: Ways, curve: list[Timed], queries: Vectors, rounds: int) 
     return time_ways(ways, probes | {FAISS_FLAT: 0}, queries, truth, rounds)
 
 
+def compare_one_bucket(ways: Ways, queries: Vectors, rounds: int) -> list[Timed]:
+    """Return our and FAISS's k-means grid at one bucket, and the flat index, timed in turn."""
+    truth = _theirs(ways.flat)(queries)
+    probes = {"sluice ivf": 1, FAISS_IVF: 1, FAISS_FLAT: 0}
+    return time_ways(ways, probes, queries, truth, rounds)
+
+
+def checked_in_one_bucket(ways: Ways, queries: Vectors) -> float:
+    """Return how many vectors lie in the cell of FAISS's IVF that a query falls into, the mean."""
+    _, cells = ways.ivf.quantizer.search(queries, 1)
+    return float(np.mean([ways.ivf.invlists.list_size(int(cell)) for cell in cells[:, 0]]))
+
+
 def time_ways(
     ways: Ways, probes: Mapping[str, int], queries: Vectors, truth: Ids, rounds: int
 ) -> list[Timed]:
@@ -194,7 +213,7 @@ def probe_ladder(buckets: int) -> list[int]:
 
 
 def curve_table(timed: list[Timed], vectors: int) -> pa.Table:
-    """Return (way, probes, recall, ms of 1 query, ms of all, vectors), the times as medians."""
+    """Return a row for each of ``timed``, as Timed.row gives it."""
     return pa.Table.from_pylist([one.row(vectors) for one in timed])
 
 

@@ -19,6 +19,7 @@ from pipeline.index.ivf import train_ivf
 from pipeline.index.partitions import partition_edges
 from pipeline.index.sort_shard import partition_table
 from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_table
+from pipeline.lab.timing import middle_with_interval
 from pipeline.pages.growth import CACHES, LOG, Exponent, Growth, fit_exponent, growth_chart
 from pipeline.pages.page import render_charts
 
@@ -27,6 +28,10 @@ LOOK_UPS = 1000
 PROBES = 8
 SMALLEST = 1024  # vectors
 TREE_DIMENSIONS = 3  # in 8, its look-ups grow far faster than log N
+PAIRS, SCAN, KEY = "all pairs", "scan", "sorted key"
+DOUBLED = {PAIRS: 2**14, SCAN: 2**24, KEY: 2**24}  # vectors at most, of which all are timed again
+ROUNDS = 7
+AT_LEAST = 0.05  # seconds that calls are repeated for in a round
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,13 @@ def ways() -> list[Way]:
     """Return what is measured, the slowest growth last."""
     many = 2**24
     return [
-        Way("all pairs", "O(N²)", "all vectors", _all_pairs, 2**17),
+        Way(PAIRS, "O(N²)", "all vectors", _all_pairs, 2**17),
         Way("bucketed join", "O(N^1.5)", "all vectors", _bucketed_join, many),
-        Way("scan", "O(N)", "1 query", _scan, many),
+        Way(SCAN, "O(N)", "1 query", _scan, many),
         Way("probe of sqrt(N) buckets", "O(N^0.5)", "1 query", _probe, many),
         Way("graph (HNSW)", LOG, "1 query", _graph, 2**17),
         Way(f"k-d tree, PCA-{TREE_DIMENSIONS}", LOG, "1 query", _tree, many),
-        Way("sorted key", LOG, "1 query", _sorted_key, many),
+        Way(KEY, LOG, "1 query", _sorted_key, many),
     ]
 
 
@@ -92,6 +97,46 @@ def measure_growth(largest: int, dimensions: int, tell: Callable[[int, Way], obj
                     tell(count, way)
             count *= 2
     return Growth(pa.Table.from_pylist(points), [_fitted(way, points) for way in ways()])
+
+
+def measure_doublings(largest: int, dimensions: int) -> pa.Table:
+    """Return (way, vectors, ratio, low, high, rounds): the time of twice the vectors over theirs.
+
+    A row for each way of DOUBLED, up to ``vectors`` synthetic ones, at most ``largest``. Half and
+    all take turns in ROUNDS rounds on one thread; low and high are the 95 % interval.
+    """
+    faiss.omp_set_num_threads(1)
+    timed = {way.name: way for way in ways() if way.name in DOUBLED}
+    with threadpool_limits(1):
+        rows = [
+            _doubling(way, min(largest, DOUBLED[way.name]), dimensions) for way in timed.values()
+        ]
+    return pa.Table.from_pylist(rows)
+
+
+def _doubling(way: Way, most: int, dimensions: int) -> dict[str, Any]:
+    count = 2 ** int(np.log2(most))
+    settings = SyntheticSettings(count, count, dimensions, max(10, count // 200))
+    vectors = embedding_matrix(synthetic_table(settings, 0)["embedding"])
+    calls = {"half": way.prepare(vectors[: count // 2]), "all": way.prepare(vectors)}
+    taken: dict[str, list[float]] = {"half": [], "all": []}
+    for call in calls.values():
+        call()
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            taken[name].append(_mean_seconds(call))
+    ratios = [whole / half for half, whole in zip(*taken.values(), strict=True)]
+    ratio, low, high = middle_with_interval(ratios)
+    facts = {"way": way.name, "vectors": count, "ratio": ratio, "low": low, "high": high}
+    return facts | {"rounds": ROUNDS}
+
+
+def _mean_seconds(call: Callable[[], Any]) -> float:
+    began, calls = time.perf_counter(), 0
+    while (spent := time.perf_counter() - began) < AT_LEAST or not calls:
+        call()
+        calls += 1
+    return spent / calls
 
 
 def _point(way: Way, vectors: Vectors) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy.stats import t
 
 Work = Callable[[], object]
 
@@ -30,3 +31,17 @@ def in_turn(ways: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
 def middle_and_ends(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the median, the least and the most of ``values``."""
     return float(np.median(values)), min(values), max(values)
+
+
+def middle_with_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Return the geometric mean of repeats with its 95 % interval, by Student's t on logarithms.
+
+    Of a single value, and where one is zero, there is no interval; the middle is then the median.
+    """
+    if len(values) < 2 or min(values) <= 0:
+        return float(np.median(values)), None, None
+    logs = np.log(values)
+    middle, spread = float(logs.mean()), float(logs.std(ddof=1)) / len(logs) ** 0.5
+    half = float(t.ppf(0.975, len(logs) - 1)) * spread
+    low, most, high = np.exp([middle - half, middle, middle + half]).tolist()
+    return most, low, high

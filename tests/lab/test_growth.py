@@ -26,6 +26,11 @@ def test_every_way_is_measured_and_drawn(tmp_path):
     assert (points.groupby("way")["vectors"].count() == 3).all()
     assert (points["seconds"] > 0).all()
     assert len(pq.read_table(tmp_path / "exponents.parquet")) == len(exponents)
+    doublings = pq.read_table(tmp_path / "doublings.parquet").to_pylist()
+    assert [(row["way"], row["vectors"]) for row in doublings] == [
+        (way, 4096) for way in ("all pairs", "scan", "sorted key")
+    ]
+    assert all(row["low"] < row["ratio"] < row["high"] for row in doublings)
     assert "Measured on one thread" in (tmp_path / "growth.html").read_text()
     left = read_growth(tmp_path)
     assert left.exponents == exponents

@@ -39,3 +39,6 @@ def test_the_command_leaves_a_row_a_worker_count(ray_cluster, tmp_path):
     rows = pq.read_table(tmp_path / "nearest.parquet").to_pylist()
     assert [row["workers"] for row in rows] == [0, 1, 2]
     assert all(row["latency"] > row["slowest_shard"] for row in rows[1:])
+    timed = ("latency", "share", "floor", "merge")
+    assert all(row[f"{n}_low"] <= row[n] <= row[f"{n}_high"] for row in rows for n in timed)
+    assert rows[0]["floor"] == rows[0]["merge"] == 0
