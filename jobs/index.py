@@ -17,11 +17,16 @@ from pipeline.index.build import (
     sorted_shards,
     stored_bytes,
 )
+from pipeline.index.evidence import calibrated_images
 from pipeline.index.grid import Grid
 from pipeline.index.partitions import Partitions
-from pipeline.index.probes import calibrated_images
 from pipeline.index.sort_shard import sort_shards
-from pipeline.index.training import index_identity, trained_grid
+from pipeline.index.training import (
+    index_identity,
+    refuse_other_layout,
+    trained_grid,
+    trained_shards,
+)
 
 
 def command(config: Config) -> None:
@@ -38,7 +43,10 @@ def index(config: Config) -> None:
     """Run the job: train the grid where there is none, index the new shards, calibrate."""
     made = config.index
     source = Store.open(config.embed.output.resolve(), "embeddings")
-    store = Store.create(made.output.resolve(), "index", index_identity(source, **made.identity()))
+    root = made.output.resolve()
+    if (root / "store.json").exists():
+        refuse_other_layout(Store.open(root, "index"))
+    store = Store.create(root, "index", index_identity(source, **made.identity()))
     with store.lock(), Sitting("index", 0, config.ray, store.root, further=True) as sitting:
         partitions = index_partitions(store, source, _grid(made, store, source, sitting))
         earlier = len(store.entries())
@@ -50,7 +58,7 @@ def index(config: Config) -> None:
                 asked = (made.calibration_queries, made.calibration_k, config.search.confidence)
                 calibrate(store, source, partitions, *asked, alone.spread)
         store.finish(partitions.parts)
-    _print(made, store, partitions, earlier, sitting.record)
+    _print(made, store, source, partitions, earlier, sitting.record)
 
 
 def _gather(store: Store, source: Store, partitions: Partitions, sitting: Sitting) -> None:
@@ -74,11 +82,18 @@ def _grid(made: IndexConfig, store: Store, source: Store, sitting: Sitting) -> G
 
 
 def _print(
-    made: IndexConfig, store: Store, partitions: Partitions, earlier: int, record: RunRecord
+    made: IndexConfig,
+    store: Store,
+    source: Store,
+    partitions: Partitions,
+    earlier: int,
+    record: RunRecord,
 ) -> None:
     filled = bucket_sizes(store, partitions.grid.buckets)
+    added = sum(entry.rows for entry in source.manifest()[trained_shards(store) :])
     rows = [
         ("vectors", int(filled.sum())),
+        ("vectors added since the grid was trained", added),
         ("grid", f"{made.grid}, {partitions.grid.buckets:,} buckets"),
         ("rows in the middle bucket", int(np.median(filled))),
         ("rows in the largest bucket", int(filled.max())),

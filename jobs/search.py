@@ -16,7 +16,6 @@ from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import TABLE_FILES, parquet_bytes
-from pipeline.index.probes import WorkRecall
 from pipeline.index.search_index import (
     OpenIndex,
     compared_with_everything,
@@ -85,7 +84,7 @@ def search(config: Config) -> None:
     folder = None if output.suffix in TABLE_FILES else output
     path = folder / "results.parquet" if folder else output
     refuse_unwritable(path.parent)
-    ray = _ray(config, store, by_index and by_index[0])
+    ray = _ray(config, store, by_index)
     with Sitting("search", store.images(), ray, folder) as sitting:
         answer = _answer(config, store, condition, by_index, sitting)
         with sitting.stage("write"):
@@ -98,7 +97,7 @@ def search(config: Config) -> None:
         _open_sheet(config, store, answer, path.with_name(f"{path.name}.html"))
 
 
-def _by_index(config: Config, store: Store) -> tuple[OpenIndex, WorkRecall]:
+def _by_index(config: Config, store: Store) -> OpenIndex:
     asked, root = config.search, config.index.output.resolve()
     return open_index(root, store, asked.k, asked.recall, asked.confidence)
 
@@ -107,7 +106,7 @@ def _answer(
     config: Config,
     store: Store,
     condition: Condition | None,
-    by_index: tuple[OpenIndex, WorkRecall] | None,
+    by_index: OpenIndex | None,
     sitting: Sitting,
 ) -> Answer:
     wanted, k = config.search, config.search.k
@@ -123,13 +122,13 @@ def _answer(
         ids, scores = without_self(queries, merged, k)
         loss = exact_loss(store, passing)
     else:
-        opened = by_index[0].among(passing) if passing else by_index[0]
+        opened = by_index.among(passing) if passing else by_index
         merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
         exact = unlike_queries(opened, queries, merged)
         if exact.any():
             merged = _exactly(config, opened, queries, merged, exact, sitting)
         ids, scores = without_self(queries, merged, k)
-        loss = index_loss(opened, by_index[1], queries.keys, exact)
+        loss = index_loss(opened, queries.keys, exact)
     with sitting.stage("keys"):
         results = result_table(store, queries, ids, scores, merged.shards, wanted.min_score)
         recall = known_copies(store, queries, ids, scores, condition)

@@ -11,17 +11,12 @@ from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.index.bucket_rows import rows_name
 from pipeline.index.coarse_codes import CoarseCoder
+from pipeline.index.evidence import NOT_THERE, Evidence, attach_evidence, neighbour_places
 from pipeline.index.gather_part import GatherPlan
 from pipeline.index.grid import Grid
 from pipeline.index.nominate import coarse_ranks
 from pipeline.index.partitions import Partitions
-from pipeline.index.probes import (
-    NOT_THERE,
-    Evidence,
-    attach_bounds,
-    attach_evidence,
-    neighbour_places,
-)
+from pipeline.index.training import trained_shards
 from pipeline.search.answers import without_self
 from pipeline.search.batches import search_everything
 from pipeline.search.queries import sample_ids, stored_queries
@@ -84,9 +79,11 @@ def calibrate(
 ) -> None:
     """Attach where the true neighbours of images sampled as ``queries`` lie.
 
-    Their ``k`` true neighbours come from an exact search of all of ``embeddings``.
+    As many again are sampled of the images added since the grid was trained. Their ``k`` true
+    neighbours come from an exact search of all of ``embeddings``.
     """
-    asked = stored_queries(embeddings, sample_ids(embeddings, queries))
+    groups = _sampled(store, embeddings, queries)
+    asked = stored_queries(embeddings, [number for group in groups for number in group])
     record = RunRecord("calibrate", embeddings.images(), 1)
     merged = search_everything(spread, embeddings, asked, k + 1, record)
     neighbours, scores = without_self(asked, merged, k)
@@ -99,6 +96,21 @@ def calibrate(
     buckets[there] = partitions.grid.nearest(vectors, 1)[place, 0]
     places = neighbour_places(partitions.grid, asked.vectors, buckets)
     ranks = coarse_ranks(spread, store, range(partitions.parts), asked.vectors, found)
-    attach_bounds(store, len(asked.keys), confidence)
-    nearest = scores.max(axis=1)
-    attach_evidence(store, Evidence(places, ranks, nearest, embeddings.rows()))
+    nearest, rows = scores.max(axis=1), embeddings.rows()
+    ends = np.cumsum([len(group) for group in groups])
+    mine = [slice(end - len(group), end) for group, end in zip(groups, ends, strict=True)]
+    evidence = [
+        Evidence(places[some], ranks[some], nearest[some], rows, added)
+        for some, added in zip(mine, (False, True), strict=False)
+    ]
+    attach_evidence(store, evidence, confidence)
+
+
+def _sampled(store: Store, embeddings: Store, queries: int) -> list[list[int]]:
+    """Return ids of the images the grid was trained on, and of those added since, if any."""
+    shards = [entry.shard for entry in embeddings.manifest()]
+    first = trained_shards(store)
+    whole = sample_ids(embeddings, queries, shards[:first])
+    added = sample_ids(embeddings, queries, shards[first:])
+    # One alone is no evidence: half of them choose, half measure.
+    return [whole, added] if len(added) > 1 else [whole]

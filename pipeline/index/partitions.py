@@ -36,19 +36,19 @@ class Partitions:
     @classmethod
     def kept(cls, store: Store) -> "Partitions | None":
         """Return what is kept in ``store``, None where nothing is. Raises StoreError if damaged."""
-        grid, count = Grid.attached(store), _numbers(store, PARTITIONS)
+        grid, count = Grid.attached(store), read_numbers(store, PARTITIONS)
         if grid is None or not count:
             return None
-        return cls(grid, count[0], _numbers(store, GENERATIONS))
+        return cls(grid, count[0], read_numbers(store, GENERATIONS))
 
     def keep(self, store: Store) -> None:
         """Keep in ``store`` what is not there yet."""
         known = Partitions.kept(store)
         if known is None:
             self.grid.attach(store)
-            _attach(store, PARTITIONS, (self.count,))
+            attach_numbers(store, PARTITIONS, (self.count,))
         if known is None or known.generations != self.generations:
-            _attach(store, GENERATIONS, self.generations)
+            attach_numbers(store, GENERATIONS, self.generations)
 
     def with_shards(self, shards: int) -> "Partitions":
         """Return these partitions of ``shards``: those that are new are one generation more."""
@@ -83,12 +83,14 @@ class Partitions:
         return range(min(r.start for r in mine), max(r.stop for r in mine))
 
 
-def _attach(store: Store, name: str, numbers: tuple[int, ...]) -> None:
+def attach_numbers(store: Store, name: str, numbers: tuple[int, ...]) -> None:
+    """Keep whole ``numbers`` in ``store`` under ``name``."""
     out = io.BytesIO()
     np.save(out, np.array(numbers, np.int64), allow_pickle=False)
     store.attach(name, out.getvalue())
 
 
-def _numbers(store: Store, name: str) -> tuple[int, ...]:
+def read_numbers(store: Store, name: str) -> tuple[int, ...]:
+    """Return what attach_numbers kept, none where nothing is. Raises StoreError if damaged."""
     data = store.attached(name)
     return tuple(np.load(io.BytesIO(data), allow_pickle=False).tolist()) if data else ()

@@ -6,22 +6,14 @@ say all: recall at every such work is known from one exact search of sample quer
 are counted in all buckets, which are more than in those probed: the recall told is a little low.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Scores, Vectors
-from pipeline.core.bounds import lower_bounds
-from pipeline.core.errors import InputError
-from pipeline.core.store import Store
-from pipeline.core.tables import flat_column, parquet_bytes, table_of
-from pipeline.index.grid import Grid
+from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers
+from pipeline.index.evidence import Bounds, Evidence
 
-NOT_THERE = -1
-CALIBRATION, BOUNDS = "calibration.parquet", "bounds.parquet"
 CODE_ROW = 84  # bytes a search reads of a row whose bucket it probes
 
 
@@ -45,60 +37,7 @@ class WorkRecall:
     low: float  # Clopper-Pearson lower bound, one neighbour drawn a query
     confidence: float
     queries: int
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Lower bounds at a confidence; those of as many draws as are kept need no library again."""
-
-    confidence: float
-    kept: Scores = field(default_factory=lambda: np.empty(0))
-
-    def of(self, drawn: int) -> Scores:
-        """Return (drawn + 1,): the bound at each count of successes among ``drawn``."""
-        if len(self.kept) == drawn + 1:
-            return self.kept
-        return lower_bounds(np.arange(drawn + 1), drawn, self.confidence)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Where the true neighbours of sampled queries lie, among ``images``."""
-
-    places: Numbers  # (q, k) of each neighbour's bucket in its query's order, -1: no neighbour
-    ranks: Ids  # (q, k): codes that score above the neighbour's
-    nearest: Scores  # (q,): the score of the nearest neighbour, -inf where there is none
-    images: int
-
-    def halves(self, k: int) -> tuple["Evidence", "Evidence"]:
-        """Return the ``k`` best neighbours of queries that choose, and of those that measure."""
-        first, second = (
-            Evidence(
-                self.places[start::2, :k],
-                self.ranks[start::2, :k],
-                self.nearest[start::2],
-                self.images,
-            )
-            for start in (0, 1)
-        )
-        return first, second
-
-    def places_among(self, candidates: int) -> Numbers:
-        """Return the places, beyond any bucket where so many candidates miss the neighbour."""
-        missed = (self.ranks >= candidates) & (self.places >= 0)
-        return np.where(missed, np.iinfo(np.int32).max, self.places).astype(np.int32)
-
-
-def neighbour_places(grid: Grid, queries: Vectors, buckets: AnyArray) -> Numbers:
-    """Return int32 (q, k): the place of each neighbour's bucket in its query's order of buckets.
-
-    queries f32 (q, d); buckets int (q, k) of the true neighbours, -1 where there are fewer.
-    """
-    order = grid.nearest(queries, grid.buckets)
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.arange(grid.buckets, dtype=np.int32)[None], axis=1)
-    found = np.take_along_axis(places, np.maximum(buckets, 0), axis=1)
-    return np.where(buckets < 0, NOT_THERE, found).astype(np.int32)
+    added: bool = False  # as of Evidence
 
 
 def probe_recall(places: Numbers, probes: Ids, bounds: Bounds) -> list[WorkRecall]:
@@ -118,39 +57,53 @@ def probe_recall(places: Numbers, probes: Ids, bounds: Bounds) -> list[WorkRecal
     ]
 
 
-def choose_probes(places: Numbers, buckets: int, recall: float, bounds: Bounds) -> int | None:
+def choose_probes(
+    places: Numbers, buckets: int, recall: float, bounds: Bounds, proved: bool = True
+) -> int | None:
     """Return the fewest probes whose recall has a bound of at least ``recall``.
 
     Numbers of probes are tested from all buckets downwards until one fails, so that testing many
-    costs no confidence (fixed-sequence testing). None where even all buckets fail.
+    costs no confidence (fixed-sequence testing). None where even all buckets fail. Where it need
+    not be ``proved``, the recall itself is compared.
     """
     chosen = None
     counts = np.arange(buckets, 0, -1)
     for count, tested in zip(counts, probe_recall(places, counts, bounds), strict=True):
-        if tested.low < recall:
+        if (tested.low if proved else tested.recall) < recall:
             break
         chosen = int(count)
     return chosen
 
 
 def choose_work(
-    evidence: Evidence, buckets: int, dimensions: int, recall: float, bounds: Bounds
+    groups: Sequence[Evidence], buckets: int, dimensions: int, recall: float, bounds: Bounds
 ) -> Work:
-    """Return the work whose recall is at least ``recall`` by its bound and reads the fewest bytes.
+    """Return the work that gives each group of queries ``recall`` and reads the fewest bytes.
 
-    All buckets and all images are candidates where nothing less does: that is exact.
+    By its bound; by itself for images added since, where they are too few to prove it. All buckets
+    and all images are candidates where nothing less does: that is exact.
     """
-    least = Work(buckets, evidence.images)
-    cost = float("inf")
-    for count in _ladder(evidence.places.shape[1], evidence.images):
-        probes = choose_probes(evidence.places_among(count), buckets, recall, bounds)
-        if probes is None:
+    images = groups[0].images
+    least, cost = Work(buckets, images), float("inf")
+    for count in _ladder(groups[0].places.shape[1], images):
+        probes = [_probes(group, count, buckets, recall, bounds) for group in groups]
+        enough = [one for one in probes if one is not None]
+        if len(enough) < len(groups):
             continue
-        work = Work(probes, count)
-        read = work.read(buckets, evidence.images, dimensions)
+        work = Work(max(enough), count)
+        read = work.read(buckets, images, dimensions)
         if read < cost:
             least, cost = work, read
     return least
+
+
+def _probes(
+    group: Evidence, candidates: int, buckets: int, recall: float, bounds: Bounds
+) -> int | None:
+    places = group.places_among(candidates)
+    drawn = int((places >= 0).any(axis=1).sum())
+    proved = not group.added or bool(bounds.of(drawn)[drawn] >= recall)
+    return choose_probes(places, buckets, recall, bounds, proved)
 
 
 def _ladder(least: int, most: int) -> Iterator[int]:
@@ -167,50 +120,7 @@ def work_recall(evidence: Evidence, work: Work, bounds: Bounds) -> WorkRecall:
     """
     places = evidence.places_among(work.candidates)
     seen = probe_recall(places, np.array([work.probes]), bounds)[0]
-    return replace(seen, low=min(seen.low, seen.recall))
-
-
-def attach_evidence(store: Store, evidence: Evidence) -> None:
-    """Keep the evidence in an index store."""
-    lists = {"places": list(evidence.places), "ranks": list(evidence.ranks)}
-    table = pa.table(lists | {"nearest": evidence.nearest})
-    images = {"images": str(evidence.images)}
-    store.attach(CALIBRATION, parquet_bytes(table.replace_schema_metadata(images)))
-
-
-def attach_bounds(store: Store, queries: int, confidence: float) -> None:
-    """Keep the bounds of half of ``queries``, at the confidence most searches will ask for."""
-    table = pa.table({"low": lower_bounds(np.arange(queries // 2 + 1), queries // 2, confidence)})
-    confidence_told = table.replace_schema_metadata({"confidence": str(confidence)})
-    store.attach(BOUNDS, parquet_bytes(confidence_told))
-
-
-def read_bounds(store: Store, confidence: float) -> Bounds:
-    """Return the bounds at ``confidence``, with those kept in ``store`` where they are at it."""
-    data = store.attached(BOUNDS)
-    table = table_of(data) if data else None
-    if table is None or float(table.schema.metadata[b"confidence"]) != confidence:
-        return Bounds(confidence)
-    return Bounds(confidence, table["low"].to_numpy())
-
-
-def calibrated_images(store: Store) -> int:
-    """Return the images among which the store's evidence was gathered; 0 where it has none."""
-    data = store.attached(CALIBRATION)
-    return int(pq.read_schema(pa.BufferReader(data)).metadata[b"images"]) if data else 0
-
-
-def read_evidence(store: Store) -> Evidence:
-    """Return the evidence kept in ``store``. Raises InputError where the index is unfinished."""
-    data = store.attached(CALIBRATION)
-    if data is None:
-        raise InputError(f"{store.root} is not finished; run sluice index again: it resumes")
-    table = table_of(data)
-    places, ranks = (flat_column(table, name) for name in ("places", "ranks"))
-    shape = (table.num_rows, -1)
-    images = int(table.schema.metadata[b"images"])
-    nearest = table["nearest"].to_numpy()
-    return Evidence(places.reshape(shape), ranks.reshape(shape), nearest, images)
+    return replace(seen, low=min(seen.low, seen.recall), added=evidence.added)
 
 
 def _one_a_query(places: Numbers, there: Mask) -> AnyArray:

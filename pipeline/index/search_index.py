@@ -8,22 +8,18 @@ import numpy as np
 
 from pipeline.core.arrays import Mask, Numbers, Scores, Vectors
 from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.makers import made_by
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
+from pipeline.index.evidence import read_bounds, read_evidence
 from pipeline.index.nominate import NominatePlan, nominated
 from pipeline.index.partitions import Partitions
-from pipeline.index.probes import (
-    Work,
-    WorkRecall,
-    choose_work,
-    read_bounds,
-    read_evidence,
-    work_recall,
-)
+from pipeline.index.probes import Work, WorkRecall, choose_work, work_recall
 from pipeline.index.scan import scan
 from pipeline.index.score_candidates import Found, score_candidates
+from pipeline.index.training import refuse_other_layout
 from pipeline.search.answers import without_self
 from pipeline.search.batches import QUERIES_AT_ONCE, exact_loss, seconds_of_search
 from pipeline.search.merge import Merged
@@ -46,7 +42,9 @@ class OpenIndex:
     partitions: Partitions
     coder: CoarseCoder
     work: Work
-    nearest: Scores  # (n,) of the images whose searches the recall is known of
+    nearest: Sequence[Scores] = ()  # (n,) of each group whose searches the recall is known of
+    seen: Sequence[WorkRecall] = ()  # of each group: the recall of ``work``
+    asked: float = 1.0  # recall
     passing: Passing | None = None  # the images that may be candidates; none: all
 
     def among(self, passing: Passing) -> "OpenIndex":
@@ -84,14 +82,15 @@ class OpenIndex:
 
 def open_index(
     root: Path, embeddings: Store, k: int, recall: float, confidence: float
-) -> tuple[OpenIndex, WorkRecall]:
+) -> OpenIndex:
     """Open the index of ``embeddings`` at ``root``; choose the work for ``recall`` at ``k``.
 
     The recall of that work is measured on queries that did not choose it. Raises StoreError where
-    the index is of other embeddings or lacks some, ConfigError where its recall at ``k`` is not
-    known.
+    the index is of other embeddings, lacks some, or was made by another version; ConfigError where
+    its recall at ``k`` is not known.
     """
     index = Store.open(root, "index")
+    refuse_other_layout(index)
     there = embeddings.manifest()
     index.manifest()
     if (index.identity["embeddings"], index.identity["first_shard"]) != (
@@ -101,7 +100,7 @@ def open_index(
         raise StoreError(f"{root} is the index of other embeddings; mend index.output")
     evidence, partitions = read_evidence(index), Partitions.kept(index)
     rows = embeddings.rows()
-    if partitions is None or (partitions.generations[-1], evidence.images) != (len(there), rows):
+    if partitions is None or (partitions.generations[-1], evidence[0].images) != (len(there), rows):
         raise StoreError(f"{root} does not cover all of {embeddings.root}; run sluice index --add")
     known = index.identity["calibration"][1]
     if k > known:
@@ -109,12 +108,14 @@ def open_index(
             f"search.k is {k}, but the index knows its recall up to {known}; "
             "make another index with a larger index.calibration_k"
         )
-    choosing, measuring = evidence.halves(k)
+    halves = [group.halves(k) for group in evidence]
     coder, buckets = CoarseCoder.required(index), partitions.grid.buckets
     bounds = read_bounds(index, confidence)
+    choosing = [first for first, _ in halves]
     work = choose_work(choosing, buckets, len(coder.projection), recall, bounds)
-    opened = OpenIndex(index, embeddings, partitions, coder, work, evidence.nearest)
-    return opened, work_recall(measuring, work, bounds)
+    seen = [work_recall(second, work, bounds) for _, second in halves]
+    nearest = [group.nearest for group in evidence]
+    return OpenIndex(index, embeddings, partitions, coder, work, nearest, seen, recall)
 
 
 def search_index(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Merged:
@@ -143,12 +144,20 @@ def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Foun
 def unlike_queries(opened: OpenIndex, queries: Queries, merged: Merged) -> Mask:
     """Return (q,): the queries of which the recall that is promised says nothing.
 
+    They are unlike every group of images. Of a group that is too small for so few false alarms,
+    those further away than all its images are.
+
     merged: their answers by ``opened``, one deeper than asked for.
     """
     if opened.passing or opened.work.candidates >= opened.embeddings.rows():
         return np.zeros(len(queries.keys), np.bool_)
     _, scores = without_self(queries, merged, merged.ids.shape[1] - 1)
-    return unlike(opened.nearest, scores[:, 0], FALSE_ALARMS)
+    groups = [
+        unlike(nearest, scores[:, 0], max(FALSE_ALARMS, 1 / (1 + len(nearest))))
+        for nearest in opened.nearest
+    ]
+    found: Mask = np.all(groups, axis=0)
+    return found
 
 
 def compared_with_everything(
@@ -169,7 +178,7 @@ def compared_with_everything(
     return Merged(ids, scores, shards, merged.certified)
 
 
-def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], exact: Mask) -> str:
+def index_loss(opened: OpenIndex, keys: Sequence[str], exact: Mask) -> str:
     """Return what a search by index lost against brute force, in a sentence or two.
 
     exact (q,): the queries that were compared with everything, being unlike those whose recall is
@@ -184,16 +193,27 @@ def index_loss(opened: OpenIndex, seen: WorkRecall, keys: Sequence[str], exact: 
             f"{did} candidates among the {opened.passing.images:,} images that pass: recall is not "
             "known where some do not pass; without --index all that do are compared"
         )
-    said = []
-    if not exact.all():
-        said.append(
-            f"recall against brute force {seen.recall:.4f}, at least {seen.low:.4f} with "
-            f"{seen.confidence:.0%} confidence, measured on {seen.queries:,} sampled images that "
-            "did not choose them"
-        )
+    said = [] if exact.all() else [_promise(opened, seen) for seen in opened.seen]
     if exact.any():
         said.append(
             f"{named(keys, exact)}, less like the collection than {1 - FALSE_ALARMS:.0%} of its "
             "own images, were compared with everything: nothing is lost for them"
         )
     return f"{did} candidates: {'; '.join(said)}"
+
+
+def _promise(opened: OpenIndex, seen: WorkRecall) -> str:
+    """Return the recall of a group of images as queries, and what to do where it is too low."""
+    least = f"{seen.recall:.4f}, at least {seen.low:.4f}"
+    if not seen.added:
+        return (
+            f"recall against brute force {least} with {seen.confidence:.0%} confidence, measured "
+            f"on {seen.queries:,} sampled images that did not choose them"
+        )
+    told = f"of images added since the grid was trained {least}, on {seen.queries:,} of those"
+    if seen.recall >= opened.asked:
+        return told
+    return (
+        f"{told}, not the {opened.asked} asked for: for such, delete {opened.index.root} and run "
+        f"{made_by('index')} again"
+    )

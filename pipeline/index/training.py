@@ -3,13 +3,18 @@
 from math import isqrt
 from typing import Any, Literal
 
+from pipeline.core.errors import StoreError
+from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 from pipeline.index.coarse_codes import CoarseCoder, train_codes
 from pipeline.index.grid import Grid
 from pipeline.index.hashing import train_hash
 from pipeline.index.ivf import train_ivf
+from pipeline.index.partitions import attach_numbers, read_numbers
 from pipeline.index.vector_sample import sample_vectors
 
+TRAINED = "trained.npy"
+LAYOUT = 3  # of an index's files; another one's are not read
 GridName = Literal["ivf", "hash"]
 TRAINERS = {"ivf": train_ivf, "hash": train_hash}
 
@@ -17,7 +22,17 @@ TRAINERS = {"ivf": train_ivf, "hash": train_hash}
 def index_identity(embeddings: Store, **made: Any) -> dict[str, Any]:
     """Return what decides an index's bytes, beside the embeddings added to it."""
     first = embeddings.manifest()[0].checksum
-    return {"embeddings": embeddings.identity, "first_shard": first, **made}
+    told = {"layout": LAYOUT, "embeddings": embeddings.identity, "first_shard": first}
+    return told | made
+
+
+def refuse_other_layout(index: Store) -> None:
+    """Raise StoreError where ``index`` has files that this version does not read."""
+    if index.identity.get("layout") != LAYOUT:
+        raise StoreError(
+            f"{index.root} was made by another version of sluice; delete it and run "
+            f"{made_by('index')} again"
+        )
 
 
 def trained_grid(
@@ -38,12 +53,22 @@ def trained_grid(
     known = Grid.attached(store)
     if known is not None:
         return known
+    shards = len(embeddings.manifest())
     if grid_from is not None:
+        refuse_other_layout(grid_from)
         grid, coder = Grid.required(grid_from), CoarseCoder.required(grid_from)
+        if grid_from.identity["first_shard"] == store.identity["first_shard"]:
+            shards = trained_shards(grid_from)
     else:
         count = buckets or max(1, isqrt(embeddings.images()))
         vectors = sample_vectors(embeddings, count * sample)
         grid, coder = TRAINERS[kind](vectors, count, seed), train_codes(vectors, seed)
     coder.attach(store)
+    attach_numbers(store, TRAINED, (shards,))
     grid.attach(store)
     return grid
+
+
+def trained_shards(index: Store) -> int:
+    """Return how many embedding shards were there when the grid of ``index`` was trained."""
+    return read_numbers(index, TRAINED)[0]

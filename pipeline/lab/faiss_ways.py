@@ -115,9 +115,7 @@ def grid_index(
 
 def _opened(index: Store, source: Store) -> OpenIndex:
     partitions = index_partitions(index, source, Grid.required(index))
-    return OpenIndex(
-        index, source, partitions, CoarseCoder.required(index), Work(1, CANDIDATES), np.empty(0)
-    )
+    return OpenIndex(index, source, partitions, CoarseCoder.required(index), Work(1, CANDIDATES))
 
 
 def load_ways(source: Store, indexes: Mapping[str, Store]) -> tuple[Ways, dict[str, float]]:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,11 +89,15 @@ def ids_of_keys(store: Store, keys: list[str]) -> list[int]:
     return [ids[key][0] for key in keys]
 
 
-def sample_ids(store: Store, count: int) -> list[int]:
-    """Return ``count`` ids spread evenly over the store's images in the order of their ids."""
-    if not count:
+def sample_ids(store: Store, count: int, shards: Sequence[int] | None = None) -> list[int]:
+    """Return ``count`` ids spread evenly over the store's images in the order of their ids.
+
+    shards: those whose images are meant, all where none are named.
+    """
+    shards = [entry.shard for entry in store.manifest()] if shards is None else shards
+    if not count or not shards:
         return []
-    parts = [store.read(entry.shard, ["id"])["id"].to_numpy() for entry in store.manifest()]
+    parts = [store.read(shard, ["id"])["id"].to_numpy() for shard in shards]
     ids = np.sort(np.concatenate(parts))
     places = np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(np.int64)
     return [int(i) for i in ids[np.unique(places)]]

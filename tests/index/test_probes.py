@@ -4,18 +4,16 @@ from scipy.stats import beta
 
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
-from pipeline.index.grid import Grid
-from pipeline.index.probes import (
+from pipeline.index.evidence import (
     Bounds,
     Evidence,
-    Work,
-    choose_probes,
-    choose_work,
+    attach_evidence,
     neighbour_places,
-    probe_recall,
+    read_bounds,
     read_evidence,
-    work_recall,
 )
+from pipeline.index.grid import Grid
+from pipeline.index.probes import Work, choose_probes, choose_work, probe_recall, work_recall
 
 
 def test_a_place_is_the_rank_of_the_neighbours_bucket():
@@ -52,7 +50,7 @@ def test_too_few_queries_to_know_means_everything():
     places = np.zeros((20, 10), np.int32)
     assert choose_probes(places, 64, 0.99, Bounds(0.95)) is None
     few = Evidence(places, np.zeros((20, 10), np.int64), np.ones(20), 5000)
-    assert choose_work(few, 64, 128, 0.99, Bounds(0.95)) == Work(64, 5000)
+    assert choose_work([few], 64, 128, 0.99, Bounds(0.95)) == Work(64, 5000)
     assert work_recall(few, Work(64, 5000), Bounds(0.95)).recall == 1
 
 
@@ -62,7 +60,7 @@ def test_the_work_that_reads_the_fewest_bytes_is_chosen(dimensions):
     rng = np.random.default_rng(0)
     places = rng.choice([0, 9], size=(4000, 10)).astype(np.int32)
     evidence = Evidence(places, rng.integers(100, size=(4000, 10)), np.ones(4000), 100_000)
-    work = choose_work(evidence, 100, dimensions, 0.75, Bounds(0.95))
+    work = choose_work([evidence], 100, dimensions, 0.75, Bounds(0.95))
     assert work.probes == 10
     assert work.candidates == 80
     assert work_recall(evidence, work, Bounds(0.95)).recall == pytest.approx(0.8, abs=0.01)
@@ -76,6 +74,38 @@ def test_the_bound_told_is_no_higher_than_the_share():
     seen = work_recall(Evidence(places, places, np.ones(1000), 5000), Work(5, 10), Bounds(0.95))
     assert probe_recall(places, np.array([5]), Bounds(0.95))[0].low > 0.9
     assert seen.recall == 1400 / 1900 == seen.low
+
+
+def group(probes, queries, added):
+    """Neighbours that lie in the first so many buckets alike."""
+    places = np.random.default_rng(queries).integers(probes, size=(queries, 10)).astype(np.int32)
+    return Evidence(places, np.zeros((queries, 10), np.int64), np.ones(queries), 5000, added)
+
+
+@pytest.mark.parametrize("queries", [20, 400])  # so few prove nothing of themselves, or enough
+def test_images_added_since_get_their_recall_too(queries):
+    first, added = group(5, 4000, False), group(60, queries, True)
+    bounds = Bounds(0.95)
+    alone = choose_work([first], 64, 128, 0.9, bounds)
+    assert work_recall(added, alone, bounds).recall < 0.15
+    both = choose_work([first, added], 64, 128, 0.9, bounds)
+    assert both.probes < 64
+    assert work_recall(added, both, bounds).recall >= 0.9
+    assert work_recall(added, both, bounds).added
+    assert (work_recall(added, both, bounds).low >= 0.9) == (queries == 400)
+
+
+def test_evidence_is_kept_by_group_with_the_bounds_of_its_halves(tmp_path):
+    store = Store.create(tmp_path, "index", {})
+    groups = [group(5, 30, False), group(9, 7, True)]
+    attach_evidence(store, groups, 0.9)
+    for kept, given in zip(read_evidence(store), groups, strict=True):
+        for name in ("places", "ranks", "nearest", "images", "added"):
+            assert np.array_equal(getattr(kept, name), getattr(given, name))
+    bounds = read_bounds(store, 0.9)
+    assert sorted(bounds.kept) == [3, 4, 15]
+    assert np.allclose(bounds.of(15), Bounds(0.9).of(15))
+    assert not read_bounds(store, 0.95).kept
 
 
 def test_an_index_that_was_never_finished_names_what_finishes_it(tmp_path):

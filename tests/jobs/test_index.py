@@ -1,5 +1,6 @@
 """`sluice index` and `sluice search --index` on a synthetic embedding store."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -11,10 +12,12 @@ import pytest
 from jobs.index import command, index
 from jobs.search import search
 from pipeline.core.errors import ConfigError, InputError, StoreError
+from pipeline.core.files import FORMAT_VERSION, sealed
+from pipeline.core.header import read_header
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import in_process
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_matrix
+from pipeline.core.tables import embedding_column, embedding_matrix
 from pipeline.index import build
 from pipeline.index.bucket_rows import open_rows, rows_name
 from pipeline.index.probes import Work
@@ -26,6 +29,7 @@ from pipeline.index.search_index import (
     search_index,
     unlike_queries,
 )
+from pipeline.search.answers import without_self
 from pipeline.search.batches import search_everything
 from pipeline.search.exact_topk import exact_scores
 from pipeline.search.queries import Queries, stored_queries
@@ -62,7 +66,7 @@ def done(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(done):
-    return open_index(done / "index", Store.open(done / "embeddings"), 10, 0.95, 0.95)[0]
+    return open_index(done / "index", Store.open(done / "embeddings"), 10, 0.95, 0.95)
 
 
 def test_every_vector_stands_once_in_its_bucket(done, opened):
@@ -136,7 +140,7 @@ def stray_queries(count):
 def test_queries_unlike_the_collection_are_compared_with_everything(done):
     """More than a part holds them all; a few images are gone."""
     store = Store.open(done / "embeddings")
-    opened, seen = open_index(done / "index", store, 10, 0.95, 0.95)
+    opened = open_index(done / "index", store, 10, 0.95, 0.95)
     opened = replace(opened, work=Work(1, 10))
     own, stray = stored_queries(store, list(range(40))), stray_queries(40)
     record = RunRecord("test", 0, 0)
@@ -152,11 +156,11 @@ def test_queries_unlike_the_collection_are_compared_with_everything(done):
             exact, found, was = (getattr(m, name) for m in (truth, mended, merged))
             assert np.array_equal(exact[apart], found[apart])
             assert np.array_equal(was[~apart], found[~apart])
-        told = index_loss(opened, seen, queries.keys, apart)
+        told = index_loss(opened, queries.keys, apart)
         assert ("recall against brute force" in told) == (not apart.all())
         assert (f"; {apart.sum()} of 40 queries (" in told) == (0 < apart.sum() < 40)
     everywhere = np.ones(40, np.bool_)
-    told = index_loss(opened, seen, stray.keys, everywhere)
+    told = index_loss(opened, stray.keys, everywhere)
     assert ": 40 of 40 queries (stray0, stray1, stray2, stray3, stray4 and 35 more), less " in told
     assert told.endswith("were compared with everything: nothing is lost for them")
 
@@ -200,6 +204,52 @@ def test_added_shards_give_the_answers_of_a_rebuild_with_the_same_grid(tmp_path)
         answers.append(pq.read_table(tmp_path / f"by-{name}" / "results.parquet"))
     assert answers[0].equals(answers[1])
     assert answers[0].schema.metadata == answers[1].schema.metadata
+
+
+def test_images_of_another_kind_added_since_are_measured_anew(tmp_path, capsys):
+    """Clusters first, then as many vectors from nowhere, which the grid does not fit."""
+    store = synthetic(tmp_path / "embeddings")
+    index(config(tmp_path))
+    stray = stray_queries(300).vectors
+    ids = np.arange(2000, 2300)
+    columns = {"id": ids, "key": list(map(str, ids)), "width": pa.array(ids, pa.int32())}
+    added = pa.table(columns | {"height": columns["width"], "embedding": embedding_column(stray)})
+    store.write_shard(4, added)
+    store.finish(5)
+    capsys.readouterr()
+    index(config(tmp_path, "index.add=true"))
+    printed = capsys.readouterr().out
+    assert re.search(r"vectors added since the grid was trained │ 300 ", printed)
+    opened = open_index(tmp_path / "index", store, 10, 0.9, 0.95)
+    record = RunRecord("test", 0, 0)
+    for mine in (range(0, 1000, 3), range(2000, 2300)):
+        queries = stored_queries(store, list(mine))
+        truth = without_self(queries, search_everything(in_process, store, queries, 11, record), 10)
+        merged = search_index(in_process, opened, queries.vectors, 11)
+        answer = without_self(queries, merged, 10)
+        hits = [len(set(a) & set(b)) for a, b in zip(truth[0], answer[0], strict=True)]
+        assert np.mean(hits) >= 8.8
+        assert unlike_queries(opened, queries, merged).mean() < 0.05
+    told = index_loss(opened, ["a"], np.zeros(1, np.bool_))
+    assert re.search(r"on 400 sampled .*; of images added since the grid was trained 0\.9\d+", told)
+    assert told.endswith("on 150 of those")
+    short = index_loss(replace(opened, work=Work(1, 10), asked=1.0), ["a"], np.zeros(1, np.bool_))
+    assert short.endswith(
+        f"asked for: for such, delete {tmp_path}/index and run sluice index again"
+    )
+
+
+def test_an_index_of_another_layout_is_refused_by_name(done, tmp_path):
+    header = read_header(done / "index", "index")
+    older = {key: value for key, value in header.identity.items() if key != "layout"}
+    shutil.copytree(done / "index", tmp_path / "index")
+    data = {"format": FORMAT_VERSION, "kind": "index", "identity": older}
+    (tmp_path / "index" / "store.json").write_bytes(sealed(data))
+    told = f"{tmp_path}/index was made by another version of sluice; delete it and run sluice index"
+    here = config(done, f"index.output={tmp_path}/index", "search.index=true")
+    for job in (index, search):
+        with pytest.raises(StoreError, match=re.escape(told)):
+            job(here)
 
 
 def test_a_resumed_index_has_the_same_bytes(done, tmp_path):
