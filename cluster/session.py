@@ -15,8 +15,9 @@ from ray._private import ray_constants, utils, worker
 from cluster.joining import join
 from cluster.leftovers import SESSION, clear_leftovers, drivers_file
 from cluster.lost import told_if_lost
-from pipeline.core.errors import ConfigError, SluiceError
+from pipeline.core.errors import ConfigError, LostError, SluiceError
 
+LATE = "timed out during startup"  # Ray's words; it has no error of its own for it
 PRINT = worker.print_to_stdstream
 
 
@@ -69,14 +70,22 @@ def _start(workers: int, address: str | None) -> None:
     if named := address or os.environ.get("RAY_ADDRESS"):
         join(named, logging_level=logging.ERROR, runtime_env={"env_vars": quiet})
         return
-    ray.init(
-        address="local",  # never a cluster that happens to run on this machine
-        num_cpus=workers,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        runtime_env={"env_vars": quiet},
-    )
+    try:
+        ray.init(
+            address="local",  # never a cluster that happens to run on this machine
+            num_cpus=workers,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env={"env_vars": quiet},
+        )
+    except Exception as error:
+        if LATE not in str(error):
+            raise
+        raise LostError(
+            "Ray did not start on this machine in time, which is busy with other work; run the "
+            "same command again, with fewer --workers where that does not help"
+        ) from error
     node = worker._global_node
     os.write(2, SESSION.format(node.get_session_dir_path() if node else None).encode())
 

@@ -15,7 +15,7 @@ from jobs.console import (
     warn,
     warn_of_refused,
 )
-from jobs.sitting import Sitting
+from jobs.sitting import Sitting, print_more_workers
 from pipeline.cascade.answer import CascadeAnswer, answer_queries, answer_tables
 from pipeline.cascade.calibration_store import STALE, StoredCalibration, stored_calibration
 from pipeline.cascade.choice import Goal, choose_plan, full_embeddings, promise
@@ -82,6 +82,7 @@ def cascade(config: Config) -> CascadeAnswer:
     console.print(promised)
     _print_break_even(answer, stored.costs)
     console.print(f"results: {output}/results.parquet, page: {output}/funnel.html")
+    print_more_workers(sitting.record)
     return answer
 
 

@@ -166,7 +166,7 @@ def _argument(name: str, key: str, field: FieldInfo) -> click.Argument:
 
 def _flag(key: str, field: FieldInfo) -> click.Option:
     """Return the flag of one setting: text, which the settings check all at once."""
-    name = key.partition(".")[2].replace("_", "-")
+    name = key.partition(".")[2].rstrip("_").replace("_", "-")
     switch = bool in alternatives(field.annotation)
     item = list_item(field.annotation)
     option = click.Option(

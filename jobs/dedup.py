@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from jobs.config import Config, DedupConfig
 from jobs.console import console, print_not_taken, print_table
-from jobs.sitting import Sitting, one_session
+from jobs.sitting import Sitting, one_session, print_more_workers
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
@@ -89,6 +89,7 @@ def dedup(config: Config) -> Deduplicated:
         page = group_page(found, embeddings, source, made.rule, made.similarity, made.shown)
         write_atomically(root / "report.html", page.encode())
         console.print(f"report: {made.output}/report.html ({len(page.encode()):,} bytes)")
+    print_more_workers(sitting.record)
     return found
 
 
@@ -105,6 +106,7 @@ def _join(made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting) 
         wanted = (partitions, made.assignments, shards, made.doubtful)
         sort_shards(alone.spread, embeddings, parts, *wanted)
         parts.finish(len(shards))
+    sitting.record.add_pools(alone.record)
     spread = sitting.spreading(len(partitions.missing(store)), "partitions")
     join_partitions(spread, parts, store, partitions, made.similarity)
     return partitions.grid.buckets
@@ -118,6 +120,7 @@ def _measured(
         ids = found.images["id"].to_numpy()
         wanted = (made.recall_sample, made.similarity, made.confidence, made.seed, made.doubtful)
         recall = measure_recall(alone.spread, embeddings, found.sets, ids, *wanted)
+    sitting.record.add_pools(alone.record)
     return replace(found, recall=recall)
 
 

@@ -2,7 +2,7 @@
 
 from jobs.config import Config
 from jobs.console import print_not_taken, print_table
-from jobs.sitting import Sitting
+from jobs.sitting import Sitting, print_more_workers
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.embedding.embed_source import embed_source
@@ -65,6 +65,7 @@ def _print_summary(
     ]
     print_table(f"embeddings: {store.root}", ("what", "value"), rows)
     print_not_taken(filled, store.root)
+    print_more_workers(record)
 
 
 def _share(loss: PrecisionLoss) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from jobs.config import Config, RayConfig, SearchConfig
 from jobs.console import console, print_recall, print_results, warn_of_refused
-from jobs.sitting import Sitting
+from jobs.sitting import Sitting, print_more_workers
 from pipeline.core.arrays import Mask
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
@@ -93,6 +93,7 @@ def search(config: Config) -> None:
                 table = recall_table(answer.recall)
                 write_atomically(folder / "recall.parquet", parquet_bytes(table))
     _print(wanted, store, answer, path)
+    print_more_workers(sitting.record)
     if wanted.open:
         _open_sheet(config, store, answer, path.with_name(f"{path.name}.html"))
 

@@ -2,7 +2,7 @@
 
 from jobs.config import Config
 from jobs.console import print_not_taken, print_table
-from jobs.sitting import Sitting
+from jobs.sitting import Sitting, print_more_workers
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.cascade.sign_source import sign_source
 from pipeline.core.store import Store
@@ -42,3 +42,4 @@ def sign(config: Config) -> None:
     ]
     print_table(f"signatures: {store.root}", ("what", "value"), rows)
     print_not_taken(filled, store.root)
+    print_more_workers(sitting.record)

@@ -9,9 +9,10 @@ from typing import TypeVar
 import pyarrow as pa
 
 from jobs.config import RayConfig
-from jobs.console import warn
+from jobs.console import console, warn
 from jobs.progress import bar
 from pipeline.core.errors import StoreError
+from pipeline.core.more_workers import more_workers, more_workers_told
 from pipeline.core.paths import may_write, refuse_unwritable
 from pipeline.core.progress import Heard
 from pipeline.core.run_record import RunRecord, read_runs
@@ -62,6 +63,7 @@ class Sitting:
             if kind is None:
                 warn(f"{self.output} cannot be written to, and nothing had to be")
         elif self.record.images:
+            self.record.more_workers = more_workers(self.record)
             self.record.save(self.output, recorded_runs(self.output) if self.further else ())
 
     def stage(self, name: str) -> AbstractContextManager[None]:
@@ -131,6 +133,12 @@ class Sitting:
 
     def _connect(self) -> None:
         self._open.enter_context(one_session(self.ray))
+
+
+def print_more_workers(record: RunRecord) -> None:
+    """Print what more workers would have done to a job, in two lines, where that is worth it."""
+    for line in more_workers_told(record):
+        console.print(line, soft_wrap=True)
 
 
 def recorded_runs(folder: Path) -> list[RunRecord]:

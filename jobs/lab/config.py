@@ -1,9 +1,10 @@
 """The settings of what measures: those of every job, and the lab's own."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from jobs.config import LARGEST, Config, Count, LocalPath, Output, Section, Seed, print_settings
 from pipeline.lab.scaling.settings import ScaleSettings, WorkloadName
@@ -40,17 +41,34 @@ class ScaleConfig(Section):
         return ScaleSettings(**self.model_dump(exclude={"output"}))
 
 
-class PlanConfig(Section):
-    """`sluice lab plan`: what to plan for, calibrated from the runs of `sluice lab scale`."""
+def _a_number(said: Any) -> Any:
+    """Read 1M, 250k, 1_000_000 and 1,000,000 as one says them."""
+    found = re.fullmatch(r"([\d.,_]+(?:e\d+)?)\s*([kmbKMB]?)", str(said).strip())
+    if not found:
+        return said
+    times = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9}[found[2].lower()]
+    return float(found[1].replace(",", "").replace("_", "")) * times
 
-    images: Annotated[float, Field(ge=1, le=1e12)] | None = Field(
-        None, description="how many, as 1000000 or 1e6"
+
+Rate = Annotated[float, Field(ge=0)]
+
+
+class PlanConfig(Section):
+    """`sluice lab plan`: what to plan for, by your own runs or those measured elsewhere."""
+
+    images: Annotated[float, BeforeValidator(_a_number), Field(ge=1, le=1e12)] | None = Field(
+        None, description="how many, as 1M, 250k or 1e6"
     )
     ms: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="milliseconds of a worker an image takes"
+        None, description="milliseconds of a worker an image takes; none: as in the run"
     )
-    price: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="of one worker for one hour"
+    from_: LocalPath | None = Field(
+        None, description="output of a job whose run.json is gone by; none: scale.output"
+    )
+    price: Rate | None = Field(None, description="of one worker for one hour, on demand")
+    spot_price: Rate | None = Field(None, description="of one that may be taken away")
+    interruptions: Annotated[float, Field(ge=0, le=60)] = Field(
+        0.05, description="of a spot worker an hour"
     )
     deadline: str = Field("1h", description="as 90s, 10m or 2h")
     most: Annotated[int, Field(ge=1, le=10_000)] = Field(1024, description="workers tried")

@@ -1,18 +1,19 @@
 """`sluice lab plan`: the workers, time and money a number of images needs, from measured runs."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
 
 from jobs.console import console, print_table
 from jobs.lab.config import LabConfig, PlanConfig
-from pipeline.core.errors import ConfigError
-from pipeline.lab.scaling.experiment import Experiment
-from pipeline.lab.scaling.simulator import (
-    Plan,
-    cheapest_in_time,
-    doublings,
-    money_buys_nothing,
-    planner,
-)
+from pipeline.core.errors import ConfigError, DeadlineError, InputError
+from pipeline.core.forecast import PARTS, Shards, Stop, forecast, readable, stops_helping
+from pipeline.core.measured import Measured, read_measured
+from pipeline.core.more_workers import measured_of_run
+from pipeline.core.run_record import read_runs
+from pipeline.lab.scaling.planning import Offer, cheapest_in_time, doublings, offers
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -20,49 +21,137 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 def command(config: LabConfig) -> None:
     """Say what workers, time and money a number of images needs (extrapolated).
 
-    Simulates ever more workers, one a machine, calibrated from the runs of sluice lab scale.
+    By your own runs, of sluice lab scale or, with --from, of a job; without any, by those that were
+    measured elsewhere. A worker has a machine of its own. Exit code 6: not in time.
     """
-    wanted, limit = config.plan, seconds_of(config.plan.deadline)
-    images, ms, price = (_given(wanted, name) for name in ("images", "ms", "price"))
-    calibrated = Experiment.of(config.scale.output.resolve()).calibrated()
-    at = planner(calibrated.costs, round(images), ms, price, wanted.shards_a_worker)
-    plans = [at(workers) for workers in doublings(wanted.most)]
-    rows = [(one.workers, one.seconds, one.cost) for one in plans]
-    title = f"{round(images)} images of {ms:g} ms, EXTRAPOLATED by simulation"
-    print_table(title, ("workers", "seconds", "cost"), rows)
-    _print(cheapest_in_time(plans, limit, at), plans, wanted.deadline)
-    if calibrated.errors:
-        told = ", ".join(f"{workers} workers {error:+.1%}" for workers, error in calibrated.errors)
-        console.print(f"simulated against measured wall time, on runs not calibrated from: {told}")
+    plan(config.plan, config.scale.output.resolve())
 
 
-def _given(wanted: PlanConfig, name: str) -> float:
-    value: float | None = getattr(wanted, name)
-    if value is None:
-        raise ConfigError(f"plan.{name} is missing: say --images, --ms and --price")
-    return value
+def plan(wanted: PlanConfig, scale: Path) -> None:
+    """Run the job: print the times and costs by workers, the cheapest in time, where it stops."""
+    limit, measured = seconds_of(wanted.deadline), measured_runs(wanted.from_, scale)
+    if wanted.images is None:
+        raise ConfigError("plan.images is missing: say --images 1M")
+    images, ms = round(wanted.images), wanted.ms or _ms(measured)
+    shards = Shards(wanted.shards_a_worker)
+    pools = [pool for pool in doublings(wanted.most) if pool <= images]
 
+    def at(workers: Sequence[int]) -> pa.Table:
+        return forecast(measured.costs, images, ms, workers, shards)
 
-def _print(best: Plan | None, plans: list[Plan], deadline: str) -> None:
-    most, last = plans[-1].workers, money_buys_nothing(plans)
+    console.print(
+        f"{images:,} images of {ms:.3g} ms, EXTRAPOLATED; {measured.told}", soft_wrap=True
+    )
+    _print_times(at(pools))
+    prices = _prices(wanted)
+    if prices:
+        _print_costs(at(pools), prices)
+    stop = stops_helping(measured.costs, images, ms, shards, most=wanted.most)
+    best = cheapest_in_time(at, pools, limit)
     if best:
+        _print_best(at([best]), wanted.deadline, prices)
+    _print_stop(stop)
+    if measured.costs.off != (0.0, 0.0):
+        low, high = measured.costs.off
         console.print(
-            f"the cheapest within {deadline}: {best.workers} workers, {best.seconds:,.0f} s, "
-            f"cost {best.cost:,.2f}"
+            f"on runs it was not calibrated from the model was {low:+.0%} to {high:+.0%} off"
         )
+    if not best:
+        raise _too_late(at(pools), wanted, stop)
+
+
+def measured_runs(folder: Path | None, scale: Path) -> Measured:
+    """Return what a pool costs: by the run in ``folder``, else those of ``scale``, else shipped.
+
+    Raises InputError where ``folder`` holds no run that workers did.
+    """
+    if folder is not None:
+        found = [m for run in read_runs(folder.resolve()) if (m := measured_of_run(run))]
+        if not found:
+            raise InputError(
+                f"{folder} holds no run.json of a job that did something; name the output of "
+                "sluice embed, sign, search, cascade or dedup"
+            )
+        return max(found, key=lambda one: one.images).measured
+    kept = scale / "measured.yaml"
+    return read_measured(kept) if kept.exists() else read_measured()
+
+
+def _ms(measured: Measured) -> float:
+    if measured.workload == "emulated":
+        raise ConfigError(
+            "plan.ms is missing, and workers that slept cannot tell it: say --ms 50, or --from "
+            "work/embeddings, the output of a job"
+        )
+    return measured.ms
+
+
+def _prices(wanted: PlanConfig) -> list[Offer]:
+    spot = wanted.spot_price, wanted.interruptions
+    return offers(wanted.price, *spot, wanted.shards_a_worker)
+
+
+def _print_times(table: pa.Table) -> None:
+    header = ("workers", "time", "low to high", *(name.replace("_", "-") for name in PARTS))
+    rows = [
+        (
+            row["workers"],
+            readable(row["seconds"]),
+            f"{readable(row['low'])} to {readable(row['high'])}",
+            *(readable(row[name]) for name in PARTS),
+            f"{row['speed_up']:.1f}",
+            f"{row['efficiency']:.0%}",
+        )
+        for row in table.to_pylist()
+    ]
+    print_table("time by workers", (*header, "speed-up", "speed-up / workers"), rows)
+
+
+def _print_costs(table: pa.Table, prices: list[Offer]) -> None:
+    header = ("workers", *(f"cost, {offer.name}" for offer in prices))
+    rows = [
+        (row["workers"], *(offer.cost(row).told for offer in prices)) for row in table.to_pylist()
+    ]
+    print_table("cost, in the unit of the prices", header, rows)
+    for offer in prices:
+        console.print(f"{offer.name}: {offer.told}")
+
+
+def _print_best(table: pa.Table, deadline: str, prices: list[Offer]) -> None:
+    row = table.to_pylist()[0]
+    pool = "1 worker" if row["workers"] == 1 else f"{row['workers']:,} workers"
+    paid = [f"{offer.cost(row).told} {offer.name}" for offer in prices]
+    hours = row["workers"] * row["seconds"] / 3600
+    console.print(
+        f"the cheapest within {deadline}: {pool}, {readable(row['seconds'])} "
+        f"({readable(row['low'])} to {readable(row['high'])}), {hours:,.1f} worker-hours"
+        + (f", cost {', '.join(paid)}" if paid else ""),
+        soft_wrap=True,
+    )
+
+
+def _print_stop(stop: Stop) -> None:
+    if stop.workers is None:
+        console.print(f"{stop.reason}; --most looks further")
     else:
+        pool = "1 worker" if stop.workers == 1 else f"{stop.workers:,} workers"
         console.print(
-            f"no number of workers up to {most} is done within {deadline}; "
-            "raise --deadline or --most"
+            f"past {pool} ({readable(stop.seconds)}) twice as many shorten it by less than a "
+            f"tenth: {stop.reason}",
+            soft_wrap=True,
         )
-    console.print(f"past {last.workers} workers ({last.seconds:,.0f} s) money buys nothing")
-    if last.workers == most:
-        console.print("that is the most tried: raise --most to see further")
+
+
+def _too_late(table: pa.Table, wanted: PlanConfig, stop: Stop) -> DeadlineError:
+    fastest = min(table.to_pylist(), key=lambda row: row["seconds"])
+    tried = f"the quickest of up to {wanted.most:,} workers takes {readable(fastest['seconds'])}"
+    remedy = "raise --most" if stop.workers is None else "raise --deadline"
+    return DeadlineError(f"not within {wanted.deadline}: {tried}; {remedy}")
 
 
 def seconds_of(text: str) -> float:
     """Return the seconds of 90s, 10m or 2h. Raises ConfigError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found:
+    if not found or not float(found[1]):
         raise ConfigError(f"plan.deadline {text}: write it as 90s, 10m or 2h")
     return float(found[1]) * UNITS[found[2]]

@@ -1,17 +1,20 @@
 """`sluice lab scale`: the same work over a list of worker counts, by phases, with laws fitted."""
 
 import os
+import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
 
 from cluster.lab.timed_pool import run_timed
-from jobs.console import console, print_table
+from jobs.console import console, errors, print_table
 from jobs.lab.config import LabConfig
 from jobs.sitting import recorded_runs
 from pipeline.core.files import write_atomically
+from pipeline.core.forecast import readable
+from pipeline.core.measured import SCALE, measured_here, write_measured
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
@@ -20,23 +23,31 @@ from pipeline.images.shard_rows import MOST
 from pipeline.images.source import list_source
 from pipeline.lab.scaling.experiment import Experiment, timed_run
 from pipeline.lab.scaling.settings import ScaleSettings
-from pipeline.lab.scaling.summary import fitted_laws, scaling_summary
+from pipeline.lab.scaling.summary import fitted_laws, scaling_summary, unfitted_laws
 from pipeline.lab.scaling.workloads import (
     Images,
     Workload,
     choose_images,
     embed_workload,
     emulated_workload,
+    join_workload,
     search_workload,
     sign_workload,
 )
 
 SERIES = ("workload", "mode", "workers")
-SHOWN = {
-    "seconds, medians; emulated workers sleep": (*SERIES, "start_up", "work", "drain", "merge"),
-    "rates": (*SERIES, "efficiency", "speedup", "serial", "cost"),
-}
-LAW_COLUMNS = ("runs", "rate", "law", "value (95 %)", "error")
+SECONDS = ("planning", "start_up", "work", "drain", "merge", "writing", "wall")
+SHARES = ("steady_efficiency", "efficiency", "serial_measured", "serial_inferred")
+RATE_COLUMNS = (
+    "runs",
+    "speed-up",
+    "steady efficiency",
+    "speed-up / workers",
+    "serial, measured",
+    "serial, inferred",
+    "beats one thread from",
+)
+LAW_COLUMNS = ("runs", "rate", "law", "value", "95 %", "held-out error")
 
 
 def command(config: LabConfig) -> None:
@@ -56,8 +67,11 @@ def scale(config: LabConfig) -> None:
     record, store = RunRecord("scale", 0, max(settings.workers)), experiment.store
     with store.lock():
         left = experiment.left(settings.seed)
-        for number, run in left:
-            console.print(f"{run.name}, {run.images} images")
+        began = time.monotonic()
+        for place, (number, run) in enumerate(left):
+            done, every = len(experiment.runs) - len(left) + place, len(experiment.runs)
+            time_left = _time_left(time.monotonic() - began, place, len(left))
+            errors.print(f"run {done + 1} of {every}{time_left}: {run.name}, {run.images:,} images")
             with record.stage(f"{run.workload} {run.mode}"):
                 tasks = timed_run(workloads[run.workload], run, output, run_timed)
                 store.write_shard(number, tasks)
@@ -66,6 +80,9 @@ def scale(config: LabConfig) -> None:
     laws = fitted_laws(table)
     write_atomically(output / "runs.parquet", parquet_bytes(table))
     write_atomically(output / "laws.parquet", parquet_bytes(laws))
+    found = experiment.calibrated()
+    measured = measured_here(found.workload, found.costs, found.ms, SCALE)
+    write_measured(output / "measured.yaml", measured)
     if left:
         record.save(output, recorded_runs(output))
     _print(table, laws)
@@ -78,38 +95,82 @@ def open_workloads(config: LabConfig, settings: ScaleSettings) -> dict[str, Work
 
     @cache
     def images() -> Images:
-        listed = list_source(**asked.asked())
         named = asked.model_dump(mode="json")
-        return choose_images(listed, asked.shard_rows or MOST, settings.images, named)
+        lister = partial(list_source, **asked.asked())
+        return choose_images(lister, asked.shard_rows or MOST, settings.images, named)
+
+    def embeddings() -> Store:
+        return Store.open(config.embed.output.resolve(), "embeddings")
 
     openers: dict[str, Callable[[], Workload]] = {
         "emulated": lambda: emulated_workload(settings),
         "embed": lambda: embed_workload(images(), encoder_settings(**config.embed.encoder())),
         "sign": lambda: sign_workload(images()),
-        "search": lambda: search_workload(
-            Store.open(config.embed.output.resolve(), "embeddings"), settings
+        "search": lambda: search_workload(embeddings(), settings),
+        "join": lambda: join_workload(
+            embeddings(), settings, config.dedup.similarity, config.scale.output.resolve()
         ),
     }
     return {name: openers[name]() for name in settings.workloads}
 
 
+def _time_left(spent: float, done: int, every: int) -> str:
+    """The runs come in random order: those to come take about as long as those done."""
+    if not done:
+        return ""
+    seconds = spent / done * (every - done)
+    return f", {readable(seconds)} to go"
+
+
 def _print(table: pa.Table, laws: pa.Table) -> None:
     summary = scaling_summary(table)
-    for title, shown in SHOWN.items():
-        print_table(title, shown, [[row[name] for name in shown] for row in summary])
+    lines = [[_series(row), *(readable(row[name]) for name in SECONDS)] for row in summary]
+    names = [name.replace("_", "-") for name in SECONDS]
+    print_table("seconds, medians; emulated workers sleep", ("runs", *names), lines)
+    print_table("of the whole run, but for the steady rate", RATE_COLUMNS, map(_rates, summary))
     told = [row for row in laws.to_pylist() if row["chosen"] is not False]
     if told:
         title = "laws: the best predictor with its held-out error, or all below five worker counts"
-        print_table(title, LAW_COLUMNS, [_law_line(row) for row in told])
+        print_table(title, LAW_COLUMNS, map(_law_line, told))
+    for workload, mode, counts, lacking in unfitted_laws(table):
+        needed = ", ".join(f"{law} takes {least}" for law, least in lacking.items())
+        console.print(f"{workload} {mode}: not enough worker counts ({counts}): {needed}")
+
+
+def _series(row: dict[str, Any]) -> str:
+    return f"{row['workload']} {row['mode']}, {_workers(row['workers'])}"
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count:,} workers"
+
+
+def _rates(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        _series(row),
+        f"{row['speed_up']:.2f}",
+        *(_share(row[name]) for name in SHARES),
+        _workers(row["cost_workers"]) if row["cost_workers"] else "no count measured",
+    )
+
+
+def _share(value: float | None) -> str:
+    """A run slower than one worker's, or faster than so many times it, has no serial share."""
+    if value is None:
+        return ""
+    if value > 1.05:
+        return "over 100 %"
+    return f"{value:.1%}" if value >= 0 else "none"
 
 
 def _law_line(row: dict[str, Any]) -> tuple[str, ...]:
-    value, low, high = (f"{row[name]:.3g}" for name in ("value", "low", "high"))
-    error = "" if row["held_out_error"] is None else f"{row['held_out_error']:.1%}"
+    unit = " images/s" if row["parameter"] == "rate" else ""
+    interval = "none" if row["low"] is None else f"{row['low']:.3g} to {row['high']:.3g}{unit}"
     return (
         f"{row['workload']} {row['mode']}",
         row["rate"].removesuffix("_rate"),
-        f"{row['law']} {row['parameter']}",
-        f"{value} ({low}-{high})",
-        error,
+        f"{row['law']}: {row['parameter']}",
+        f"{row['value']:.3g}{unit}",
+        interval,
+        "" if row["held_out_error"] is None else f"{row['held_out_error']:.1%}",
     )

@@ -25,6 +25,12 @@ class StoreError(SluiceError):
     exit_code = 4
 
 
+class DeadlineError(SluiceError):
+    """What was asked for cannot be had in the time given."""
+
+    exit_code = 6
+
+
 class LostError(SluiceError):
     """What the work ran on was lost meanwhile; the same command goes on."""
 

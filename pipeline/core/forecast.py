@@ -154,6 +154,16 @@ def stops_of_jobs(
     return found
 
 
+def readable(seconds: float) -> str:
+    """Return a time as one says it: 0.4 s, 85 s, 8.7 min, 13.9 h, 11.6 days."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    for unit, size, most in (("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86_400:,.1f} days"
+
+
 def _parts(
     costs: PoolCosts, images: Reals, ms: Reals, workers: Reals, shards: Shards, a_machine: int
 ) -> dict[str, Reals]:
@@ -209,4 +219,4 @@ def _reason(row: dict[str, float], work: str) -> str:
     told = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
     if sum(row[name] for name in kept) > row["work"]:
         return f"from here on {told} outweigh{'' if words[1:] else 's'} {work}"
-    return f"from here on {told} grow{'' if words[1:] else 's'} as {work} shrinks"
+    return f"from here on {told} do{'' if words[1:] else 'es'} not shrink with {work}"

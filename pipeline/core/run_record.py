@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,6 +36,12 @@ class RunRecord:
     ended: str = ""  # UTC, ISO 8601
     version: str = ""
     machine: str = ""
+    in_pool: bool = False  # by Ray's workers, who take time to start
+    shards: int = 0  # done, those asked again too
+    busy: float = 0.0  # seconds that workers were inside shards, of all of them
+    wait: float = 0.0  # seconds between two shards of a worker, the median of the last pool
+    stragglers: list[float] = field(default_factory=list)  # durations of a row / mean, 11 quantiles
+    more_workers: dict[str, Any] = field(default_factory=dict)  # as pipeline.core.more_workers
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -71,7 +78,30 @@ class RunRecord:
                 # One that died and the one in its place were one.
                 came = min(workers, len(pc.unique(tasks["worker"])))
                 self.workers = max(self.workers, came)
+                self.in_pool = self.in_pool or workers > 0
                 self._add_parts(stats)
+                self._add_shards(tasks)
+
+    def add_pools(self, other: "RunRecord") -> None:
+        """Count in the pools of ``other``, the record of a part of this sitting's work."""
+        for name in ("start-up of workers", "workers at work", "drain"):
+            if name in other.seconds:
+                self.seconds[name] = self.seconds.get(name, 0.0) + other.seconds[name]
+        self.shards, self.busy = self.shards + other.shards, self.busy + other.busy
+        self.in_pool = self.in_pool or other.in_pool
+
+    def _add_shards(self, tasks: pa.Table) -> None:
+        seconds = pc.subtract(tasks["ended"], tasks["started"]).to_numpy()
+        rows = np.maximum(tasks["rows"].to_numpy(), 1)
+        self.shards, self.busy = self.shards + len(rows), self.busy + float(seconds.sum())
+        each = seconds / rows
+        quantiles = np.quantile(each / max(each.mean(), 1e-9), np.linspace(0, 1, 11))
+        self.stragglers = (quantiles / max(quantiles.mean(), 1e-9)).tolist()
+        ordered = tasks.sort_by([("worker", "ascending"), ("started", "ascending")])
+        names = ordered["worker"].to_numpy(zero_copy_only=False)
+        waits = ordered["started"].to_numpy()[1:] - ordered["ended"].to_numpy()[:-1]
+        mine = waits[names[1:] == names[:-1]]
+        self.wait = max(0.0, float(np.median(mine))) if len(mine) else 0.0
 
     def _add_parts(self, stats: list[pa.Table]) -> None:
         for name in stats[0].column_names:

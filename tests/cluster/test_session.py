@@ -6,9 +6,9 @@ import sys
 import pytest
 import ray
 
-from cluster import joining
+from cluster import joining, session
 from cluster.session import gpu_share
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, LostError
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,16 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch, listening, scheme, 
 def test_what_is_no_clusters_address_is_told(at, why):
     with pytest.raises(ConfigError, match=f"the Ray cluster at {at}: .*{why}"):
         joining.join(at)
+
+
+def test_a_ray_that_does_not_start_in_time_is_told(monkeypatch):
+    def late(**settings):
+        raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(LostError, match="did not start on this machine in time"):
+        session._start(2, None)
 
 
 CORE_WRITES = """

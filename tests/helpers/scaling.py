@@ -18,9 +18,13 @@ def tasks(workers, shards, start_up=3.0, seconds=2.0, gap=0.0, rows=10):
                 "ended": started + seconds,
                 "received": started + seconds,
                 "merge": 0.25,
-                "session_began": 98.0,
+                "asked": 97.0,
+                "planned": 98.0,
                 "began": 100.0,
+                "driver_cpu": 0.26 * shards,
             }
         )
     finished = max(line["ended"] for line in lines) + 1.5
-    return pa.Table.from_pylist([line | {"finished": finished} for line in lines])
+    return pa.Table.from_pylist(
+        [line | {"finished": finished, "written": finished + 0.5} for line in lines]
+    )

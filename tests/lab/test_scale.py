@@ -7,10 +7,11 @@ from jobs.config import EmbedConfig, SourceConfig
 from jobs.lab.config import LabConfig, ScaleConfig
 from jobs.lab.scale import scale
 from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.measured import read_measured
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import in_process
 from pipeline.lab.scaling.experiment import planned_runs
-from pipeline.lab.scaling.summary import scaling_summary
+from pipeline.lab.scaling.summary import SERIAL, scaling_summary
 from pipeline.lab.synthetic_vectors import SyntheticSettings, synthetic_store
 
 
@@ -27,7 +28,8 @@ def test_scale_writes_runs_and_laws_and_goes_on(ray_cluster, tmp_path):
     assert runs["images"].to_pylist() == [24, 24, 24, 12, 24]
     assert all(runs["emulated"].to_pylist())
     laws = pq.read_table(tmp_path / "scale" / "laws.parquet")
-    assert set(laws["law"].to_pylist()) == {"linear", "Amdahl", "Gustafson", "USL"}
+    assert set(laws["parameter"].to_pylist()) == {SERIAL}  # two counts tell of no law
+    assert read_measured(tmp_path / "scale" / "measured.yaml").workload == "emulated"
     before = (tmp_path / "scale" / "shards" / "000001.parquet").read_bytes()
     (tmp_path / "scale" / "entries" / "000002.json").unlink()
     scale(config())
@@ -46,7 +48,7 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
 
     def config(**more):
         small = {"workers": (1, 2), "repeats": 1, "images": 300, "queries": 5, "k": 3}
-        small |= {"workloads": ("embed", "sign", "search"), "output": tmp_path / "scale"}
+        small |= {"workloads": ("embed", "sign", "search", "join"), "output": tmp_path / "scale"}
         return LabConfig(
             scale=ScaleConfig(**small | more),
             source=SourceConfig(url=(str(tmp_path / "photos"),), shard_rows=4),
@@ -61,14 +63,19 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
     found = list(zip(runs["workload"], runs["mode"], runs["workers"], strict=True))
     assert found == [(run.workload, run.mode, run.workers) for run in wanted]
     assert not runs["emulated"].any()
-    assert runs["shards"].tolist() == [1, 3, 3] * 3
+    assert runs["shards"].tolist() == [1, 3, 3] * 3 + [1, 17, 17]
+    assert (runs["planning"] > 0).all()
+    assert (runs["writing"][runs["mode"] == "strong"] > 0).all()
     assert (runs["merge"][(runs["workload"] == "search") & (runs["mode"] == "strong")] > 0).all()
     rows = scaling_summary(pq.read_table(tmp_path / "scale" / "runs.parquet"))
-    assert {row["workload"] for row in rows} == {"embed", "sign", "search"}
-    told = " ".join(capsys.readouterr().out.split())
-    assert "all below five worker counts" in told
-    for workload in ("embed", "sign", "search"):
-        assert f"{workload} strong │ whole │ USL coherency" in told
+    assert {row["workload"] for row in rows} == {"embed", "sign", "search", "join"}
+    printed = capsys.readouterr()
+    assert "run 12 of 12" in printed.err
+    told = " ".join(printed.out.split())
+    for word in ("None", "nan", "1 workers"):
+        assert word not in told
+    for workload in ("embed", "sign", "search", "join"):
+        assert f"{workload} strong: not enough worker counts (2): linear takes 3" in told
     assert not (tmp_path / "scale" / "scratch").exists()
     (tmp_path / "photos" / "zz.jpg").write_bytes(jpegs[0])
     with pytest.raises(StoreError, match="source_units"):

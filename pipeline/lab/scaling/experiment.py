@@ -4,32 +4,35 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.errors import ConfigError, InputError, StoreError
 from pipeline.core.forecast import PoolCosts
 from pipeline.core.spread import ShardPlan
 from pipeline.core.store import Store
 from pipeline.lab.scaling.own_core import OnOwnCore
-from pipeline.lab.scaling.run import RunSettings, run_row
+from pipeline.lab.scaling.run import RUN_COLUMNS, RunSettings, run_row
 from pipeline.lab.scaling.settings import ScaleSettings
-from pipeline.lab.scaling.simulator import calibrate, simulation_error
-from pipeline.lab.scaling.work import Take
+from pipeline.lab.scaling.simulator import calibrate, milliseconds, simulation_error
+from pipeline.lab.scaling.work import Work
 from pipeline.lab.scaling.workloads import Workload
 
-RunTimed = Callable[[ShardPlan, Sequence[int], int, Take], pa.Table]
+READ_A_SOURCE = ("embed", "sign")
+RunTimed = Callable[[ShardPlan, Work, int], pa.Table]
 
 
 @dataclass(frozen=True)
 class Calibrated:
     """What a pool costs, taken from the runs on few workers, and how far it is off on more."""
 
+    workload: str
     costs: PoolCosts
+    ms: float  # of one worker, an image: the mean of all shards
     errors: list[tuple[int, float]]  # workers, relative error of the simulated wall time
 
 
@@ -79,31 +82,45 @@ class Experiment:
         done = {entry.shard for entry in self.store.entries()}
         return [(number, run) for number, run in shuffled(self.runs, seed) if number not in done]
 
+    def tasks(self, number: int) -> pa.Table:
+        """Return the tasks of run ``number``. Raises StoreError where they lack a column."""
+        table = self.store.read(number)
+        lacking = [name for name in RUN_COLUMNS if name not in table.column_names]
+        if lacking:
+            raise StoreError(
+                f"{self.store.root} holds runs without {', '.join(lacking)}, of another version; "
+                "delete it and run sluice lab scale again"
+            )
+        return table
+
     def table(self) -> pa.Table:
         """Return a row a run, as ``run_row`` gives it."""
-        rows = [run_row(run, self.store.read(number)) for number, run in enumerate(self.runs)]
+        rows = [run_row(run, self.tasks(number)) for number, run in enumerate(self.runs)]
         return pa.Table.from_pylist(rows)
 
     def calibrated(self) -> Calibrated:
-        """Calibrate on the emulated runs of the lower half of worker counts.
+        """Calibrate on the runs of one workload, of the lower half of worker counts or of both.
 
-        The errors are of the median run at each of the other counts. Raises InputError where no
-        run was emulated.
+        It is the emulated one where that was run, else the first of real work. The errors are of
+        the median run at each of the other counts, and the model's range is as wide as they are.
         """
+        workload = "emulated" if any(run.emulated for run in self.runs) else self.runs[0].workload
         mine = [
-            (run, self.store.read(number))
+            (run, self.tasks(number))
             for number, run in enumerate(self.runs)
-            if run.emulated and run.mode != "single"
+            if run.workload == workload and run.mode != "single"
         ]
-        if not mine:
-            raise InputError(
-                f"{self.store.root} holds no emulated runs; add emulated to scale.workloads"
-            )
         counts = sorted({run.workers for run, _ in mine})
-        known = counts[: (len(counts) + 1) // 2]
-        costs = calibrate([tasks for run, tasks in mine if run.workers in known])
+        known = counts[: (len(counts) + 1) // 2] if len(counts) > 2 else counts
+        runs = [tasks for run, tasks in mine if run.workers in known]
+        costs = calibrate(runs)
         errors = [(count, _error(costs, mine, count)) for count in counts if count not in known]
-        return Calibrated(costs, errors)
+        far = [error for _, error in errors]
+        costs = replace(costs, off=(min([0.0, *far]), max([0.0, *far])))
+        planned = self.store.identity.get("source_images")
+        if workload in READ_A_SOURCE and planned:
+            costs = replace(costs, planning=0.0, planning_an_image=costs.planning / planned)
+        return Calibrated(workload, costs, milliseconds(runs), errors)
 
 
 def _error(costs: PoolCosts, runs: list[tuple[RunSettings, pa.Table]], count: int) -> float:
@@ -158,26 +175,28 @@ def _refuse_idle_workers(runs: list[RunSettings], workloads: Mapping[str, Worklo
 def timed_run(workload: Workload, run: RunSettings, root: Path, run_timed: RunTimed) -> pa.Table:
     """Do one run, with a folder in ``root`` for what it writes; return its tasks.
 
-    They are as ``run_phases`` takes them. ``run_timed`` does a plan over shards with a number of
-    workers and returns a row a shard.
+    They are as ``run_phases`` takes them. ``run_timed`` does a work by its plan, or by one around
+    it, with a number of workers and returns a row a shard.
     """
     scratch = root / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         work = workload.work(run, scratch)
         if run.mode == "single":
-            return single_run(work.alone)
+            return single_run(work)
         plan = work.plan if run.emulated else OnOwnCore(work.plan, scratch / "cores")
-        return run_timed(plan, work.shards, run.workers, work.take)
+        return run_timed(plan, work, run.workers)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def single_run(work: Callable[[], int]) -> pa.Table:
-    """Time ``work`` in this process, which returns its images; one task, no worker."""
+def single_run(work: Work) -> pa.Table:
+    """Time ``work`` done alone in this process, its source planned too; one task, no worker."""
+    asked, cpu = time.time(), time.process_time()
+    work.plan_source()
     began = time.time()
-    rows, ended = work(), time.time()
+    rows, ended = work.alone(), time.time()
     facts = {"shard": 0, "rows": rows, "worker": "driver", "started": began, "ended": ended}
-    facts |= {"received": ended, "merge": 0.0}
-    facts |= {"session_began": began, "began": began, "finished": ended}
+    facts |= {"received": ended, "merge": 0.0, "asked": asked, "planned": began, "began": began}
+    facts |= {"finished": ended, "written": ended, "driver_cpu": time.process_time() - cpu}
     return pa.Table.from_pylist([facts])

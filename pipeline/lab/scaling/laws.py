@@ -76,6 +76,11 @@ class Fit:
         return list(zip(names, values, low.tolist(), high.tolist(), strict=True))
 
 
+def counts_needed(law: str) -> int:
+    """Return the fewest worker counts that can tell of ``law``: its parameters and two."""
+    return 1 + len(LAWS[law].parameters) + 2
+
+
 def fit_law(law: str, workers: AnyArray, rates: Reals, draws: int = 200, seed: int = 0) -> Fit:
     """Fit ``law`` to ``rates`` (images/s, (n,)) measured with ``workers`` (n,), a row a repeat.
 
@@ -134,7 +139,8 @@ def choose_law(workers: AnyArray, rates: Reals, laws: Sequence[str] = tuple(LAWS
     """Choose a law on the small worker counts and report its error on the large ones.
 
     The upper third of the counts is only predicted. Of the others, the upper half judges the laws
-    fitted to the lower half; the best is fitted to both. Raises ValueError below five counts.
+    fitted to the lower half, those with no more parameters than that has counts; the best is fitted
+    to both. Raises ValueError below five counts.
     """
     workers, rates = np.asarray(workers), np.asarray(rates, np.float64)
     counts = np.unique(workers)
@@ -142,7 +148,8 @@ def choose_law(workers: AnyArray, rates: Reals, laws: Sequence[str] = tuple(LAWS
         raise ValueError("a held-out choice needs at least five worker counts")
     known, unseen = counts[: -(len(counts) // 3)], counts[-(len(counts) // 3) :]
     lower, upper = known[: (len(known) + 1) // 2], known[(len(known) + 1) // 2 :]
-    errors = {law: prediction_error(law, workers, rates, lower, upper) for law in laws}
+    able = [law for law in laws if 1 + len(LAWS[law].parameters) <= len(lower)]
+    errors = {law: prediction_error(law, workers, rates, lower, upper) for law in able}
     best = min(errors, key=lambda law: errors[law])
     error = prediction_error(best, workers, rates, known, unseen)
     return HeldOut(best, tuple(known.tolist()), tuple(unseen.tolist()), error)

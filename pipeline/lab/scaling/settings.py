@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-WorkloadName = Literal["emulated", "embed", "sign", "search"]
+WorkloadName = Literal["emulated", "embed", "sign", "search", "join"]
 
 
 @dataclass(frozen=True)
@@ -12,12 +12,12 @@ class ScaleSettings:
     """What decides the runs, beside the inputs of real work: the store of runs keeps it."""
 
     workloads: tuple[WorkloadName, ...] = ("emulated",)
-    workers: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    repeats: int = 3
+    workers: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12)
+    repeats: int = 2
     ms: float = 50.0  # an image, emulated
-    shard_images: int = 20  # emulated
-    images: int = 1280  # of every strong-scaling run; of real work, at most
-    images_a_worker: int = 320  # of a weak-scaling run
+    shard_images: int = 8  # emulated
+    images: int = 640  # of every strong-scaling run; of real work, at most
+    images_a_worker: int = 160  # of a weak-scaling run
     queries: int = 100
     k: int = 10
     seed: int = 0  # of the order of the runs

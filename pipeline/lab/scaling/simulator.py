@@ -5,17 +5,19 @@ of their own and share nothing but the driver. What the network and a file syste
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import simpy
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares, nnls
 
 from pipeline.core.arrays import Reals
 from pipeline.core.forecast import PoolCosts
+from pipeline.lab.scaling.run import RunPhases, run_phases
 
 PATIENCE = 0.01  # time that gets less than this share shorter is not worth a doubling
 
@@ -33,33 +35,62 @@ class Simulated:
 def calibrate(runs: Sequence[pa.Table]) -> PoolCosts:
     """Take the model's parts from the tasks of measured runs, as ``run_phases`` takes them.
 
-    The overhead is the median wait of a worker between two shards. Start-up is fitted as what is
-    longer, one worker's own or that of all on the one machine. Raises ValueError without a run.
+    A worker's wait is the median between two of its shards. The driver's turn is its CPU time
+    that goes with the shards, beside what goes with the seconds, fitted to all runs. Start-up is
+    fitted as what is longer, one worker's own or that of all on the one machine. Raises ValueError
+    without a run.
     """
     if not runs:
         raise ValueError("a calibration needs at least one measured run")
-    counts, starts, waits, merges, drains, ratios = [], [], [], [], [], []
-    for run in runs:
-        column = {name: run[name].to_numpy(zero_copy_only=False) for name in run.column_names}
-        names = np.unique(column["worker"])
-        counts.append(len(names))
-        starts.append(column["started"].min() - column["began"][0])
-        drains.append(column["finished"][0] - column["ended"].max())
-        merges += column["merge"].tolist()
-        seconds = (column["ended"] - column["started"]) / column["rows"]
-        ratios += (seconds / seconds.mean()).tolist()
-        for name in names:
-            mine = np.argsort(column["started"][column["worker"] == name])
-            begins, ends = (column[c][column["worker"] == name][mine] for c in ("started", "ended"))
-            waits += (begins[1:] - ends[:-1]).tolist()
+    phases = [run_phases(run) for run in runs]
+    names = ("drain", "planning", "writing")
+    drain, planning, writing = (float(np.median([getattr(p, n) for p in phases])) for n in names)
+    counts = [pc.count_distinct(run["worker"]).as_py() for run in runs]
+    starts = _fitted_start_up(counts, [p.start_up for p in phases])
+    merges = np.concatenate([run["merge"].to_numpy() for run in runs])
+    waits = np.concatenate([worker_waits(run) for run in runs])
+    turn = _driver_turn(phases, [run.num_rows for run in runs])
+    wait = max(0.0, float(np.median(waits)) - turn) if len(waits) else 0.0
+    ratios = np.concatenate([_seconds_a_row(run) / _seconds_a_row(run).mean() for run in runs])
     kept = np.quantile(ratios, np.linspace(0, 1, 101))
-    wait = float(np.median(waits)) if waits else 0.0
-    middle = float(np.median(merges)), float(np.median(drains))
-    return PoolCosts(*_fitted_start_up(counts, starts), wait, *middle, tuple(kept.tolist()))
+    merge = float(np.median(merges))
+    kept = tuple((kept / kept.mean()).tolist())
+    return PoolCosts(*starts, turn, merge, drain, kept, wait, planning, 0.0, writing)
+
+
+def milliseconds(runs: Sequence[pa.Table]) -> float:
+    """Return what an image takes of one worker, in ms: the mean over the shards of all runs."""
+    spent = sum(float((run["ended"].to_numpy() - run["started"].to_numpy()).sum()) for run in runs)
+    return 1000 * spent / sum(float(run["rows"].to_numpy().sum()) for run in runs)
+
+
+def worker_waits(run: pa.Table) -> Reals:
+    """Return the seconds (n,) between two shards of one worker, all workers together."""
+    ordered = run.sort_by([("worker", "ascending"), ("started", "ascending")])
+    names = ordered["worker"].to_numpy(zero_copy_only=False)
+    waits = ordered["started"].to_numpy()[1:] - ordered["ended"].to_numpy()[:-1]
+    return np.asarray(waits[names[1:] == names[:-1]], np.float64)
+
+
+def _seconds_a_row(run: pa.Table) -> Reals:
+    filled = run.filter(pc.greater(run["rows"], 0))
+    seconds = filled["ended"].to_numpy() - filled["started"].to_numpy()
+    return np.asarray(seconds / filled["rows"].to_numpy())
+
+
+def _driver_turn(phases: Sequence[RunPhases], shards: Sequence[int]) -> float:
+    spent = np.array([max(0.0, p.driver_cpu - p.merge) for p in phases])
+    causes = np.array([(p.work + p.drain, n) for p, n in zip(phases, shards, strict=True)])
+    return float(nnls(causes, spent)[0][1])
 
 
 def _fitted_start_up(counts: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
-    """Return a and b that fit max(a, count * b) to ``seconds``, by relative error."""
+    """Return a and b that fit max(a, count * b) to ``seconds``, by relative error.
+
+    One count alone tells nothing of b: it is 0.
+    """
+    if len(set(counts)) == 1:
+        return float(np.median(seconds)), 0.0
     workers, measured = np.array(counts, float), np.log(np.maximum(seconds, 1e-6))
 
     def residuals(logs: Reals) -> Reals:
@@ -103,74 +134,14 @@ def simulate(
         environment.process(work())
     environment.run()
     ended = max(float(environment.now), began)
-    return Simulated(workers, began, ended - began, ended + costs.drain)
+    return Simulated(
+        workers, began, ended - began, costs.planning + ended + costs.drain + costs.writing
+    )
 
 
 def simulation_error(costs: PoolCosts, run: pa.Table, a_machine: int) -> float:
     """Return how far, relatively, the simulated wall time is off that of a measured run."""
-    seconds = run["ended"].to_numpy() - run["started"].to_numpy()
-    typical = np.median(seconds / run["rows"].to_numpy()) * run["rows"].to_numpy()
-    workers = len(set(run["worker"].to_pylist()))
-    wall = run["finished"][0].as_py() - run["began"][0].as_py()
-    return float(simulate(costs, workers, typical.tolist(), a_machine).wall / wall - 1)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One worker count's simulated time, and what it costs at a price an hour of a worker."""
-
-    workers: int
-    seconds: float
-    cost: float
-
-
-def planner(
-    costs: PoolCosts, images: int, ms: float, price: float, shards_a_worker: int
-) -> Callable[[int], Plan]:
-    """Return what simulates a number of workers over ``images`` of ``ms`` milliseconds each.
-
-    A shard is sized so that each worker has ``shards_a_worker``, but holds one image at least.
-    """
-
-    def at(workers: int) -> Plan:
-        size = max(1, images // (workers * shards_a_worker))
-        shards = [size * ms / 1000] * (images // size)
-        if images % size:
-            shards.append(images % size * ms / 1000)
-        seconds = simulate(costs, workers, shards).wall
-        return Plan(workers, seconds, workers * seconds / 3600 * price)
-
-    return at
-
-
-def doublings(most: int) -> list[int]:
-    """Return 1, 2, 4, ... and ``most``."""
-    return sorted({*(2**power for power in range(most.bit_length())), most})
-
-
-def cheapest_in_time(
-    plans: Sequence[Plan], deadline: float, at: Callable[[int], Plan]
-) -> Plan | None:
-    """Return the cheapest plan that takes at most ``deadline`` seconds, or None.
-
-    It is one of ``plans``, or the fewest workers in time, found by halving between those: a
-    further worker is paid while it starts, but may also fill a last round of shards.
-    """
-    fit = [one for one in plans if one.seconds <= deadline]
-    if not fit:
-        return None
-    fewest = fit[0]
-    late = max((one.workers for one in plans if one.workers < fewest.workers), default=0)
-    while fewest.workers - late > 1:
-        middle = at((late + fewest.workers) // 2)
-        if middle.seconds <= deadline:
-            fewest = middle
-        else:
-            late = middle.workers
-    return min([fewest, *fit], key=lambda one: (one.cost, one.seconds))
-
-
-def money_buys_nothing(plans: Sequence[Plan]) -> Plan:
-    """Return the fewest workers within PATIENCE of the shortest time of all ``plans``."""
-    least = min(one.seconds for one in plans)
-    return next(one for one in plans if one.seconds <= least * (1 + PATIENCE))
+    seconds = milliseconds([run]) / 1000 * run["rows"].to_numpy()
+    workers = pc.count_distinct(run["worker"]).as_py()
+    simulated = simulate(costs, workers, seconds.tolist(), a_machine).wall
+    return float(simulated / run_phases(run).wall - 1)

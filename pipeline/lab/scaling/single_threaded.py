@@ -93,3 +93,20 @@ def search_single_threaded(files: Sequence[Path], gone: Ids, queries: Vectors, k
             best.add_result(scores, ids[rows])
     best.finalize()
     return Found(images, best.I, best.D)
+
+
+def join_single_threaded(files: Sequence[Path], similarity: float, output: Path) -> None:
+    """Write every pair of at least ``similarity`` to ``output``.
+
+    FAISS's range search of all vectors against all, of the Parquet ``files`` (id, embedding).
+    """
+    faiss.omp_set_num_threads(1)
+    table = pa.concat_tables([pq.read_table(file, columns=["id", "embedding"]) for file in files])
+    vectors, ids = embedding_matrix(table["embedding"]), table["id"].to_numpy()
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    limits, scores, found = index.range_search(vectors, similarity)
+    one = np.repeat(np.arange(len(ids)), np.diff(limits).astype(np.int64))
+    first = ids[one] < ids[found]
+    pairs = {"a": ids[one][first], "b": ids[found][first], "score": scores[first]}
+    write_atomically(output, parquet_bytes(pa.table(pairs)))

@@ -2,7 +2,6 @@ from dataclasses import asdict
 
 import pytest
 
-from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.lab.scaling.experiment import Experiment, planned_runs, shuffled
 from pipeline.lab.scaling.settings import ScaleSettings
@@ -18,21 +17,26 @@ def test_the_order_is_random_but_the_seeds():
 
 
 def test_real_work_goes_up_to_the_cores_and_has_no_weak_mode():
-    runs = planned_runs(ScaleSettings(workloads=("sign", "search"), repeats=1), 4)
+    wanted = ScaleSettings(workloads=("sign", "search"), workers=(1, 2, 4, 8), repeats=1)
+    runs = planned_runs(wanted, 4)
     found = [(run.workload, run.mode, run.workers) for run in runs]
     each = [("single", 1), ("strong", 1), ("strong", 2), ("strong", 4)]
     assert found == [(workload, *run) for workload in ("sign", "search") for run in each]
     assert not any(run.emulated for run in runs)
 
 
-def test_without_emulated_runs_there_is_nothing_to_calibrate(tmp_path):
+def test_real_runs_alone_are_enough_to_calibrate(tmp_path):
     settings = ScaleSettings(workloads=("sign",), workers=(1,), repeats=1)
-    store = Store.create(tmp_path, "scaling", asdict(settings) | {"cores": 1})
+    identity = asdict(settings) | {"cores": 1, "source_images": 1000}
+    store = Store.create(tmp_path, "scaling", identity)
     for number in range(2):
         store.write_shard(number, tasks(1, 2))
     store.finish(2)
     experiment = Experiment.of(tmp_path)
     assert experiment.table()["workload"].to_pylist() == ["sign", "sign"]
     assert experiment.left(0) == []
-    with pytest.raises(InputError, match="holds no emulated runs"):
-        experiment.calibrated()
+    found = experiment.calibrated()
+    assert (found.workload, found.errors) == ("sign", [])
+    assert found.ms == pytest.approx(200)
+    assert found.costs.planning_an_image == pytest.approx(0.001)  # 1 s of the whole source
+    assert found.costs.planning == 0

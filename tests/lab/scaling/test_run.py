@@ -12,8 +12,11 @@ from tests.helpers.scaling import tasks
 @given(workers=st.integers(1, 8), turns=st.integers(2, 6), gap=st.floats(0, 1))
 def test_phases_of_a_run_add_up_and_give_its_rate(workers, turns, gap):
     phases = run_phases(tasks(workers, workers * turns, gap=gap))
-    assert (phases.session, phases.start_up, phases.drain) == pytest.approx((2.0, 3.0, 1.5))
-    assert phases.start_up + phases.work + phases.drain == pytest.approx(phases.wall)
+    assert (phases.planning, phases.start_up) == pytest.approx((1.0, 5.0))
+    assert (phases.drain, phases.writing) == pytest.approx((1.5, 0.5))
+    names = ("planning", "start_up", "work", "drain", "writing")
+    assert sum(getattr(phases, name) for name in names) == pytest.approx(phases.wall)
+    assert phases.whole_rate == pytest.approx(10 * workers * turns / phases.wall)
     assert phases.merge == pytest.approx(0.25 * workers * turns)
     shards = turns - 1 if turns >= WARM_FROM else turns  # after the first, each with its wait
     busy = shards * 2 / (shards * 2 + (turns - 1) * gap)

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.lab.scaling.run import RunSettings, run_row
-from pipeline.lab.scaling.summary import fitted_laws, scaling_summary
+from pipeline.lab.scaling.summary import SERIAL, fitted_laws, scaling_summary, unfitted_laws
 from tests.helpers.scaling import tasks
 
 
@@ -19,11 +19,14 @@ def runs_table(efficiency):
 def test_the_summary_tells_efficiency_serial_fraction_and_cost():
     rows = scaling_summary(runs_table(1.0))
     assert [row["workers"] for row in rows] == [1, 2, 4, 8, 16]
-    assert [row["efficiency"] for row in rows] == pytest.approx([1.0] * 5)
-    assert rows[-1]["speedup"] == pytest.approx((128 + 4.5) / (8 + 4.5))
-    assert {row["cost"] for row in rows} == {2}
-    serial = [row["serial"] for row in rows[1:]]
-    assert serial == pytest.approx([4.5 / 132.5] * 4)  # start-up and drain are all that is serial
+    assert [row["steady_efficiency"] for row in rows] == pytest.approx([1.0] * 5)
+    assert rows[-1]["speed_up"] == pytest.approx((128 + 8) / (8 + 8))
+    assert rows[-1]["efficiency"] == pytest.approx((128 + 8) / (8 + 8) / 16)
+    assert {row["cost_workers"] for row in rows} == {2}
+    assert rows[0]["serial_inferred"] is None
+    serial = [row["serial_inferred"] for row in rows[1:]]
+    assert serial == pytest.approx([8 / 136] * 4)  # all but the work is serial
+    assert [row["serial_measured"] for row in rows] == pytest.approx([8 / 136] * 5)
 
 
 def test_laws_are_fitted_to_the_steady_and_the_whole_rate():
@@ -33,7 +36,10 @@ def test_laws_are_fitted_to_the_steady_and_the_whole_rate():
         for row in laws
         if row["law"] == "Amdahl" and row["parameter"] == "contention"
     }
-    assert of_amdahl["whole_rate"]["value"] == pytest.approx(4.5 / 132.5, rel=1e-3)
+    assert of_amdahl["whole_rate"]["value"] == pytest.approx(8 / 136, rel=1e-3)
+    measured = next(row for row in laws if row["parameter"] == SERIAL)
+    assert measured["value"] == pytest.approx(8 / 136)
+    assert measured["held_out_error"] == pytest.approx(0, abs=1e-9)
     assert of_amdahl["steady_rate"]["value"] == pytest.approx(0, abs=1e-4)
     chosen = {row["law"] for row in laws if row["rate"] == "whole_rate" and row["chosen"]}
     assert len(chosen) == 1
@@ -52,3 +58,17 @@ def test_laws_of_the_steady_rate_leave_out_runs_with_few_shards_a_worker():
     runs[-1] |= {"shards": 64}
     laws = fitted_laws(pa.Table.from_pylist(runs)).to_pylist()
     assert max(row["value"] for row in laws if row["parameter"] == "contention") > 0.01
+
+
+def test_one_repeat_has_no_interval_and_two_counts_no_law():
+    every = runs_table(0.9)
+    laws = fitted_laws(every).to_pylist()
+    assert {(row["low"], row["high"]) for row in laws} == {(None, None)}
+    assert unfitted_laws(every) == []
+    two = every.filter(np.asarray(every["workers"]) <= 2)
+    assert {row["parameter"] for row in fitted_laws(two).to_pylist()} == {SERIAL}
+    needed = {"linear": 3, "Amdahl": 4, "Gustafson": 4, "USL": 5}
+    assert unfitted_laws(two) == [("emulated", "strong", 2, needed)]
+    again = pa.Table.from_pylist([row | {"repeat": 1} for row in every.to_pylist()])
+    repeated = fitted_laws(pa.concat_tables([every, again])).to_pylist()
+    assert all(row["low"] <= row["high"] for row in repeated)
