@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale bench-merge clean
+.PHONY: help demo test million chaos fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale bench-merge guide clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -73,6 +73,9 @@ million-dedup: .venv/ready  ## join 1,000,000 synthetic vectors; run again to go
 
 growth: .venv/ready  ## measure how pairs, scans, joins and look-ups grow, on synthetic vectors
 	sluice lab growth
+
+guide: .venv/ready  ## check the guide's claims on this machine; run again to go on
+	sluice lab guide
 
 scale: .venv/ready  ## time 1..64 emulated workers, fit the laws of scaling
 	sluice lab scale

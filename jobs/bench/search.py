@@ -6,7 +6,6 @@ from pathlib import Path
 import faiss
 import pyarrow as pa
 
-from jobs.config import Config
 from jobs.console import console, print_arrow, print_table
 from jobs.lab.config import LabConfig
 from jobs.sitting import Sitting
@@ -61,10 +60,10 @@ def command(config: LabConfig) -> None:
     _write(wanted.output.resolve(), curve_table(curve, rows), curve_table(compared, rows), title)
 
 
-def _ways(config: Config, folder: Path, settings: SyntheticSettings) -> Ways:
+def _ways(config: LabConfig, folder: Path, settings: SyntheticSettings) -> Ways:
     """Make the vectors and both indexes in ``folder``; load all ways, print what that took."""
-    made, indexes = config.index, dict[str, Store]()
-    with Sitting("bench search", settings.rows, config.ray) as sitting:
+    made, indexes, output = config.index, dict[str, Store](), config.bench_search.output.resolve()
+    with Sitting("bench search", settings.rows, config.ray, output) as sitting:
         spread = sitting.spread
         source = synthetic_store(folder / "embeddings", settings, spread, sitting.record)
         for grid in GRIDS:

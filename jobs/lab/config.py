@@ -83,6 +83,13 @@ class ClaimsConfig(Section):
     output: Output = Path("work/claims")
 
 
+class GuideConfig(Section):
+    """`sluice lab guide`: every measurement that the claims need, one after the other."""
+
+    ready = "guide.yaml"
+    output: Output = Path("work/guide")  # where what each step took is kept
+
+
 class GrowthConfig(Section):
     """`sluice lab growth`: how the time of each way of searching grows."""
 
@@ -105,6 +112,15 @@ class MillionConfig(Section):
 
     ready = "million.yaml"
     flags = ("ray.workers",)
+
+
+class MillionIndexConfig(Section):
+    """`sluice lab million-index`: synthetic vectors in an index."""
+
+    flags = ("ray.workers",)
+    output: Output = Path("work/million-index")
+    rows: Annotated[int, Field(ge=2000, le=LARGEST)] = 1_000_000
+    dimensions: Annotated[int, Field(ge=8, le=LARGEST)] = 256
 
 
 class MillionDedupConfig(Section):
@@ -232,9 +248,11 @@ class LabConfig(Config):
     scale: ScaleConfig = Field(default_factory=ScaleConfig)
     plan: PlanConfig = Field(default_factory=PlanConfig)
     claims: ClaimsConfig = Field(default_factory=ClaimsConfig)
+    guide: GuideConfig = Field(default_factory=GuideConfig)
     growth: GrowthConfig = Field(default_factory=GrowthConfig)
     page: PageConfig = Field(default_factory=PageConfig)
     million: MillionConfig = Field(default_factory=MillionConfig)
+    million_index: MillionIndexConfig = Field(default_factory=MillionIndexConfig)
     million_dedup: MillionDedupConfig = Field(default_factory=MillionDedupConfig)
     bench_embed: BenchEmbedConfig = Field(default_factory=BenchEmbedConfig)
     bench_pixels: BenchPixelsConfig = Field(default_factory=BenchPixelsConfig)

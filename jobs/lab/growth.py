@@ -8,6 +8,7 @@ import pyarrow as pa
 from jobs.console import console, errors, print_arrow, print_table
 from jobs.lab.config import LabConfig
 from pipeline.core.files import write_atomically
+from pipeline.core.run_record import RunRecord
 from pipeline.core.tables import parquet_bytes
 from pipeline.lab.growth import Way, growth_page, measure_doublings, measure_growth
 from pipeline.pages.growth import Exponent, Growth
@@ -25,14 +26,18 @@ def command(config: LabConfig) -> None:
 def growth(largest: int, dimensions: int, output: Path) -> list[Exponent]:
     """Run the job: time, fit, write points.parquet, exponents.parquet,
     doublings.parquet and growth.html."""
-    measured = measure_growth(largest, dimensions, _tell)
+    record = RunRecord("growth", 0, 0)
+    with record.stage("growth"):
+        measured = measure_growth(largest, dimensions, _tell)
     write_atomically(output / "points.parquet", parquet_bytes(measured.points))
     fitted = pa.Table.from_pylist([asdict(exponent) for exponent in measured.exponents])
     write_atomically(output / "exponents.parquet", parquet_bytes(fitted))
     write_atomically(output / "growth.html", growth_page(measured, dimensions).encode())
     errors.print("twice the vectors")
-    doublings = measure_doublings(largest, dimensions)
+    with record.stage("doublings"):
+        doublings = measure_doublings(largest, dimensions)
     write_atomically(output / "doublings.parquet", parquet_bytes(doublings))
+    record.save(output)
     _print(measured)
     print_arrow("time of twice the vectors / of theirs, 95 % low and high", doublings)
     console.print(f"chart: {output}/growth.html")

@@ -1,7 +1,7 @@
 """What commands have left in their outputs, as facts for the claims."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.forecast import Shards, forecast
+from pipeline.core.origin import machine
 from pipeline.core.run_record import read_runs
 from pipeline.core.tables import read_parquet
 from pipeline.lab.claims import Fact, bisection_checks
@@ -64,24 +65,32 @@ def read_facts(outputs: Outputs) -> tuple[Facts, list[str]]:
 
     Those give no facts, so that the command which would make them is named.
     """
-    readers: list[Callable[[], Facts]] = [
-        counted_checks,
-        partial(growth_facts, outputs.growth),
-        partial(nearest_facts, outputs.nearest),
-        partial(scale_facts, outputs.scale),
-        partial(cascade_facts, outputs.cascade, outputs.recall),
-        partial(recall_facts, outputs.cascade),
-        partial(search_facts, outputs.search),
-        partial(merge_facts, outputs.merge),
-        partial(query_facts, outputs.query),
+    readers: list[tuple[Path, Callable[[Path], Facts]]] = [
+        (outputs.growth, growth_facts),
+        (outputs.nearest, nearest_facts),
+        (outputs.scale, scale_facts),
+        (outputs.cascade, partial(cascade_facts, recall=outputs.recall)),
+        (outputs.cascade, recall_facts),
+        (outputs.search, search_facts),
+        (outputs.merge, merge_facts),
+        (outputs.query, query_facts),
     ]
-    facts, wrong = Facts(), []
-    for read in readers:
+    facts, wrong = counted_checks(), list[str]()
+    for folder, read in readers:
         try:
-            facts |= read()
+            elsewhere = _elsewhere(folder)
+            facts |= {
+                name: replace(fact, how=fact.how + elsewhere) for name, fact in read(folder).items()
+            }
         except (StoreError, InputError) as error:
             wrong.append(str(error))
-    return facts, wrong
+    return facts, list(dict.fromkeys(wrong))
+
+
+def _elsewhere(folder: Path) -> str:
+    """Return on which machine ``folder`` was made last, where it was not this one."""
+    made = [run.machine for run in read_runs(folder)[-1:] if run.machine]
+    return f", on another machine ({made[0]})" if made and made[0] != machine() else ""
 
 
 def counted_checks() -> Facts:
@@ -273,7 +282,8 @@ def merge_facts(folder: Path) -> Facts:
     if not rows:
         return {}
     row = max(rows, key=lambda row: (row["shards"], row["queries"], -row["k"]))
-    how = f"measured, {row['shards']:,} shards, {row['queries']:,} queries"
+    asked = _counted(row["queries"], "query", "queries")
+    how = f"measured, {_counted(row['shards'], 'shard', 'shards')}, {asked}"
     return {
         name: Fact(row[column], how)
         for name, column in (("driver_merge", "certified"), ("tree_merge", "tree"))

@@ -60,6 +60,18 @@ def test_what_cannot_be_read_is_told_and_stops_nothing(tmp_path):
     assert "of another version" in wrong[1]
 
 
+def test_what_another_machine_has_made_says_so(tmp_path, monkeypatch):
+    there = Outputs(*(tmp_path,) * 4, 0.9, *(tmp_path,) * 3)
+    row = {"shards": 9, "queries": 1, "k": 1, "certified": 2.0, "tree": 1.0}
+    write(tmp_path / "merge.parquet", [row])
+    RunRecord("bench merge", 0, 0).save(tmp_path)
+    assert read_facts(there)[0]["tree_merge"].how == "measured, 9 shards, 1 query"
+    monkeypatch.setattr("pipeline.core.run_record.machine", lambda: "Alpha 21064, 1 core")
+    RunRecord("bench merge", 0, 0).save(tmp_path)
+    told = "measured, 9 shards, 1 query, on another machine (Alpha 21064, 1 core)"
+    assert read_facts(there)[0]["tree_merge"].how == told
+
+
 def test_facts_of_growth(tmp_path):
     write_atomically(tmp_path / "doublings.parquet", parquet_bytes(measure_doublings(2048, 8)))
     ways = [("scan", 1024, 0.001), ("scan", 2000, 0.002), ("all pairs", 1000, 0.5)]
