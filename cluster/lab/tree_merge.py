@@ -34,6 +34,12 @@ def time_tree(shards: int, queries: int, k: int, fan_in: int, repeats: int) -> l
     return [merge_by_tree(parts, k, fan_in).seconds for _ in range(repeats)]
 
 
+def time_tree_of(parts: Sequence[ShardTopK], k: int, fan_in: int, repeats: int) -> list[float]:
+    """Return the seconds of merging ``parts``, in the object store by then, one a repeat."""
+    stored = [ray.put(part) for part in parts]
+    return [merge_by_tree(stored, k, fan_in).seconds for _ in range(repeats)]
+
+
 def merge_by_tree(parts: Sequence["ray.ObjectRef[ShardTopK]"], k: int, fan_in: int) -> TreeMerge:
     """Merge ``parts`` in groups of ``fan_in`` by Ray tasks until one is left for the driver."""
     merge = ray.remote(lambda *group: merge_group(group, k))
