@@ -101,9 +101,9 @@ class GrowthConfig(Section):
 
 
 class PageConfig(Section):
-    """`sluice lab page`: one page over what scale, bench merge, growth and cascade have left."""
+    """`sluice lab page`: one page over what the lab, benchmarks and cascade have left."""
 
-    flags = ("cascade.recall",)
+    flags = ("plan.images", "plan.ms", "plan.from_", "cascade.recall")
     output: Output = Path("work/lab.html")
 
 

@@ -141,7 +141,8 @@ def stops_of_jobs(
     most: int = MOST,
 ) -> list[Stop]:
     """Return what stops_helping gives for each of ``jobs``, (images, ms), in one go."""
-    tried = np.unique(np.geomspace(1, most, 200).round().astype(np.int64))
+    ladder = np.unique(np.geomspace(1, MOST, 200).round().astype(np.int64))
+    tried = ladder[ladder <= most]
     images, ms = (np.array(column)[:, None] for column in zip(*jobs, strict=True))
     once, twice = (forecast(costs, images, ms, pool, shards) for pool in (tried, 2 * tried))
     longer = twice["seconds"].to_numpy() > once["seconds"].to_numpy() * (1 - SHORTER)

@@ -1,149 +1,159 @@
-"""The scaling lab as one HTML page: curves, laws, merge cost, and sliders. It loads nothing."""
+"""The scaling lab as one HTML page: where more workers stop helping. It loads nothing."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-import plotly.graph_objects as go
 import pyarrow as pa
-import pyarrow.compute
 from markupsafe import Markup
 
-from pipeline.core.forecast import PoolCosts
-from pipeline.lab.page_data import LabData, missing, plans_by_recall
-from pipeline.lab.scaling.laws import LAWS, fit_law
-from pipeline.lab.scaling.summary import part
-from pipeline.pages.growth import Growth
-from pipeline.pages.growth import growth_chart as measured_chart
-from pipeline.pages.page import BAR, INK, chart_layout, render_page
+from pipeline.core.forecast import WORDS
+from pipeline.core.origin import VERSION
+from pipeline.lab.page_charts import PARTS, SERIES, all_specs
+from pipeline.lab.page_data import CASCADE, CLAIMS, GROWTH, MERGE, NEAREST, SCALE, LabData
+from pipeline.lab.page_tables import (
+    PER,
+    efficiency_rows,
+    forecast_grid,
+    growth_rows,
+    law_rows,
+    merge_rows,
+    nearest_rows,
+    plans_by_recall,
+)
+from pipeline.pages.growth import CACHES, Exponent
+from pipeline.pages.page import TEMPLATES
+from pipeline.pages.vega import vega_script
 
-COLOURS = ("#2f7dd1", "#d1742f", "#2fa36b", "#a05fd1")
-GROWTH_HEIGHT = 560  # pixels: on a phone the legend takes a line for each way
-POINTS = np.unique(np.geomspace(1, 1000, 60).round()).astype(np.float64)
+VERDICTS = {"holds": "good", "its sums are off": "off", "not so here": "bad"}
 
 
 def render_lab(data: LabData) -> str:
-    """Return the page; its sliders recompute from the fitted numbers inside it."""
-    charts = [extrapolated_growth_chart(data.pool)]
-    charts += [measured_growth_chart(data.growth)] if data.growth else []
-    charts += [speedup_chart(data.runs), efficiency_chart(data.runs)]
-    charts += [merge_chart(data.merge)] if data.merge is not None else []
-    charts += [funnel_chart(data.funnel)] if data.funnel is not None else []
-    model = asdict(data.pool) | {"straggler": float(np.mean(data.pool.stragglers))}
-    del model["stragglers"]
-    costs = data.recall_costs.to_pylist() if data.recall_costs is not None else []
-    return render_page(
-        "lab.html.j2",
-        charts,
-        laws=data.laws.to_pylist(),
-        model=Markup(json.dumps(model)),
-        plans=plans_by_recall(costs),
-        queries=costs[0]["queries"] if costs else 0,
-        recall=data.recall,
+    """Return the page; what its sliders show is read from tables within it."""
+    law, around = law_rows(data.runs, data.laws, data.measured.workload)
+    plans = plans_by_recall(data.recall_costs.to_pylist() if data.recall_costs else [])
+    claims = data.claims.to_pylist() if data.claims else []
+    claim_ways = list(dict.fromkeys(way for row in claims for way in _ways(row)))
+    ways, merges = growth_ways(data), merge_rows(data.merge)
+    efficiencies = efficiency_rows(data.runs)
+    rows = growth_rows(data.growth) | nearest_rows(data.nearest)
+    inside = {
+        "job": {"images": data.job.images, "ms": data.job.ms, "workers": data.job.workers},
+        "work": data.work,
+        "words": {name: WORDS.get(name, data.work) for name in PARTS},
+        "grid": forecast_grid(
+            data.measured.costs, data.work, data.job.images, data.job.ms, data.job.shards
+        ),
+        "specs": all_specs({way: colour for way, colour, _ in ways}),
+        "rows": rows | {"runs": efficiencies, "law": around},
+        "merges": merges,
+        "plans": plans,
+        "recall": data.recall,
+    }
+    return TEMPLATES.get_template("lab.html.j2").render(
+        data=data,
+        parts=PARTS,
+        words=WORDS,
+        law=law,
+        banded=any("low" in row for row in around),
+        growth_per={one.way: per(data, one) for one in data.growth.exponents}
+        if data.growth
+        else {},
+        plans_queries=plans[0]["queries"] if plans else 0,
+        run_kinds=list(dict.fromkeys(row["kind"] for row in efficiencies)),
+        run_names=_names_by_kind(efficiencies),
+        has_tree=any(row["tree"] for row in merges),
+        nearest_told=nearest_told(data.nearest),
+        nearest_points=_points(data.nearest),
+        today=datetime.now(UTC).date().isoformat(),
+        version=VERSION,
+        ways=ways,
+        plans=plans,
+        claims=claim_groups(claims, claim_ways),
+        claim_ways=claim_ways,
+        verdicts=VERDICTS,
+        caches=CACHES,
         missing=missing(data),
+        vega=vega_script(),
+        json=script_json(inside),
     )
 
 
-def funnel_chart(funnel: pa.Table) -> go.Figure:
-    """Draw the images into and out of each stage, on a log axis: measured."""
-    stages = funnel["stage"].to_pylist()
-    figure = go.Figure(layout=_layout("Into and out of each stage, measured"))
-    for colour, column, name in ((INK, "into", "into"), (BAR, "out_of", "out of")):
-        images = funnel[column].to_pylist()
-        figure.add_bar(
-            x=images,
-            y=stages,
-            orientation="h",
-            name=name,
-            text=[f"{count:,}" for count in images],
-            marker_color=colour,
-        )
-    figure.update_xaxes(type="log", title="images, for any query of the last run")
-    return figure.update_yaxes(autorange="reversed")
+def _names_by_kind(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the workloads of each kind of runs, in words."""
+    kinds: dict[str, dict[str, None]] = {}
+    for row in rows:
+        kinds.setdefault(row["kind"], {})[row["workload"]] = None
+    return {kind: ", ".join(names) for kind, names in kinds.items()}
 
 
-def measured_growth_chart(growth: Growth) -> go.Figure:
-    """Draw the measured seconds over vectors with each way's fitted exponent."""
-    figure = measured_chart(growth.points, growth.exponents)
-    return figure.update_layout(**_layout("Measured growth and fitted exponents", GROWTH_HEIGHT))
+def nearest_told(nearest: pa.Table | None) -> str:
+    """Return what more workers do to one query, in a sentence."""
+    rows = sorted(nearest.to_pylist(), key=lambda row: row["workers"]) if nearest else []
+    if len(rows) < 2 or rows[0]["workers"]:
+        return ""
+    ms = [row["latency"] for row in rows[1:]]
+    return (
+        f"Without Ray one thread answers in {rows[0]['latency']:.3g} ms; {rows[1]['workers']} to "
+        f"{rows[-1]['workers']} workers take {min(ms):.3g} to {max(ms):.3g} ms: what is waited for "
+        "is scheduling, and more workers do not shorten that."
+    )
 
 
-def extrapolated_growth_chart(costs: PoolCosts) -> go.Figure:
-    """Draw seconds against images for some worker counts, by the fitted model: extrapolated."""
-    images = np.geomspace(1e3, 1e9, 40)
-    figure = go.Figure(layout=_layout("Growth at 50 ms, extrapolated", GROWTH_HEIGHT))
-    for colour, workers in zip(COLOURS, (1, 10, 100, 1000), strict=True):
-        work = images * 0.05 / np.minimum(workers, np.maximum(images, 1))
-        seconds = costs.start_up + work + costs.drain
-        figure.add_scatter(x=images, y=seconds, name=f"{workers} workers", line_color=colour)
-    figure.update_xaxes(type="log", title="images")
-    return figure.update_yaxes(type="log", title="seconds")
+def _points(nearest: pa.Table | None) -> int | None:
+    return nearest["points"][0].as_py() if nearest and "points" in nearest.schema.names else None
 
 
-def speedup_chart(runs: pa.Table) -> go.Figure:
-    """Draw whole-run rates of strong scaling, emulated, with the laws and their 95 % bands."""
-    mine = part(runs, "emulated", "strong")
-    workers, rates = mine["workers"].to_numpy(), mine["whole_rate"].to_numpy()
-    one = float(np.median(rates[workers == workers.min()])) / workers.min()
-    figure = go.Figure(layout=_layout("Speed-up, emulated, and laws"))
-    points = POINTS[workers.max() * 4 >= POINTS]
-    for colour, law in zip(COLOURS, LAWS, strict=True):
-        fit = fit_law(law, workers, rates, draws=100)
-        low, high = fit.band(points)
-        figure.add_scatter(x=points, y=fit.predict(points) / one, name=law, line_color=colour)
-        band = np.concatenate([high, low[::-1]]) / one
-        around = np.concatenate([points, points[::-1]])
-        figure.add_scatter(
-            x=around,
-            y=band,
-            fill="toself",
-            line_width=0,
-            fillcolor=colour,
-            opacity=0.15,
-            showlegend=False,
-            hoverinfo="skip",
-            mode="lines",
-        )
-    figure.add_scatter(x=workers, y=rates / one, name="runs", mode="markers", marker_color=INK)
-    figure.update_xaxes(type="log", title="workers")
-    return figure.update_yaxes(type="log", title="times one worker")
+def script_json(value: Any) -> Markup:
+    """Return JSON that may stand in a script element: it ends at the first "</script"."""
+    return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))
 
 
-def efficiency_chart(runs: pa.Table) -> go.Figure:
-    """Draw the steady state's efficiency by workers: each run, and each mode's median."""
-    figure = go.Figure(layout=_layout("Steady-state efficiency, emulated"))
-    for colour, mode in zip(COLOURS, ("strong", "weak"), strict=False):
-        mine = part(runs, "emulated", mode)
-        workers, rates = mine["workers"].to_numpy(), mine["steady_rate"].to_numpy()
-        least = workers.min()
-        share = rates * least / (workers * np.median(rates[workers == least]))
-        counts = np.unique(workers)
-        middle = [np.median(share[workers == count]) for count in counts]
-        figure.add_scatter(x=counts, y=middle, name=mode, line_color=colour)
-        figure.add_scatter(
-            x=workers, y=share, mode="markers", marker_color=colour, name=f"{mode}, each run"
-        )
-    figure.update_xaxes(type="log", title="workers")
-    return figure.update_yaxes(title="efficiency", rangemode="tozero")
+def growth_ways(data: LabData) -> list[tuple[str, str, str]]:
+    """Return (way, colour, exponent with its interval) of what growth measured, as it is drawn."""
+    if not data.growth:
+        return []
+    ordered = sorted(data.growth.exponents, key=lambda e: list(PER.values()).index(per(data, e)))
+    return [
+        (one.way, colour, exponent_text(one)) for one, colour in zip(ordered, SERIES, strict=False)
+    ]
 
 
-def merge_chart(merge: pa.Table) -> go.Figure:
-    """Draw the measured seconds of merging and of searching against shards, most queries."""
-    most = pa.compute.max(merge["queries"]).as_py()
-    mine = merge.filter(pa.compute.equal(merge["queries"], most))
-    mine = mine.filter(pa.compute.equal(mine["k"], pa.compute.min(mine["k"])))
-    figure = go.Figure(layout=_layout(f"The merge, {most} queries, measured"))
-    for colour, name in zip(COLOURS, ("certified", "faiss_heap", "tree", "search"), strict=True):
-        figure.add_scatter(
-            x=mine["shards"].to_pylist(), y=mine[name].to_pylist(), name=name, line_color=colour
-        )
-    figure.update_xaxes(type="log", title="shards")
-    return figure.update_yaxes(type="log", title="seconds")
+def per(data: LabData, exponent: Exponent) -> str:
+    """Return what one answer of a way is for."""
+    assert data.growth
+    return data.growth.per(exponent)
 
 
-def _layout(title: str, height: int = 420) -> dict[str, Any]:
-    look = chart_layout(title, height)
-    axis = look["xaxis"] | {"automargin": True}
-    look |= {"title": {"text": title, "font": {"size": 15}}, "xaxis": axis, "yaxis": axis}
-    return look | {"legend": {"orientation": "h", "y": -0.25}}
+def exponent_text(exponent: Exponent) -> str:
+    """Return the exponent with its interval."""
+    return f"N^{exponent.value:.2f} ({exponent.low:.2f} to {exponent.high:.2f})"
+
+
+def claim_groups(
+    claims: Sequence[dict[str, Any]], ways: Sequence[str]
+) -> list[tuple[str, Sequence[dict[str, Any]]]]:
+    """Return the rows of the guide's table by scenario, each with its numbers among ``ways``."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in claims:
+        mine = [ways.index(way) + 1 for way in _ways(row)]
+        groups.setdefault(row["scenario"], []).append(row | {"ways": mine})
+    return list(groups.items())
+
+
+def _ways(claim: dict[str, Any]) -> list[str]:
+    return [way for way in claim["how"].split("; ") if way]
+
+
+def missing(data: LabData) -> dict[str, str]:
+    """Return by section the command that makes what it lacks."""
+    parts = {
+        "claims": (CLAIMS, data.claims),
+        "efficiency": (SCALE, efficiency_rows(data.runs) or None),
+        "growth": (GROWTH, data.growth),
+        "funnel": (CASCADE, data.funnel),
+        "merge": (MERGE, merge_rows(data.merge) or None),
+        "nearest": (NEAREST, data.nearest if data.nearest else None),
+    }
+    return {name: command for name, (command, found) in parts.items() if found is None}

@@ -1,96 +1,122 @@
 """What the lab's page shows, read from what the commands that measure have left."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
-from pipeline.core.forecast import PoolCosts
+from pipeline.core.forecast import Shards
+from pipeline.core.measured import Measured
+from pipeline.core.more_workers import WORK
+from pipeline.core.run_record import read_runs
 from pipeline.core.tables import read_parquet
-from pipeline.lab.scaling.experiment import Experiment
 from pipeline.pages.growth import Growth, read_growth
 
-SCALE, MERGE, CASCADE = "sluice lab scale", "sluice bench merge", "sluice cascade"
+SCALE, GROWTH, CASCADE = "sluice lab scale", "sluice lab growth", "sluice cascade"
+MERGE, NEAREST = "sluice bench merge", "sluice bench nearest"
+CLAIMS = "sluice lab claims"
+WORDS_OF_WORK = WORK | {"emulated": "embedding", "join": "joining"}
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the commands have left what the page shows."""
+
+    scale: Path
+    merge: Path
+    nearest: Path
+    growth: Path
+    cascade: Path
+    claims: Path
+
+
+@dataclass(frozen=True)
+class Made:
+    """What made a part of the page: the command, the day, the version and the machine."""
+
+    command: str
+    told: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """The job at which the page's sliders stand at first."""
+
+    images: float
+    ms: float  # of one worker an image
+    workers: int
+    shards: Shards
 
 
 @dataclass(frozen=True)
 class LabData:
-    """What the page shows. ``runs`` and ``laws`` are of `sluice lab scale`; None is left out.
+    """What the page shows; None was not measured.
 
-    funnel: as in_and_out gives it; recall_costs: as `sluice cascade` leaves it, and ``recall`` is
-    where its slider stands at first.
+    measured: what the forecast stands on. runs, laws: of `sluice lab scale`; funnel, recall_costs:
+    as `sluice cascade` leaves them; made: by what, of each part that is there.
     """
 
-    runs: pa.Table
-    laws: pa.Table
-    pool: PoolCosts
-    merge: pa.Table | None
-    growth: Growth | None
-    funnel: pa.Table | None
-    recall_costs: pa.Table | None
-    recall: float
+    job: Job
+    measured: Measured
+    runs: pa.Table | None = None
+    laws: pa.Table | None = None
+    merge: pa.Table | None = None
+    nearest: pa.Table | None = None
+    growth: Growth | None = None
+    funnel: pa.Table | None = None
+    recall_costs: pa.Table | None = None
+    claims: pa.Table | None = None
+    recall: float = 0.9
+    made: Mapping[str, Made] = field(default_factory=dict)
+
+    @property
+    def work(self) -> str:
+        """Return what the workers do, in a word."""
+        return WORDS_OF_WORK.get(self.measured.workload, "the work")
 
 
-def read_lab_data(scale: Path, merge: Path, growth: Path, cascade: Path, recall: float) -> LabData:
-    """Return what the outputs of `sluice lab scale`, and of the others where they ran, hold.
+def read_lab_data(folders: Folders, job: Job, measured: Measured, recall: float) -> LabData:
+    """Return what the outputs of the commands that ran hold.
 
-    Raises InputError where the scaling runs are not finished, StoreError where a file is damaged.
+    Raises StoreError where a file is damaged.
     """
+    runs, laws = (folders.scale / name for name in ("runs.parquet", "laws.parquet"))
     return LabData(
-        pool=Experiment.of(scale).calibrated().costs,
-        runs=_required(scale / "runs.parquet", SCALE),
-        laws=_required(scale / "laws.parquet", SCALE),
-        merge=_left(merge / "merge.parquet", MERGE),
-        growth=read_growth(growth),
-        funnel=_funnel(cascade),
-        recall_costs=_left(cascade / "recall_costs.parquet", CASCADE),
+        job=job,
+        measured=measured,
+        runs=_left(runs, SCALE),
+        laws=_left(laws, SCALE),
+        merge=_left(folders.merge / "merge.parquet", MERGE),
+        nearest=_left(folders.nearest / "nearest.parquet", NEAREST),
+        growth=read_growth(folders.growth),
+        funnel=_left(folders.cascade / "funnel.parquet", CASCADE),
+        recall_costs=_left(folders.cascade / "recall_costs.parquet", CASCADE),
+        claims=_left(folders.claims / "claims.parquet", CLAIMS),
         recall=recall,
+        made={
+            "scale": made_by(SCALE, runs),
+            "merge": made_by(MERGE, folders.merge / "merge.parquet"),
+            "nearest": made_by(NEAREST, folders.nearest / "nearest.parquet"),
+            "growth": made_by(GROWTH, folders.growth / "points.parquet"),
+            "funnel": made_by(CASCADE, folders.cascade / "funnel.parquet"),
+            "claims": made_by(CLAIMS, folders.claims / "claims.parquet"),
+        },
     )
 
 
-def _required(path: Path, command: str) -> pa.Table:
-    return read_parquet(path, f"run {command} again")
+def made_by(command: str, path: Path) -> Made:
+    """Return what made ``path``, as run.json beside it tells; else the day of the file alone."""
+    if not path.exists():
+        return Made(command, "not run yet")
+    runs = [run for run in read_runs(path.parent) if run.ended]
+    if not runs:
+        day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
+        return Made(command, f"file of {day.isoformat()}, its machine was not kept")
+    last = runs[-1]
+    return Made(command, f"{last.ended[:10]}, Sluice {last.version}, {last.machine}")
 
 
 def _left(path: Path, command: str) -> pa.Table | None:
-    return _required(path, command) if path.exists() else None
-
-
-def _funnel(folder: Path) -> pa.Table | None:
-    funnel, results = (_left(folder / f"{name}.parquet", CASCADE) for name in ("funnel", "results"))
-    if funnel is None or results is None:
-        return None
-    return in_and_out(funnel, pa.compute.count_distinct(results["id"]).as_py())
-
-
-def in_and_out(funnel: pa.Table, results: int) -> pa.Table:
-    """Return (stage, into, out_of): images for any query, of the funnel that a cascade has left.
-
-    results: the different images found, which are what the CNN lets through.
-    """
-    into = funnel["entered"].to_pylist()
-    return pa.table({"stage": funnel["stage"], "into": into, "out_of": [*into[1:], results]})
-
-
-def missing(data: LabData) -> list[tuple[str, str]]:
-    """Return what the page leaves out, each with the command that makes it."""
-    costs = data.recall_costs if data.recall_costs else None  # a table without rows tells nothing
-    parts = [
-        ("the measured growth", "sluice lab growth", data.growth),
-        ("the merge's times", MERGE, data.merge),
-        ("the funnel of a cascade", CASCADE, data.funnel),
-        ("the recall slider, for shares the planner chooses", CASCADE, costs),
-    ]
-    return [(what, command) for what, command, found in parts if found is None]
-
-
-def plans_by_recall(costs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of recall_costs as one plan a recall, the recalls ascending."""
-    plans: dict[float, dict[str, Any]] = {}
-    for row in sorted(costs, key=lambda row: row["recall"]):
-        facts = {"recall": row["recall"], "bound": row["bound"], "stages": []}
-        stage = {name: row[name] for name in ("stage", "share", "ms")}
-        plans.setdefault(row["recall"], facts)["stages"].append(stage)
-    return list(plans.values())
+    return read_parquet(path, f"run {command} again") if path.exists() else None

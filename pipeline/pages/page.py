@@ -14,6 +14,7 @@ HEIGHT = 460
 INK, BAR = "#7a8599", "#2f7dd1"  # both read on light and on dark
 TEMPLATES = Environment(loader=PackageLoader("pipeline.pages"), autoescape=True, trim_blocks=True)
 TEMPLATES.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+TEMPLATES.filters["figure"] = lambda number: f"{number:,.4g}"
 TEMPLATES.filters["share"] = lambda part: f"{100 * part:.3g} %"
 
 

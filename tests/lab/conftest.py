@@ -26,10 +26,3 @@ def write_runs(root, identity):
 def measured(tmp_path):
     """Runs of a store as `sluice lab scale` leaves it, with a start-up that grows by the worker."""
     return write_runs(tmp_path, asdict(SETTINGS))
-
-
-@pytest.fixture
-def measured_before(tmp_path):
-    """The runs of ``measured``, made when there were fewer settings."""
-    names = ("workers", "repeats", "ms", "images")
-    return write_runs(tmp_path / "before", {name: asdict(SETTINGS)[name] for name in names})
