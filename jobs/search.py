@@ -22,6 +22,7 @@ from pipeline.index.search_index import (
     index_loss,
     open_index,
     search_index,
+    search_passing,
     unlike_queries,
 )
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
@@ -124,7 +125,8 @@ def _answer(
         loss = exact_loss(store, passing)
     else:
         opened = by_index.among(passing) if passing else by_index
-        merged = search_index(sitting.spreading(0), opened, queries.vectors, k + 1)
+        asked = (sitting.spreading(0), opened, queries.vectors, k + 1)
+        merged = search_passing(*asked, sitting.record) if passing else search_index(*asked)
         exact = unlike_queries(opened, queries, merged)
         if exact.any():
             merged = _exactly(config, opened, queries, merged, exact, sitting)

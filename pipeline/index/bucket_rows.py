@@ -54,10 +54,13 @@ class BucketRows:
         self._refuse_changed(found, self.checks[rows], self.ids[rows])
         return found
 
-    def refuse_changed(self) -> None:
-        """Raise StoreError where any bucket or vector changed; all are read."""
+    def refuse_changed_buckets(self) -> None:
+        """Raise StoreError where any bucket changed; all but the vectors is read."""
         for place in range(len(self.buckets)):
             self.checked_bucket(place)
+
+    def refuse_changed_vectors(self) -> None:
+        """Raise StoreError where any vector changed; all are read."""
         self._refuse_changed(self.vectors, self.checks, self.ids)
 
     def _refuse_changed(self, vectors: Vectors, checks: Checks, ids: Ids) -> None:

@@ -1,6 +1,7 @@
-"""All vectors of an index compared with some queries: exact, as a search of the embeddings is.
+"""All vectors of an index, or those that pass, compared with some queries.
 
-An index's vectors lie uncompressed on disk, so they are read in a fraction of the time.
+It is exact, as a search of the embeddings is, but an index's vectors lie uncompressed on disk: they
+are read in a fraction of the time.
 """
 
 import time
@@ -18,10 +19,11 @@ from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import places
-from pipeline.index.bucket_rows import open_rows
+from pipeline.index.bucket_rows import BucketRows, open_rows
 from pipeline.search.batches import search_in_batches
 from pipeline.search.exact_topk import shard_topk
 from pipeline.search.merge import Merged
+from pipeline.search.passing import Passing
 from pipeline.search.shard_searcher import part_columns
 
 
@@ -34,6 +36,7 @@ class ScanPlan:
     embeddings: Path
     queries: Vectors  # f32 (q, d)
     depth: int
+    passing: Passing | None = None  # the images to compare; none: all
 
     def start(self) -> ShardFunction:
         """Return the function that gives each query's ``depth`` best of one part."""
@@ -44,14 +47,22 @@ class ScanPlan:
         def compare(part: int) -> pa.Table:
             started = time.time()
             rows = open_rows(index, part)
-            rows.refuse_changed()
-            ids, vectors = rows.ids, rows.vectors
-            if not (seen := ~np.isin(ids, buried)).all():
-                ids, vectors = ids[seen], vectors[seen]
+            ids, vectors = self._compared(rows, buried)
             best = shard_topk(self.queries, ids, vectors, self.depth, part)
             return shard_stats(part, len(rows.ids), started, **part_columns(best))
 
         return compare
+
+    def _compared(self, rows: BucketRows, buried: Ids) -> tuple[Ids, Vectors]:
+        rows.refuse_changed_buckets()
+        seen = ~np.isin(rows.ids, buried)
+        if self.passing:
+            seen &= self.passing.among(rows.shards, rows.rows)
+        if seen.all():
+            rows.refuse_changed_vectors()
+            return rows.ids, rows.vectors
+        some = np.flatnonzero(seen)
+        return rows.ids[some], rows.checked_vectors(some)
 
 
 def scan(
@@ -62,14 +73,15 @@ def scan(
     queries: Vectors,
     k: int,
     record: RunRecord,
+    passing: Passing | None = None,
 ) -> Merged:
-    """Return the certified ``k`` best of f32 (q, d) ``queries`` among all images of ``index``.
+    """Return the certified ``k`` best of f32 (q, d) ``queries`` among all images that pass.
 
     Tombstoned images of ``embeddings`` are left out. ``parts``: those of the index.
     """
 
     def plan_for(rows: Ids, depth: int) -> ScanPlan:
-        return ScanPlan(index.root, embeddings.root, queries[rows], depth)
+        return ScanPlan(index.root, embeddings.root, queries[rows], depth, passing)
 
     found = search_in_batches(spread, plan_for, range(parts), len(queries), k, record)
     return Merged(found.ids, found.scores, _homes(index, found), found.certified)

@@ -30,6 +30,7 @@ from pipeline.search.unlike import named, unlike
 # Share of queries such as the collection's images that are called unlike it: each such alarm costs
 # a comparison with everything. With 5 % hardly more of other kinds are told.
 FALSE_ALARMS = 0.01
+COMPARED_BYTES = 2**28  # of vectors that pass: a search reads them in half a second
 MOST_CANDIDATES = 4096  # of a query where some images do not pass; a batch's are held in memory
 
 
@@ -48,17 +49,23 @@ class OpenIndex:
     passing: Passing | None = None  # the images that may be candidates; none: all
 
     def among(self, passing: Passing) -> "OpenIndex":
-        """Return the search among those that pass: all their codes, and of the best the vectors.
+        """Return the search among those that pass.
 
-        Those that pass may all lie in buckets far from the query, so none is left out. Candidates
-        are as many as are no more bytes than the search among all images reads: where no more
-        pass, the answer is exact.
+        They may all lie in buckets far from the query, so none is left out: all are compared, or
+        where their vectors are many, all their codes, and of the best the vectors.
         """
         buckets, dimensions = self.partitions.grid.buckets, len(self.coder.projection)
+        if passing.images * 4 * dimensions <= COMPARED_BYTES:
+            return replace(self, work=Work(buckets, passing.images), passing=passing)
         read = self.work.read(buckets, self.embeddings.rows(), dimensions)
         candidates = min(int(read // (4 * dimensions)), MOST_CANDIDATES)
         work = Work(buckets, max(candidates, self.work.candidates))
         return replace(self, work=work, passing=passing)
+
+    @property
+    def exact(self) -> bool:
+        """Return whether all images that pass are compared."""
+        return self.passing is not None and self.work.candidates >= self.passing.images
 
     def seconds(self, queries: int) -> float:
         """Return about how long one process takes to search for so many."""
@@ -141,6 +148,17 @@ def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Foun
     return score_candidates(spread, opened.index, queries, candidates, k)
 
 
+def search_passing(
+    spread: Spread, opened: OpenIndex, queries: Vectors, k: int, record: RunRecord
+) -> Merged:
+    """Return the ``k`` best of each of f32 (q, d) ``queries`` among the images that pass."""
+    if not opened.exact:
+        return search_index(spread, opened, queries, k)
+    parts = opened.partitions.parts if opened.passing and opened.passing.images else 0
+    index, embeddings = opened.index, opened.embeddings
+    return scan(spread, index, embeddings, parts, queries, k, record, opened.passing)
+
+
 def unlike_queries(opened: OpenIndex, queries: Queries, merged: Merged) -> Mask:
     """Return (q,): the queries of which the recall that is promised says nothing.
 
@@ -187,7 +205,7 @@ def index_loss(opened: OpenIndex, keys: Sequence[str], exact: Mask) -> str:
     work, buckets = opened.work, opened.partitions.grid.buckets
     did = f"probed {work.probes:,} of {buckets:,} buckets and compared {work.candidates:,}"
     if opened.passing:
-        if work.candidates >= opened.passing.images:
+        if opened.exact:
             return exact_loss(opened.embeddings, opened.passing)
         return (
             f"{did} candidates among the {opened.passing.images:,} images that pass: recall is not "

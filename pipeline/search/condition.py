@@ -103,6 +103,8 @@ def _duckdb() -> "DuckDBPyConnection":
 
 def _parsed(text: str, over: str) -> list[dict[str, Any]]:
     """Return the nodes of DuckDB's parse of ``text``."""
+    if not text.strip():
+        raise _refused(text, "it is empty", over)
     asked = f"SELECT 1 FROM images WHERE (\n{text}\n)"
     rows = _duckdb().execute("SELECT json_serialize_sql(?)", [asked]).fetchall()
     tree = json.loads(rows[0][0])

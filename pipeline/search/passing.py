@@ -1,7 +1,10 @@
 """Which images of a store a condition lets pass, found shard by shard before any vector is read."""
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +19,8 @@ from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
 from pipeline.search.condition import Condition, condition_over
+
+SHARDS_AT_ONCE = 16
 
 
 def condition_of(text: str, store: Store) -> Condition:
@@ -72,36 +77,58 @@ def read_passing(store: Store, shard: int, columns: list[str], passing: Passing 
 
 @dataclass(frozen=True)
 class PassingPlan:
-    """All a worker needs to tell which images of any shard fulfil a condition."""
+    """All a worker needs to tell which images of any group of shards fulfil a condition."""
 
     name: ClassVar[str] = "where"
     embeddings: Path
     condition: Condition
+    groups: Sequence[Sequence[int]]  # of shards
 
     def start(self) -> ShardFunction:
-        """Return the function that tells it of one shard."""
+        """Return the function that tells it of one group."""
         store = Store.open(self.embeddings, "embeddings")
         buried = store.tombstones()
 
-        def passing(shard: int) -> pa.Table:
+        def passing(group: int) -> pa.Table:
             started = time.time()
-            there = store.shards.schema(shard).names
-            asked = {"id", *self.condition.columns}.intersection(there)
-            table = store.read_whole(shard, sorted(asked))
-            seen = ~np.isin(table["id"].to_numpy(), buried)
-            held = seen & self.condition.holds(table)
-            bits = np.packbits(held, bitorder="little")
-            return shard_stats(shard, int(seen.sum()), started, bits=bits, passed=int(held.sum()))
+            tables = [self._read(store, shard) for shard in self.groups[group]]
+            held = np.concatenate(list(self._held(tables)))
+            seen = [~np.isin(table["id"].to_numpy(), buried) for table in tables]
+            ends = np.cumsum([table.num_rows for table in tables])
+            mine = [one & held[end - len(one) : end] for one, end in zip(seen, ends, strict=True)]
+            bits = [np.packbits(one, bitorder="little") for one in mine]
+            told = {
+                "bits": np.concatenate(bits),
+                "sizes": np.array([len(one) for one in bits]),
+                "passed": np.array([one.sum() for one in mine]),
+            }
+            return shard_stats(group, int(sum(one.sum() for one in seen)), started, **told)
 
         return passing
+
+    def _read(self, store: Store, shard: int) -> pa.Table:
+        there = store.shards.schema(shard).names
+        asked = {"id", *self.condition.columns}.intersection(there)
+        return store.read_whole(shard, sorted(asked))
+
+    def _held(self, tables: list[pa.Table]) -> Iterator[Mask]:
+        """Yield the rows for which the condition is true; tables of one schema are asked at once.
+
+        To ask costs more than to evaluate a shard's rows.
+        """
+        for _, alike in groupby(tables, key=lambda table: table.schema):
+            yield self.condition.holds(pa.concat_tables(alike))
 
 
 def passing_images(spread: Spread, store: Store, condition: Condition) -> Passing:
     """Return which images of ``store`` fulfil ``condition``."""
-    plan = PassingPlan(store.root, condition)
     shards = [entry.shard for entry in store.manifest()]
-    told = sorted((answer["shard"][0].as_py(), answer) for answer in spread(plan, shards))
-    bits = [flat_column(answer, "bits") for _, answer in told]
-    starts = np.cumsum([0, *map(len, bits)])
-    counts = np.array([answer["passed"][0].as_py() for _, answer in told], np.int64)
-    return Passing(np.concatenate([np.empty(0, np.uint8), *bits]), starts, counts)
+    groups = [shards[at : at + SHARDS_AT_ONCE] for at in range(0, len(shards), SHARDS_AT_ONCE)]
+    plan = PassingPlan(store.root, condition, groups)
+    answers = spread(plan, range(len(groups)))
+    told = sorted(((answer["shard"][0].as_py(), answer) for answer in answers), key=itemgetter(0))
+    bits, sizes, counts = (
+        np.concatenate([np.empty(0, kind), *(flat_column(answer, name) for _, answer in told)])
+        for name, kind in (("bits", np.uint8), ("sizes", np.int64), ("passed", np.int64))
+    )
+    return Passing(bits, np.concatenate([[0], np.cumsum(sizes)]), counts)

@@ -13,7 +13,8 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.spread import in_process
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix
-from pipeline.index import build
+from pipeline.index import build, search_index
+from pipeline.search import passing
 from pipeline.search.condition import condition_over
 from pipeline.search.exact_topk import exact_scores
 from pipeline.search.passing import passing_images
@@ -67,30 +68,33 @@ def test_a_search_is_exact_over_the_images_that_pass(done, tmp_path, capsys, whe
     assert loss.startswith(f"exact: each of the {passes.sum()} images that pass was compared")
 
 
-def test_an_index_compares_all_that_pass_where_they_are_few(done, tmp_path):
-    exact = asked(done, tmp_path / "exact", FEW)
-    assert asked(done, tmp_path / "index", FEW, "search.index=true").equals(
+@pytest.mark.parametrize("where", [FEW, MANY])
+def test_an_index_compares_all_that_pass_where_their_vectors_are_few(done, tmp_path, where):
+    exact = asked(done, tmp_path / "exact", where)
+    assert asked(done, tmp_path / "index", where, "search.index=true").equals(
         exact, check_metadata=True
     )
 
 
-def test_an_index_promises_nothing_of_the_many_that_pass(done, tmp_path):
+def test_an_index_promises_nothing_of_the_many_that_pass(done, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_index, "COMPARED_BYTES", 0)
     exact = asked(done, tmp_path / "exact", MANY)
     found = asked(done, tmp_path / "index", MANY, "search.index=true")
     table = whole(done)
-    passing = table.filter((pa.compute.field("width") != 12) | (pa.compute.field("id") > 900))
-    assert set(found["id"].to_pylist()) <= set(passing["id"].to_pylist())
+    those = table.filter((pa.compute.field("width") != 12) | (pa.compute.field("id") > 900))
+    assert set(found["id"].to_pylist()) <= set(those["id"].to_pylist())
     truth, mine = (
         set(zip(part["query_id"].to_pylist(), part["id"].to_pylist(), strict=True))
         for part in (exact, found)
     )
     assert len(truth & mine) > 0.9 * len(truth)
     loss = found.schema.metadata[b"loss"].decode()
-    assert f"candidates among the {passing.num_rows} images that pass: recall is not known" in loss
+    assert f"candidates among the {those.num_rows} images that pass: recall is not known" in loss
     assert "at least" not in loss
 
 
-def test_what_passes_far_from_the_query_is_found_by_an_index(done, tmp_path):
+def test_what_passes_far_from_the_query_is_found_by_an_index(done, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_index, "COMPARED_BYTES", 0)
     table = whole(done)
     ids, vectors = table["id"].to_numpy(), embedding_matrix(table["embedding"])
     scores = exact_scores(vectors[ids == 7], vectors[None])[0]
@@ -150,7 +154,9 @@ def test_a_column_of_some_shards_is_null_in_the_others(tmp_path):
         asked(tmp_path, tmp_path / "search", "colour = 'red'")
 
 
-def test_a_bit_is_kept_for_each_row_of_each_shard(done):
+@pytest.mark.parametrize("at_once", [1, 3, 16])
+def test_a_bit_is_kept_for_each_row_of_each_shard(done, monkeypatch, at_once):
+    monkeypatch.setattr(passing, "SHARDS_AT_ONCE", at_once)
     store = Store.open(done / "embeddings")
     condition = condition_over("id % 3 = 1 or id = 7", store.schema())
     shuffled = passing_images(lambda plan, s: in_process(plan, s[::-1]), store, condition)

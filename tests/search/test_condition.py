@@ -72,7 +72,7 @@ def test_what_sql_would_let_pass_does(text, ids):
         ("MIXED = 1 and Mixed = 1", "two columns differ in case alone"),
         ("label = ", "syntax error"),
         ("label == 'ca", "unterminated"),
-        (" ", "SELECT clause without selection list"),
+        (" ", "it is empty"),
         ("label", "it is VARCHAR, not true or false"),
         ("width = 'a'", "Could not convert string 'a'"),
         ("half > 1", "Unsupported Internal Arrow Type"),
