@@ -19,11 +19,11 @@ from pipeline.index.build import (
 )
 from pipeline.index.evidence import calibrated_images
 from pipeline.index.grid import Grid
+from pipeline.index.layout import refuse_other_layout
 from pipeline.index.partitions import Partitions
 from pipeline.index.sort_shard import sort_shards
 from pipeline.index.training import (
     index_identity,
-    refuse_other_layout,
     trained_grid,
     trained_shards,
 )

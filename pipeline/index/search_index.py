@@ -14,12 +14,12 @@ from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
 from pipeline.index.evidence import read_bounds, read_evidence
+from pipeline.index.layout import refuse_other_layout
 from pipeline.index.nominate import NominatePlan, nominated
 from pipeline.index.partitions import Partitions
 from pipeline.index.probes import Work, WorkRecall, choose_work, work_recall
 from pipeline.index.scan import scan
 from pipeline.index.score_candidates import Found, score_candidates
-from pipeline.index.training import refuse_other_layout
 from pipeline.search.answers import without_self
 from pipeline.search.batches import QUERIES_AT_ONCE, exact_loss, seconds_of_search
 from pipeline.search.merge import Merged

@@ -3,18 +3,16 @@
 from math import isqrt
 from typing import Any, Literal
 
-from pipeline.core.errors import StoreError
-from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 from pipeline.index.coarse_codes import CoarseCoder, train_codes
 from pipeline.index.grid import Grid
 from pipeline.index.hashing import train_hash
 from pipeline.index.ivf import train_ivf
+from pipeline.index.layout import LAYOUT, refuse_other_layout
 from pipeline.index.partitions import attach_numbers, read_numbers
 from pipeline.index.vector_sample import sample_vectors
 
 TRAINED = "trained.npy"
-LAYOUT = 3  # of an index's files; another one's are not read
 GridName = Literal["ivf", "hash"]
 TRAINERS = {"ivf": train_ivf, "hash": train_hash}
 
@@ -24,15 +22,6 @@ def index_identity(embeddings: Store, **made: Any) -> dict[str, Any]:
     first = embeddings.manifest()[0].checksum
     told = {"layout": LAYOUT, "embeddings": embeddings.identity, "first_shard": first}
     return told | made
-
-
-def refuse_other_layout(index: Store) -> None:
-    """Raise StoreError where ``index`` has files that this version does not read."""
-    if index.identity.get("layout") != LAYOUT:
-        raise StoreError(
-            f"{index.root} was made by another version of sluice; delete it and run "
-            f"{made_by('index')} again"
-        )
 
 
 def trained_grid(

@@ -104,7 +104,7 @@ def test_a_page_of_pictures_is_opened_where_there_is_a_screen(
     text = page.read_text()
     assert text.count('<section class="query">') == 2
     assert text.count("data:image/jpeg;base64,") == 2 + 2 * 3
-    assert "query</b> asked.jpg" in text
+    assert "query</b> <bdi>asked.jpg</bdi>" in text
     assert "&lt;1&gt;.jpg" in text
     assert "<1>.jpg" not in text
     assert "exact: every image was compared" in text
