@@ -37,7 +37,7 @@ from pipeline.lab.scaling.workloads import (
 
 SERIES = ("workload", "mode", "workers")
 SECONDS = ("planning", "start_up", "work", "drain", "merge", "writing", "wall")
-SHARES = ("steady_efficiency", "efficiency", "serial_measured", "serial_inferred")
+EFFICIENCIES = ("steady_efficiency", "efficiency")
 RATE_COLUMNS = (
     "runs",
     "speed-up",
@@ -149,18 +149,20 @@ def _rates(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         _series(row),
         f"{row['speed_up']:.2f}",
-        *(_share(row[name]) for name in SHARES),
+        *(f"{row[name]:.1%}" for name in EFFICIENCIES),
+        f"{row['serial_measured']:.1%}",
+        _inferred(row["serial_inferred"]),
         _workers(row["cost_workers"]) if row["cost_workers"] else "no count measured",
     )
 
 
-def _share(value: float | None) -> str:
+def _inferred(serial: float | None) -> str:
     """A run slower than one worker's, or faster than so many times it, has no serial share."""
-    if value is None:
+    if serial is None:
         return ""
-    if value > 1.05:
-        return "over 100 %"
-    return f"{value:.1%}" if value >= 0 else "none"
+    if serial > 1:
+        return "none: slower than one"
+    return f"{serial:.1%}" if serial >= 0 else "none: faster than linear"
 
 
 def _law_line(row: dict[str, Any]) -> tuple[str, ...]:
@@ -170,7 +172,7 @@ def _law_line(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['workload']} {row['mode']}",
         row["rate"].removesuffix("_rate"),
         f"{row['law']}: {row['parameter']}",
-        f"{row['value']:.3g}{unit}",
+        f"{round(row['value'], 6):.3g}{unit}",
         interval,
         "" if row["held_out_error"] is None else f"{row['held_out_error']:.1%}",
     )

@@ -17,7 +17,7 @@ SHORTER = 0.1  # a doubling of the workers that shortens the run by less no long
 MOST = 10_000  # workers, up to which it is looked where they stop helping
 PARTS = ("planning", "start_up", "work", "waiting", "merge", "writing")
 WORDS = {
-    "planning": "planning the source",
+    "planning": "preparing",
     "start_up": "start-up",
     "waiting": "waiting for turns and slow shards",
     "merge": "the merge",
@@ -31,7 +31,10 @@ FORECAST = pa.schema(
         ("images", pa.int64()),
         ("ms", pa.float64()),  # of one worker, an image
         ("workers", pa.int64()),
-        ("planning", pa.float64()),  # s: listing the source and cutting it into shards
+        (
+            "planning",
+            pa.float64(),
+        ),  # s: planning the source, and what else is before workers
         ("start_up", pa.float64()),  # s: until the first shard is begun
         ("work", pa.float64()),  # s: what shrinks with the workers
         ("waiting", pa.float64()),  # s: for the driver's turn, a slow shard, a last round

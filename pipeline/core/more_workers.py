@@ -20,7 +20,7 @@ CUT_ANEW = ("embed", "sign")  # for other numbers of workers; the others have th
 MERGE = "merge on the driver, meanwhile"  # it hides behind the workers' work
 BY_WORKERS = ("start-up of workers", "workers at work", "drain")
 SPREAD = ("sort by partition", "measure the recall")  # stages that pools of their own do
-LAST = ("write", "keys", "group")
+LAST = ("write", "keys", "group", "measure the precision")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def measured_of_run(run: RunRecord) -> MeasuredRun | None:
     }
     writing = sum(seconds for name, seconds in fixed.items() if name in LAST)
     planning = sum(fixed.values()) - writing
-    listed = run.job in CUT_ANEW
+    listed = fixed.get("source manifest", 0.0)  # grows with the images; a model is converted once
     costs = PoolCosts(
         start_up=run.seconds.get("start-up of workers", 0.0),
         start_up_a_worker=0.0,
@@ -52,8 +52,8 @@ def measured_of_run(run: RunRecord) -> MeasuredRun | None:
         drain=run.seconds.get("drain", 0.0),
         stragglers=tuple(run.stragglers) or (1.0,),
         wait=run.wait,
-        planning=0.0 if listed else planning,
-        planning_an_image=planning / run.images if listed else 0.0,
+        planning=planning - listed,
+        planning_an_image=listed / run.images,
         writing=writing,
     )
     if not run.in_pool:

@@ -87,7 +87,7 @@ def test_it_stops_where_a_doubling_gives_less_than_a_tenth_and_says_why():
     assert stop.reason == "from here on start-up outweighs embedding"
     merging = PoolCosts(1.0, 0.0, 0.0, 0.1, 30.0, EVEN, planning=20.0)
     reason = stops_helping(merging, 100_000, 5, work="signing").reason
-    assert reason == "from here on the merge and planning the source outweigh signing"
+    assert reason == "from here on the merge and preparing outweigh signing"
 
 
 def test_many_jobs_stop_where_each_does_alone():

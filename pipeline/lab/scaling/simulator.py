@@ -5,7 +5,7 @@ of their own and share nothing but the driver. What the network and a file syste
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,41 +102,75 @@ def _fitted_start_up(counts: Sequence[int], seconds: Sequence[float]) -> tuple[f
     return max(alone, a_worker), a_worker
 
 
+@dataclass(frozen=True)
+class Stay:
+    """When a worker's machine is there, in seconds from the job's start; None: to the end."""
+
+    comes: float = 0.0
+    leaves: float | None = None
+
+
 def simulate(
     costs: PoolCosts,
-    workers: int,
+    workers: int | Sequence[Stay],
     shard_seconds: Sequence[float],
     a_machine: int = 1,
     seed: int = 0,
 ) -> Simulated:
     """Return the phases of a run of ``workers``, ``a_machine`` of them on each machine.
 
-    ``shard_seconds`` are the shards' durations without stragglers, in their order.
+    ``shard_seconds`` are the shards' durations without stragglers, in their order. Workers may
+    come and go: whoever comes starts then, and the shard of one that leaves is done again. One that
+    is lost and replaced is one that leaves, and another that comes. Where all have left, the rest
+    stays undone, and the time is infinite.
     """
+    stays = [Stay()] * workers if isinstance(workers, int) else list(workers)
     environment, generator = simpy.Environment(), random.Random(seed)
-    driver, shards = simpy.Resource(environment), iter(shard_seconds)
-    together = min(workers, a_machine) * costs.start_up_a_worker
-    began = max(costs.start_up, together)
+    driver, shards = simpy.Resource(environment), simpy.Store(environment)
+    shards.items.extend(shard_seconds)
+    together = min(len(stays), a_machine) * costs.start_up_a_worker
+    began, merged = max(costs.start_up, together), [0.0]
 
     def turn(seconds: float) -> Iterator[Any]:
         with driver.request() as mine:
             yield mine
             yield environment.timeout(seconds)
 
-    def work() -> Iterator[Any]:
-        yield environment.timeout(began)
-        for seconds in shards:
-            yield from turn(costs.overhead)
-            yield environment.timeout(costs.wait + seconds * generator.choice(costs.stragglers))
-            environment.process(turn(costs.merge))
+    def merge() -> Iterator[Any]:
+        yield environment.timeout(0)  # a worker that wants its next shard is first
+        yield from turn(costs.merge)
+        merged.append(environment.now)
 
-    for _ in range(min(workers, len(shard_seconds))):
-        environment.process(work())
+    def work(stay: Stay) -> Generator[Any, Any, None]:
+        held: Any = None
+        waiting: Any = None
+        try:
+            yield environment.timeout(stay.comes + began)
+            while True:
+                waiting = shards.get()
+                held = yield waiting
+                yield from turn(costs.overhead)
+                yield environment.timeout(costs.wait + held * generator.choice(costs.stragglers))
+                held = None
+                environment.process(merge())
+        except simpy.Interrupt:
+            if held is not None:
+                shards.put(held)
+            elif waiting is not None:
+                waiting.cancel()
+
+    def end(worker: Any, leaves: float) -> Iterator[Any]:
+        yield environment.timeout(leaves)
+        worker.interrupt()
+
+    for stay in stays:
+        worker = environment.process(work(stay))
+        if stay.leaves is not None:
+            environment.process(end(worker, stay.leaves))
     environment.run()
-    ended = max(float(environment.now), began)
-    return Simulated(
-        workers, began, ended - began, costs.planning + ended + costs.drain + costs.writing
-    )
+    ended = max(*merged, began) if len(merged) > len(shard_seconds) else float("inf")
+    around = costs.planning + costs.drain + costs.writing
+    return Simulated(len(stays), began, ended - began, ended + around)
 
 
 def simulation_error(costs: PoolCosts, run: pa.Table, a_machine: int) -> float:

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.forecast import PoolCosts
 from pipeline.lab.scaling.simulator import (
+    Stay,
     calibrate,
     milliseconds,
     simulate,
@@ -49,3 +50,26 @@ def test_a_calibration_gives_the_measured_runs_back():
 
 def test_one_count_tells_nothing_of_many_workers_on_one_machine():
     assert calibrate([tasks(2, 8)]).start_up_a_worker == 0
+
+
+def test_a_lost_workers_shard_is_done_again():
+    stays = [Stay(), Stay(leaves=2.5)]  # in its second shard of 2 s
+    assert simulate(FREE, stays, [2.0] * 4).wall == pytest.approx(6)
+    replaced = [*stays, Stay(comes=2.5)]
+    assert simulate(FREE, replaced, [2.0] * 4).wall == pytest.approx(4.5)
+    slow = PoolCosts(1.0, 0.0, 0.0, 0.0, 0.0, (1.0,))  # whoever comes starts for a second
+    assert simulate(slow, replaced, [2.0] * 4).wall == pytest.approx(7)
+
+
+def test_workers_come_and_go():
+    grown = [Stay(), Stay(), Stay(comes=4), Stay(comes=4)]
+    assert simulate(FREE, grown, [1.0] * 16).wall == pytest.approx(6)  # 8 by two, then 4 a second
+    shrunk = [Stay(), Stay(), Stay(leaves=2.5), Stay(leaves=2.5)]
+    assert simulate(FREE, shrunk, [1.0] * 16).wall == pytest.approx(6)
+    assert simulate(FREE, [Stay(leaves=2)], [1.0] * 16).wall == float("inf")
+    assert simulate(FREE, [Stay(), Stay(comes=50)], [1.0] * 4).wall == pytest.approx(4)
+
+
+def test_uneven_shards_are_done_in_their_order():
+    assert simulate(FREE, 2, [4.0, 1.0, 1.0, 1.0]).wall == pytest.approx(4)
+    assert simulate(FREE, 2, [1.0, 1.0, 1.0, 4.0]).wall == pytest.approx(5)
