@@ -9,7 +9,8 @@ from jobs.lab.config import LabConfig
 
 HEADINGS = {
     "Try it": ("demo", "corpus"),
-    "Search": ("embed", "index", "search", "dedup", "report"),
+    "Search": ("embed", "index", "search", "report"),
+    "Near-duplicates": ("dedup", "apply", "undo"),
     "Without the CNN on all": ("sign", "calibrate", "cascade"),
     "Look after": ("config", "verify", "usage", "models"),
     "Measure": ("lab", "bench"),

@@ -272,6 +272,9 @@ class DedupConfig(Section):
     rule: Literal["survivor", "components"] = Field(
         "survivor", description="survivor: all are similar to the one kept; components: chains too"
     )
+    prefer: tuple[str, ...] = Field(
+        (), description="patterns of names to keep before others, as originals/*"
+    )
     doubtful: bool = Field(
         False, description="compare images without contrast, and those that decoded in part, too"
     )
@@ -297,6 +300,35 @@ class DedupConfig(Section):
         """Return what PartitionSettings takes."""
         names = {"buckets", "brute_force_up_to", "assignments", "partition_rows", "sample", "seed"}
         return self.model_dump(include=names)
+
+
+class ApplyConfig(Section):
+    """`sluice apply`: act on what a deduplication would drop; without any of these nothing is."""
+
+    argument = ("OUTPUT", "dedup.output")
+    move: LocalPath | None = Field(None, description="the folder to move the images to")
+    link: Literal["hard", "sym"] | None = Field(
+        None, description="make images with the same bytes links to the one kept"
+    )
+    delete: bool = Field(False, description="delete the images; only what had a twin comes back")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "ApplyConfig":
+        if (self.move is not None) + (self.link is not None) + self.delete > 1:
+            raise ValueError("move, link and delete exclude one another: say one")
+        return self
+
+    def action(self) -> Literal["move", "hard", "sym", "delete"] | None:
+        """Return what is asked for, None for nothing."""
+        if self.move:
+            return "move"
+        return self.link or ("delete" if self.delete else None)
+
+
+class UndoConfig(Section):
+    """`sluice undo`: put back what was applied."""
+
+    argument = ("OUTPUT", "dedup.output")
 
 
 class SignConfig(Section):
@@ -457,6 +489,8 @@ class Config(Section):
     calibrate: CalibrateConfig = Field(default_factory=CalibrateConfig)
     cascade: CascadeConfig = Field(default_factory=CascadeConfig)
     dedup: DedupConfig = Field(default_factory=DedupConfig)
+    apply: ApplyConfig = Field(default_factory=ApplyConfig)
+    undo: UndoConfig = Field(default_factory=UndoConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
     demo: DemoConfig = Field(default_factory=DemoConfig)
     models: ModelsConfig = Field(default_factory=ModelsConfig)

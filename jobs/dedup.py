@@ -1,6 +1,9 @@
 """`sluice dedup`: every pair of near-duplicates, their groups, and the one to keep of each."""
 
 from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.compute as pc
 
 from jobs.config import Config, DedupConfig
 from jobs.console import console, print_not_taken, print_table
@@ -9,6 +12,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
+from pipeline.core.tables import csv_bytes
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
 from pipeline.dedup.join import join_partitions
 from pipeline.dedup.pair_recall import measure_recall
@@ -79,11 +83,12 @@ def dedup(config: Config) -> Deduplicated:
         buckets = _join(made, embeddings, store, sitting)
         with sitting.stage("group"):
             found = gather_results(
-                embeddings, store, made.similarity, made.rule, buckets, made.doubtful
+                embeddings, store, made.similarity, made.rule, buckets, made.doubtful, made.prefer
             )
         if buckets > 1:
             found = _measured(made, embeddings, found, sitting)
     _print(made, found)
+    _write_lists(found, root)
     if has_manifest(embeddings):
         source = stored_source(embeddings, config.source.given())
         page = group_page(found, embeddings, source, made.rule, made.similarity, made.shown)
@@ -122,6 +127,14 @@ def _measured(
         recall = measure_recall(alone.spread, embeddings, found.sets, ids, *wanted)
     sitting.record.add_pools(alone.record)
     return replace(found, recall=recall)
+
+
+def _write_lists(found: Deduplicated, root: Path) -> None:
+    write_atomically(root / "groups.csv", csv_bytes(found.groups))
+    if "path" in found.groups.column_names:
+        drop = found.groups.filter(pc.invert(found.groups["survivor"]))["path"].to_pylist()
+        write_atomically(root / "drop.txt", "".join(f"{path}\n" for path in drop).encode())
+        console.print(f"what to drop: {root}/drop.txt; sluice apply {root} acts on it")
 
 
 def _print(made: DedupConfig, found: Deduplicated) -> None:

@@ -64,7 +64,7 @@ def _ours(config: Config, folder: Path) -> DedupRun:
     path.write_text(config.model_dump_json(include=set(Config.model_fields)))
     jobs = [[sys.executable, "-m", "jobs", job, "-c", str(path)] for job in ("embed", "dedup")]
     use = run_in_turn(jobs)
-    pairs = set_pairs(read_results(config.dedup.output)[0], config.dedup.similarity)
+    pairs = set_pairs(read_results(config.dedup.output)[0])
     return _told(OURS, DedupRun(use, pairs))
 
 

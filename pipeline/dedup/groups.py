@@ -1,8 +1,8 @@
 """Groups of near-duplicates, and the one image of each that is kept.
 
-The survivor is the image with the most pixels, and of equal ones the lowest id. ``survivor`` is
-the strict rule: images are taken in that order, and each one not yet taken takes the untaken
-images that are paired with itself, so every member is similar to its survivor and chains end.
+The survivor is the first by ``keeping_order``. ``survivor`` is the strict rule: images are taken in
+that order, and each one not yet taken takes the untaken images that are paired with itself, so
+every member is similar to its survivor and chains end.
 ``components`` takes all that pairs connect.
 
 Identical images share all partners, so a set of them is taken as one, in the place of its first.
@@ -15,7 +15,9 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 
 from pipeline.core.arrays import Ids, Mask
+from pipeline.core.tables import places
 from pipeline.dedup.identical_sets import SetPairs, connected
+from pipeline.dedup.keeping import keeping_order
 
 Rule = Literal["survivor", "components"]
 GROUPS = pa.schema(
@@ -29,18 +31,20 @@ GROUPS = pa.schema(
 
 
 def group_pairs(pairs: SetPairs, images: pa.Table, rule: Rule) -> pa.Table:
-    """Return GROUPS of all images in a pair, by group, its survivor first, then id.
+    """Return GROUPS of all images in a pair, by group, then in the order of being kept.
 
-    ``images`` has id and pixels of every image at least in ``pairs``.
+    ``images`` has the id, the pixels and what ``keeping_order`` takes of every image at least in
+    ``pairs``. The survivor of a group comes first.
     """
-    pixels = _pixels(images, pairs.ids)
-    order = np.lexsort((pairs.ids, -pixels))  # who survives before whom
+    found = images.take(pa.array(places(pairs.ids, images["id"].to_numpy())))
+    order = keeping_order(found)  # who survives before whom
+    pixels = found["pixels"].to_numpy()
     members = pairs.ids[order]
     owner = _owners(pairs, pairs.set_of[order], rule)
     inside = _not_alone(owner)
     ids, group, kept = members[inside], members[owner][inside], pixels[order][inside]
     survivor = ids == group
-    rows = np.lexsort((ids, ~survivor, group))
+    rows = np.argsort(group, kind="stable")
     columns = (group[rows], ids[rows], survivor[rows], kept[rows])
     return pa.table(dict(zip(GROUPS.names, columns, strict=True)), schema=GROUPS)
 
@@ -57,17 +61,10 @@ def _owners(pairs: SetPairs, set_of: Ids, rule: Rule) -> Ids:
     else:
         owner = _components(one, other, len(queue))
         held = _not_alone(owner)
-    # By rounding, identical images can score below the similarity: then only others hold them.
+    # A set of several images is a group by itself.
     held[one[one == other]] = True
     place = turn[set_of]
     return np.where(held[place], first[queue[owner[place]]], np.arange(len(set_of)))
-
-
-def _pixels(images: pa.Table, members: Ids) -> Ids:
-    known, pixels = images["id"].to_numpy(), images["pixels"].to_numpy()
-    order = np.argsort(known)
-    found: Ids = pixels[order[np.searchsorted(known, members, sorter=order)]]
-    return found
 
 
 def _graph(one: Ids, other: Ids, count: int) -> Any:

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.core.arrays import Ids, Mask, Numbers, Scores
 
 # identical false: two images that stand for their sets. identical true: a, which stands for its
-# set, and b, a further image of it; the score may be below the similarity by f32 rounding.
+# set, and b, a further image of it, with a score of 1.
 PAIRS = pa.schema(
     [("a", pa.int64()), ("b", pa.int64()), ("score", pa.float64()), ("identical", pa.bool_())]
 )
@@ -38,13 +38,11 @@ def unite_sets(joined: pa.Table, there: Ids) -> pa.Table:
     stands[sets] = ids[alive][first]
     one, other = stands[set_of[left]], stands[set_of[right]]
     paired = ~identical & peopled[left] & peopled[right]
-    within = np.zeros(len(ids))
-    within[set_of[left[identical]]] = scores[identical]
     further = alive & (ids != stands[set_of])
     return pairs_table(
         np.concatenate([np.minimum(one, other)[paired], stands[set_of[further]]]),
         np.concatenate([np.maximum(one, other)[paired], ids[further]]),
-        np.concatenate([scores[paired], within[set_of[further]]]),
+        np.concatenate([scores[paired], np.ones(further.sum())]),
         np.repeat([False, True], [paired.sum(), further.sum()]),
     )
 
@@ -137,23 +135,21 @@ def pairs_between(counts: Ids, one: Ids, other: Ids) -> Ids:
     return pairs
 
 
-def set_pairs(pairs: pa.Table, similarity: float) -> SetPairs:
-    """Return PAIRS, as united, by sets; identical images are pairs from ``similarity``."""
+def set_pairs(pairs: pa.Table) -> SetPairs:
+    """Return PAIRS, as united, by sets."""
     a, b, scores, identical = (pairs[name].to_numpy() for name in PAIRS.names)
     ids = np.unique(np.concatenate([a, b]))
     left, right = np.searchsorted(ids, a), np.searchsorted(ids, b)
     stands = np.arange(len(ids))
     stands[right[identical]] = left[identical]
     set_of = np.unique(stands, return_inverse=True)[1]
-    several, row = np.unique(set_of[left[identical]], return_index=True)
-    within = scores[identical][row]
-    own = several[within >= similarity]
+    own = np.unique(set_of[left[identical]])
     return SetPairs(
         ids,
         set_of,
         np.concatenate([set_of[left[~identical]], own]),
         np.concatenate([set_of[right[~identical]], own]),
-        np.concatenate([scores[~identical], within[within >= similarity]]),
+        np.concatenate([scores[~identical], np.ones(len(own))]),
     )
 
 

@@ -64,7 +64,7 @@ class PartnersPlan:
     """All a worker needs to find, in any embedding shard, every partner of the sampled images.
 
     Of identical images one is asked about and one compared: ``further`` are left out. An image
-    asked about is its own partner where its score with itself is enough.
+    asked about is its own partner.
     """
 
     name: ClassVar[str] = "compare a sample with all"
@@ -92,7 +92,7 @@ class PartnersPlan:
                 one, other = np.nonzero(some @ vectors.T >= self.similarity - MARGIN)
                 one += start
                 scores = pair_scores(self.vectors, one, vectors, other)
-                enough = scores >= self.similarity
+                enough = (scores >= self.similarity) | (self.ids[one] == ids[other])
                 image.append(self.ids[one[enough]])
                 partner.append(ids[other[enough]])
             return shard_stats(

@@ -5,8 +5,9 @@ images' keys) holds the pairs of those that stand for their set, and each furthe
 one that stands for it. Everything counted is counted over all pairs of images.
 """
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,14 @@ from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.dedup.groups import Rule, group_pairs
 from pipeline.dedup.identical_sets import PAIRS, SetPairs, set_pairs, unite_sets
+from pipeline.dedup.keeping import TOLD, preferred
 from pipeline.dedup.pair_recall import PairRecall
 from pipeline.images.evidence import doubts, evidence_columns, evident
+from pipeline.images.manifest import has_manifest, read_manifest, stored_source
 
+FOLDERS = "folder"  # the kind of source whose images are files
 RESULTS = ("pairs.parquet", "groups.parquet")
+FILES = ("bytes", "modified")  # size, and when it was modified (ns since the epoch)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Deduplicated:
 
     pairs: pa.Table  # PAIRS, a_key, b_key: of images that stand for their set, and who is in it
     sets: SetPairs  # the same pairs, to count and to group
-    groups: pa.Table  # GROUPS, key
+    groups: pa.Table  # GROUPS, key and, of a source, path, bytes, checksum
     images: pa.Table  # id, key, pixels and, where known, scene and transform
     buckets: int
     left_out: Counter[str]  # images that are no evidence of identity, by reason
@@ -46,13 +51,20 @@ class Deduplicated:
 
 
 def gather_results(
-    embeddings: Store, store: Store, similarity: float, rule: Rule, buckets: int, doubtful: bool
+    embeddings: Store,
+    store: Store,
+    similarity: float,
+    rule: Rule,
+    buckets: int,
+    doubtful: bool,
+    prefer: Sequence[str] = (),
 ) -> Deduplicated:
     """Gather the pairs of all joins in ``store``, group them by ``rule``, and keep both there."""
-    images, left_out = read_images(embeddings, doubtful)
+    images, left_out = read_images(embeddings, doubtful, prefer)
     pairs = gather_pairs(store, images)
-    sets = set_pairs(pairs, similarity)
+    sets = set_pairs(pairs)
     groups = with_keys(group_pairs(sets, images, rule), images, {"id": "key"})
+    groups = with_files(groups, embeddings)
     pairs = with_keys(pairs, images, {"a": "a_key", "b": "b_key"})
     for name, table in zip(RESULTS, (pairs, groups), strict=True):
         store.attach(name, parquet_bytes(table))
@@ -67,22 +79,70 @@ def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa
     return table
 
 
-def read_images(embeddings: Store, doubtful: bool = False) -> tuple[pa.Table, Counter[str]]:
-    """Return (id, key, pixels, scene and transform where known) of the images still there.
+def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
+    """Return ``groups`` with path, where the file of each image lies, its bytes and checksum.
+
+    As they are where the images are no files of their own.
+    """
+    if not has_manifest(embeddings) or stored_source(embeddings).kind != FOLDERS:
+        return groups
+    source, manifest = stored_source(embeddings), read_manifest(embeddings)
+    wanted, tables = groups["id"].combine_chunks(), []
+    for entry in embeddings.manifest():
+        table = embeddings.read(entry.shard, ["id", "file", "checksum"])
+        table = table.filter(pc.is_in(table["id"], value_set=wanted))
+        tables.append(_with_facts(table, manifest, entry.shard))
+    known = pa.concat_tables(tables)
+    known = known.take(pc.index_in(wanted, value_set=known["id"].combine_chunks()))
+    opened = source.opened()
+    paths = [opened.at(file) for file in known["file"].to_pylist()]
+    groups = groups.append_column("path", pa.array(paths, pa.string()))
+    for name in ("bytes", "checksum"):
+        groups = groups.append_column(name, known[name])
+    return groups.replace_schema_metadata({"folders": json.dumps(source.urls)})
+
+
+def read_images(
+    embeddings: Store, doubtful: bool = False, prefer: Sequence[str] = ()
+) -> tuple[pa.Table, Counter[str]]:
+    """Return the images still there: id, key, scene and transform where known, and what
+    ``keeping_order`` takes: preferred (of the patterns ``prefer``), whole, pixels, bytes, modified.
 
     Those that are no evidence of identity are counted by reason, unless ``doubtful`` asks for them.
     """
     names = embeddings.columns()
     extra = [name for name in ("scene", "transform") if name in names]
-    columns = ["id", "key", "width", "height", *extra, *evidence_columns(embeddings)]
+    facts = [name for name in ("file", "decoded") if name in names]
+    columns = ["id", "key", "width", "height", *extra, *facts, *evidence_columns(embeddings)]
+    columns = list(dict.fromkeys(columns))
+    manifest = read_manifest(embeddings) if has_manifest(embeddings) else None
     shards = [entry.shard for entry in embeddings.manifest()]
-    table = pa.concat_tables([embeddings.read(shard, columns) for shard in shards])
+    table = pa.concat_tables(
+        [_with_facts(embeddings.read(shard, columns), manifest, shard) for shard in shards]
+    )
     reasons = doubts(table)
     left_out = Counter() if doubtful else Counter(pc.drop_null(reasons).to_pylist())
     table = evident(table, doubtful)
     pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
     kept = {"id": table["id"], "key": table["key"], "pixels": pixels}
-    return pa.table(kept | {name: table[name] for name in extra}), left_out
+    kept["preferred"] = preferred(table["key"], prefer)
+    if "decoded" in facts:
+        kept["whole"] = pc.greater_equal(table["decoded"], 1.0)
+    known = [name for name in (*extra, *FILES) if name in table.column_names]
+    return pa.table(kept | {name: table[name] for name in known}), left_out
+
+
+def _with_facts(table: pa.Table, manifest: pa.Table | None, shard: int) -> pa.Table:
+    """Return ``table`` with FILES of the files that hold its images, where a source names them."""
+    if manifest is None:
+        return table
+    mine = manifest.filter(pc.equal(manifest["shard"], shard))
+    units = mine.take(pc.index_in(table["file"], value_set=mine["path"].combine_chunks()))
+    # A local file's version is when it was modified, in ns; an object's is a tag without an order.
+    numbers = pc.match_substring_regex(units["version"], "^[0-9]{1,19}$")
+    version = pc.if_else(numbers, units["version"], None)
+    table = table.append_column("bytes", units["file_bytes"])
+    return table.append_column("modified", version.cast(pa.int64()))
 
 
 def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
@@ -117,7 +177,7 @@ def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str,
         ("groups", found.survivors),
         ("images to drop", found.groups.num_rows - found.survivors),
         ("rule", rule),
-        ("kept of a group", "the most pixels, of equal ones the lowest id"),
+        ("kept of a group", TOLD),
         ("buckets", found.buckets),
     ]
 

@@ -56,8 +56,7 @@ def largest_components(
 
 
 def _component(pairs: SetPairs, groups: pa.Table, name: int) -> Component:
-    rows = groups.filter(pa.array(groups["group"].to_numpy() == name)).to_pylist()
-    ids = [row["id"] for row in sorted(rows, key=lambda row: (-row["pixels"], row["id"]))]
+    ids = groups.filter(pa.array(groups["group"].to_numpy() == name))["id"].to_pylist()
     place = {number: position for position, number in enumerate(ids)}
     mine = every_pair(pairs.among(np.array(ids, np.int64))).to_pylist()
     inside = [(place[row["a"]], place[row["b"]], row["score"]) for row in mine]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -60,7 +59,7 @@ def run_rival(
     pairs = pq.read_table(output)
     for place, name in enumerate(("a", "b")):
         pairs = pairs.set_column(place, name, pa.array(ids[pairs[name].to_numpy()]))
-    return DedupRun(use, set_pairs(pairs, -np.inf))
+    return DedupRun(use, set_pairs(pairs))
 
 
 def quality_table(runs: Mapping[str, DedupRun], truth: pa.Table) -> pa.Table:

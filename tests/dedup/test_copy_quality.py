@@ -24,7 +24,7 @@ TRUTH = pa.table(
 
 def sets_of(*rows):
     columns = [[row[place] for row in rows] for place in range(4)]
-    return set_pairs(pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS), 0.5)
+    return set_pairs(pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS))
 
 
 def test_micro_ap_is_the_area_under_the_steps():
@@ -85,7 +85,7 @@ def test_sets_give_the_figures_of_all_their_pairs(seed, images, sets, at_once):
     by_sets = sets_of(*rows)
     listed = every_pair(by_sets)
     single = listed.set_column(3, "identical", pa.array(np.zeros(listed.num_rows, bool)))
-    alone = set_pairs(single, 0.5)
+    alone = set_pairs(single)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.dedup.copy_quality.LOOKED_UP", at_once)
         assert copies_by_transform(by_sets, truth) == copies_by_transform(alone, truth)

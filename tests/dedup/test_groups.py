@@ -12,7 +12,7 @@ def tables(pairs, pixels):
     columns = (a, b, [0.9] * len(a), [False] * len(a))
     images = {"id": list(pixels), "pixels": list(pixels.values())}
     paired = pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
-    return set_pairs(paired, 0.9), pa.table(images)
+    return set_pairs(paired), pa.table(images)
 
 
 def rows(table):

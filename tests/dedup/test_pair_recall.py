@@ -8,7 +8,7 @@ from pipeline.dedup.pair_recall import pair_recall, sampled_pairs
 def found_pairs(*rows):
     """SetPairs of (a, b) or of (a, b, True), where b is identical to a."""
     columns = zip(*((a, b, 1.0, bool(same)) for a, b, *same in rows), strict=True)
-    return set_pairs(pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS), 0.5)
+    return set_pairs(pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS))
 
 
 def singly(image, partner):

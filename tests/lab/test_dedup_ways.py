@@ -42,7 +42,7 @@ def test_the_table_tells_precision_and_recall():
     truth = pa.table({"id": [1, 2, 3, 4, 5], "scene": [1, 1, 1, 4, 5]})
     none = np.zeros(2, bool)
     pairs = pairs_table(np.array([1, 4]), np.array([2, 5]), np.array([0.9, 0.8]), none)
-    run = DedupRun(TreeUse(2.0, 3 * 2**20), set_pairs(pairs, 0.5))
+    run = DedupRun(TreeUse(2.0, 3 * 2**20), set_pairs(pairs))
     (row,) = quality_table({"ours": run}, truth).to_pylist()
     assert (row["way"], row["seconds"], row["peak MiB"], row["pairs"]) == ("ours", 2.0, 3.0, 2)
     assert (row["precision"], row["recall"]) == (0.5, pytest.approx(1 / 3))
