@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale bench-merge guide clean
+.PHONY: help demo test million chaos simulated fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale measured bench-merge guide clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -34,6 +34,9 @@ bench-embed: .venv/ready  ## time embedding against the limit and others, over P
 
 chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_ROUNDS times
 	pytest -m chaos $(addprefix tests/chaos/test_,killed_node.py network_namespaces.py killing_images.py)
+
+simulated: .venv/ready  ## stragglers, lost workers, growing and shrinking clusters: run and simulated
+	pytest -m chaos -s tests/chaos/test_simulated_pools.py
 
 fuzz: .venv/ready  ## sign FUZZ_FILES=10000 damaged files of every format (FUZZ_SEED, FUZZ_WORKERS)
 	pytest -m chaos -s tests/chaos/test_fuzz.py
@@ -79,6 +82,10 @@ guide: .venv/ready  ## check the guide's claims on this machine; run again to go
 
 scale: .venv/ready  ## time 1..64 emulated workers, fit the laws of scaling
 	sluice lab scale
+
+measured: .venv/ready  ## measure for those who have no runs: the file that sluice lab plan goes by then
+	sluice lab scale --output work/measured
+	cp work/measured/measured.yaml pipeline/core/measured.yaml
 
 bench-merge: .venv/ready  ## time the merge against 1..10,000 shards, beside FAISS's
 	sluice bench merge

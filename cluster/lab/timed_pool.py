@@ -36,7 +36,7 @@ def run_timed(plan: ShardPlan, work: Work, workers: int) -> pa.Table:
     run = {"asked": time.time()}
     work.plan_source()
     run["planned"] = time.time()
-    with ray_session(workers), _all_workers_first():
+    with ray_session(workers), all_workers_first():
         run["began"], cpu = time.time(), time.process_time()
         answers = map_shards(plan, work.shards, workers)
         taken = work.take(timed(answers), partial(map_shards, workers=workers))
@@ -52,7 +52,7 @@ def run_timed(plan: ShardPlan, work: Work, workers: int) -> pa.Table:
 
 
 @contextmanager
-def _all_workers_first() -> Iterator[None]:
+def all_workers_first() -> Iterator[None]:
     """Have Ray Data wait for the whole pool: else the first workers take all there is to do."""
     context = ray.data.DataContext.get_current()
     before, context.wait_for_min_actors_s = context.wait_for_min_actors_s, 600

@@ -11,6 +11,7 @@ from jobs.console import console, errors, print_table
 from jobs.lab.config import BenchMergeConfig, LabConfig
 from jobs.sitting import one_session
 from pipeline.core.files import write_atomically
+from pipeline.core.forecast import counted
 from pipeline.core.run_record import RunRecord
 from pipeline.core.tables import parquet_bytes
 from pipeline.lab.merge_timing import (
@@ -100,7 +101,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
             *(_milliseconds(row[name]) for name in TIMES),
             _share(row["merge_share"]),
             _share(row["searched_share"]),
-            f"{max(1, round(row['outweighs_at'])):,} workers",
+            counted(max(1, round(row["outweighs_at"]))),
         )
         for row in rows
     ]
@@ -112,7 +113,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     )
     for queries, k in dict.fromkeys((row["queries"], row["k"]) for row in rows):
         mine = [row for row in rows if (row["queries"], row["k"]) == (queries, k)]
-        _print_crossing(mine, f"{queries:,} queries, k {k}")
+        _print_crossing(mine, f"{counted(queries, 'query', 'queries')}, k {k}")
 
 
 def _print_crossing(rows: Sequence[dict[str, Any]], size: str) -> None:
@@ -133,7 +134,9 @@ def _print_crossing(rows: Sequence[dict[str, Any]], size: str) -> None:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{1000 * seconds:,.3g}"
+    if seconds is None:
+        return ""
+    return f"{1000 * seconds:.3g}" if seconds < 0.1 else f"{1000 * seconds:,.0f}"
 
 
 def _share(value: float | None) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from jobs.console import console, print_table
 from jobs.lab.config import LabConfig, PlanConfig
 from pipeline.core.errors import ConfigError, DeadlineError, InputError
-from pipeline.core.forecast import PARTS, Shards, Stop, forecast, readable, stops_helping
+from pipeline.core.forecast import PARTS, Shards, Stop, counted, forecast, readable, stops_helping
 from pipeline.core.measured import Measured, read_measured
 from pipeline.core.more_workers import measured_of_run
 from pipeline.core.run_record import read_runs
@@ -119,7 +119,7 @@ def _print_costs(table: pa.Table, prices: list[Offer]) -> None:
 
 def _print_best(table: pa.Table, deadline: str, prices: list[Offer]) -> None:
     row = table.to_pylist()[0]
-    pool = "1 worker" if row["workers"] == 1 else f"{row['workers']:,} workers"
+    pool = counted(row["workers"])
     paid = [f"{offer.cost(row).told} {offer.name}" for offer in prices]
     hours = row["workers"] * row["seconds"] / 3600
     console.print(
@@ -134,10 +134,9 @@ def _print_stop(stop: Stop) -> None:
     if stop.workers is None:
         console.print(f"{stop.reason}; --most looks further")
     else:
-        pool = "1 worker" if stop.workers == 1 else f"{stop.workers:,} workers"
         console.print(
-            f"past {pool} ({readable(stop.seconds)}) twice as many shorten it by less than a "
-            f"tenth: {stop.reason}",
+            f"past {counted(stop.workers)} ({readable(stop.seconds)}) twice as many shorten it by "
+            f"less than a tenth: {stop.reason}",
             soft_wrap=True,
         )
 

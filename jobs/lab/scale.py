@@ -13,7 +13,7 @@ from jobs.console import console, errors, print_table
 from jobs.lab.config import LabConfig
 from jobs.sitting import recorded_runs
 from pipeline.core.files import write_atomically
-from pipeline.core.forecast import readable
+from pipeline.core.forecast import counted, readable
 from pipeline.core.measured import SCALE, measured_here, write_measured
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
@@ -138,11 +138,7 @@ def _print(table: pa.Table, laws: pa.Table) -> None:
 
 
 def _series(row: dict[str, Any]) -> str:
-    return f"{row['workload']} {row['mode']}, {_workers(row['workers'])}"
-
-
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count:,} workers"
+    return f"{row['workload']} {row['mode']}, {counted(row['workers'])}"
 
 
 def _rates(row: dict[str, Any]) -> tuple[str, ...]:
@@ -152,7 +148,7 @@ def _rates(row: dict[str, Any]) -> tuple[str, ...]:
         *(f"{row[name]:.1%}" for name in EFFICIENCIES),
         f"{row['serial_measured']:.1%}",
         _inferred(row["serial_inferred"]),
-        _workers(row["cost_workers"]) if row["cost_workers"] else "no count measured",
+        counted(row["cost_workers"]) if row["cost_workers"] else "no count measured",
     )
 
 

@@ -158,6 +158,11 @@ def stops_of_jobs(
     return found
 
 
+def counted(count: int, one: str = "worker", many: str = "workers") -> str:
+    """Return how many there are, in words: 1 worker, 1,000 workers."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def readable(seconds: float) -> str:
     """Return a time as one says it: 0.4 s, 85 s, 8.7 min, 13.9 h, 11.6 days."""
     if seconds < 120:

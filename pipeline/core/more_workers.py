@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipeline.core.forecast import PoolCosts, Shards, forecast, readable, stops_helping
+from pipeline.core.forecast import PoolCosts, Shards, counted, forecast, readable, stops_helping
 from pipeline.core.measured import Measured, read_measured
 from pipeline.core.run_record import RunRecord
 
@@ -92,8 +92,8 @@ def more_workers_told(run: RunRecord) -> list[str]:
     stops = found["stops"]
     where = "more workers go on helping"
     if stops["workers"] is not None:
-        pool = "1 worker" if stops["workers"] == 1 else f"{stops['workers']:,} workers"
-        where = f"they stop helping at {pool} ({readable(stops['seconds'])})"
+        pool, seconds = counted(stops["workers"]), readable(stops["seconds"])
+        where = f"they stop helping at {pool} ({seconds})"
     return [
         f"with {pools} workers: {', '.join(times)} (extrapolated from this run{start_up})",
         f"{where}: {stops['reason']}",
