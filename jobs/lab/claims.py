@@ -9,6 +9,7 @@ from jobs.console import console, warn
 from jobs.lab.config import LabConfig
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
+from pipeline.core.run_record import RunRecord
 from pipeline.core.tables import parquet_bytes
 from pipeline.lab.claims import check_claims, read_claims
 from pipeline.lab.facts import TOLD_BY, Outputs, read_facts
@@ -31,6 +32,7 @@ def command(config: LabConfig) -> None:
         warn(f"left out: {line}")
     table = check_claims(claims, facts, TOLD_BY)
     write_atomically(output / "claims.parquet", parquet_bytes(table))
+    RunRecord("claims", 0, 0).save(output)
     _print(table.to_pylist())
     console.print(f"claims: {output}/claims.parquet", soft_wrap=True)
 

@@ -24,6 +24,8 @@ SLOPES: dict[str, dict[str, Any]] = {
     "growth_all": {"N": lambda n: n, "N²": lambda n: n**2},
     "growth_one": {"N": lambda n: n, "√N": np.sqrt, "log N": np.log},
 }
+PARTS_OF = {"made up": "", "a real search's": "searched_"}  # and how their columns begin
+MERGED = ("search", "certified", "faiss_heap", "tree")
 PER = {"growth_all": "all vectors", "growth_one": "1 query"}
 
 
@@ -145,13 +147,18 @@ def nearest_rows(nearest: pa.Table | None) -> dict[str, list[dict[str, Any]]]:
 
 
 def merge_rows(merge: pa.Table | None) -> list[dict[str, Any]]:
-    """Return the seconds of search and of merges by shards and queries, for the fewest results."""
+    """Return the seconds of search and merges by PARTS_OF, shards and queries, for least k."""
     if merge is None:
         return []
     least = pa.compute.min(merge["k"])
-    names = ["shards", "queries", "k", "search", "certified", "faiss_heap", "tree"]
-    kept = merge.filter(pa.compute.equal(merge["k"], least)).select(names)
-    return [row for row in kept.to_pylist() if row["search"] > 0 and row["certified"] > 0]
+    found = []
+    for row in merge.filter(pa.compute.equal(merge["k"], least)).to_pylist():
+        for parts, prefix in PARTS_OF.items():
+            times = {name: row.get(prefix + name) for name in MERGED}
+            if times["search"] and times["certified"]:
+                facts = {"shards": row["shards"], "queries": row["queries"], "k": row["k"]}
+                found.append({"parts": parts} | facts | times)
+    return found
 
 
 def plans_by_recall(costs: list[dict[str, Any]]) -> list[dict[str, Any]]:

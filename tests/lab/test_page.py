@@ -26,6 +26,8 @@ from tests.helpers.scaling import tasks
 WAYS = ("all pairs", "bucketed join", "scan", "probe of sqrt(N) buckets", "graph (HNSW)")
 WAYS += ("k-d tree, PCA-8", "sorted key")
 POOL = PoolCosts(6.0, 1.0, 0.01, 0.001, 0.5, (0.9, 1.0, 1.2))
+REAL = "a real search's"
+FIELDS = ("images", "ms")
 EVIL = "</script><img src=x onerror=alert(1)><!--<script>"
 SECTIONS = ("claims", "growth", "funnel", "merge", "nearest")
 # Neither eval nor an address: what Vega needs of a page's policy, and a page at file:// has.
@@ -109,11 +111,14 @@ def bare():
 
 @pytest.fixture(scope="module")
 def data(bare):
-    names = ("shards", "queries", "k", "certified", "faiss_heap", "tree", "search")
-    rows = [
-        (s, q, 10, s * q * 1e-6, s * q * 1e-7, None, s * q * 9e-5) for s in (1, 10) for q in (1, 9)
-    ]
-    merge = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
+    rows = []
+    for shards, queries in ((1, 1), (10, 1), (1, 9), (10, 9)):
+        facts = {"shards": shards, "queries": queries, "k": 10, "tree": None}
+        cost = shards * queries * 1e-6
+        facts |= {"certified": cost, "faiss_heap": cost / 10, "search": 90 * cost}
+        real = {"searched_certified": 2 * cost, "searched_search": 90 * cost}
+        rows.append(facts | (real if queries > 1 else dict.fromkeys(real)))
+    merge = pa.Table.from_pylist(rows)
     return replace(
         bare,
         merge=merge,
@@ -258,6 +263,13 @@ def test_the_page_can_be_read_at_any_width_in_light_and_dark(page, tmp_path, wid
             low += low_contrast(tab)
         tab.emulate_media(media="print")
         printed = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        tab.set_viewport_size({"width": 700, "height": 900})
+        tab.emulate_media(media="print")
+        paper = tab.evaluate(
+            "Math.max(...[...document.querySelectorAll('.vega svg')]"
+            ".map(svg => svg.getBoundingClientRect().right))"
+        )
+        tab.set_viewport_size({"width": width, "height": 900})
         tab.emulate_media(media="screen", color_scheme="light")
         first = tab.evaluate(
             "document.querySelector('#chart-time svg').getBoundingClientRect().bottom"
@@ -272,6 +284,7 @@ def test_the_page_can_be_read_at_any_width_in_light_and_dark(page, tmp_path, wid
     assert shown.requests == [path.as_uri()]
     assert low == []
     assert printed == "rgb(246, 247, 249)"
+    assert paper <= 700
     assert first <= height
     assert broken == []
     assert overflow <= 0
@@ -313,6 +326,12 @@ def test_sliders_fields_and_keys_move_the_charts_by_the_one_model(page, tmp_path
         tab.locator("#ms-number").fill("")
         assert seconds_told(tab) == kept
         assert tab.locator("#ms-number").get_attribute("aria-invalid") == "true"
+        read = {}
+        for text in ("0,5", "0.5", "1e2", "1M", "1,000,000", "1.000.000", "2 000", "-3", "1,5k"):
+            tab.locator("#images-number").fill(text)
+            tab.locator("#ms-number").fill(text)
+            said_of = [tab.locator(f"#{name}").get_attribute("aria-valuetext") for name in FIELDS]
+            read[text] = [said.split()[0] for said in said_of]
         tab.locator("#ms-number").fill("5000")
         told = tab.locator("#told").text_content()
         plan = tab.locator("#plan").text_content()
@@ -320,9 +339,11 @@ def test_sliders_fields_and_keys_move_the_charts_by_the_one_model(page, tmp_path
         assert "cnn is to meet 100 %" in tab.locator("#plan").text_content() != plan
         tab.locator("#use-plan").click()
         ms = tab.locator("#ms-number").input_value()
-        merge = tab.locator("#merge-told").text_content()
-        tab.locator("#queries").select_option("1")
-        other = tab.locator("#merge-told").text_content()
+        merges = []
+        for name, value in ((None, None), ("of", "made up"), ("queries", "1"), ("of", REAL)):
+            if name:
+                tab.locator(f"#{name}").select_option(value)
+            merges.append(tab.locator("#merge-told").text_content())
     assert shown.problems == []
     jobs = [(10**6, 50.0, 100), (10**7, 50.0, 100), (10**7, 3.0, 100), (10**7, 3.0, 512)]
     expected = [forecast(POOL, *job)["seconds"][0].as_py() for job in jobs]
@@ -333,8 +354,17 @@ def test_sliders_fields_and_keys_move_the_charts_by_the_one_model(page, tmp_path
     stop = stops_helping(POOL, 10**7, 3.0, work="embedding").workers
     between = int(re.search(r"More than ([\d,]+) workers stop", answer)[1].replace(",", ""))
     assert between == pytest.approx(stop, rel=0.25)  # 3 ms lie between two points of the table
+    assert [read[text][1] for text in ("0,5", "0.5", "1e2")] == ["0.5", "0.5", "100"]
+    millions = [read[text][0] for text in ("1M", "1,000,000", "1.000.000")]
+    assert millions == ["1,000,000"] * 3
+    assert [read["2 000"][0], read["1,5k"][0], read["-3"][1]] == ["2,000", "1,500", "0.1"]
     assert told.startswith("ms: from 0.1 to 1,000")
     assert ms == "6"
-    assert merge.startswith("9 queries over 10 shards: the merge takes 90 µs")
-    assert "from 90 workers on" in merge
-    assert other.startswith("1 query over 10 shards: the merge takes 10 µs")
+    size = "queries, 10 results each, over 10 shards, parts"
+    assert merges[:3] == [
+        f"9 {size} {REAL}: the merge takes 180 µs and outweighs the search from 45 workers on.",
+        f"9 {size} made up: the merge takes 90 µs and outweighs the search from 90 workers on.",
+        "1 query, 10 results each, over 10 shards, parts made up: the merge takes 10 µs and "
+        "outweighs the search from 90 workers on.",
+    ]
+    assert merges[3].startswith("Not measured: a real search")
