@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from jobs.config import LARGEST, Config, Count, LocalPath, Output, Section, Seed, print_settings
+from pipeline.core.forecast import MOST
 from pipeline.lab.scaling.settings import ScaleSettings, WorkloadName
 
 
@@ -70,8 +71,8 @@ class PlanConfig(Section):
     interruptions: Annotated[float, Field(ge=0, le=60)] = Field(
         0.05, description="of a spot worker an hour"
     )
-    deadline: str = Field("1h", description="as 90s, 10m or 2h")
-    most: Annotated[int, Field(ge=1, le=10_000)] = Field(1024, description="workers tried")
+    deadline: str = Field("1h", description="as 90s, 10m, 1h30m or 2d")
+    most: Annotated[int, Field(ge=1, le=MOST)] = Field(1024, description="workers tried")
     shards_a_worker: Annotated[int, Field(ge=1, le=100)] = 4
 
 

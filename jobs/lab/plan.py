@@ -9,13 +9,22 @@ import pyarrow as pa
 from jobs.console import console, print_table
 from jobs.lab.config import LabConfig, PlanConfig
 from pipeline.core.errors import ConfigError, DeadlineError, InputError
-from pipeline.core.forecast import PARTS, Shards, Stop, counted, forecast, readable, stops_helping
+from pipeline.core.forecast import (
+    MOST,
+    PARTS,
+    Shards,
+    Stop,
+    counted,
+    forecast,
+    readable,
+    stops_helping,
+)
 from pipeline.core.measured import Measured, read_measured
-from pipeline.core.more_workers import measured_of_run
+from pipeline.core.more_workers import WORK, measured_of_run
 from pipeline.core.run_record import read_runs
 from pipeline.lab.scaling.planning import Offer, cheapest_in_time, doublings, offers
 
-UNITS = {"s": 1, "m": 60, "h": 3600}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def command(config: LabConfig) -> None:
@@ -46,18 +55,22 @@ def plan(wanted: PlanConfig, scale: Path) -> None:
     prices = _prices(wanted)
     if prices:
         _print_costs(at(pools), prices)
-    stop = stops_helping(measured.costs, images, ms, shards, most=wanted.most)
-    best = cheapest_in_time(at, pools, limit)
+    work = WORK.get(measured.workload, "the work")
+    stop = stops_helping(measured.costs, images, ms, shards, work, wanted.most)
+    best, sure = (cheapest_in_time(at, pools, limit, by) for by in ("seconds", "high"))
     if best:
-        _print_best(at([best]), wanted.deadline, prices)
-    _print_stop(stop)
+        _print_best(at([best]), f"the cheapest within {wanted.deadline}", prices)
+    if sure and sure != best:
+        _print_best(at([sure]), "to the end of its range too", prices)
+    _print_stop(stop, wanted.most)
     if measured.costs.off != (0.0, 0.0):
         low, high = measured.costs.off
         console.print(
             f"on runs it was not calibrated from the model was {low:+.0%} to {high:+.0%} off"
         )
     if not best:
-        raise _too_late(at(pools), wanted, stop)
+        more = cheapest_in_time(at, doublings(min(MOST, images)), limit)
+        raise _too_late(at(pools), wanted, "--deadline" if more is None else "--most")
 
 
 def measured_runs(folder: Path | None, scale: Path) -> Measured:
@@ -117,22 +130,24 @@ def _print_costs(table: pa.Table, prices: list[Offer]) -> None:
         console.print(f"{offer.name}: {offer.told}")
 
 
-def _print_best(table: pa.Table, deadline: str, prices: list[Offer]) -> None:
+def _print_best(table: pa.Table, which: str, prices: list[Offer]) -> None:
     row = table.to_pylist()[0]
     pool = counted(row["workers"])
     paid = [f"{offer.cost(row).told} {offer.name}" for offer in prices]
     hours = row["workers"] * row["seconds"] / 3600
     console.print(
-        f"the cheapest within {deadline}: {pool}, {readable(row['seconds'])} "
-        f"({readable(row['low'])} to {readable(row['high'])}), {hours:,.1f} worker-hours"
+        f"{which}: {pool}, {readable(row['seconds'])} "
+        f"({readable(row['low'])} to {readable(row['high'])}), "
+        + (f"{hours:,.1f}" if hours > 1 else f"{hours:.2g}")
+        + " worker-hours"
         + (f", cost {', '.join(paid)}" if paid else ""),
         soft_wrap=True,
     )
 
 
-def _print_stop(stop: Stop) -> None:
+def _print_stop(stop: Stop, most: int) -> None:
     if stop.workers is None:
-        console.print(f"{stop.reason}; --most looks further")
+        console.print(stop.reason + ("; --most looks further" if most < MOST else ""))
     else:
         console.print(
             f"past {counted(stop.workers)} ({readable(stop.seconds)}) twice as many shorten it by "
@@ -141,16 +156,17 @@ def _print_stop(stop: Stop) -> None:
         )
 
 
-def _too_late(table: pa.Table, wanted: PlanConfig, stop: Stop) -> DeadlineError:
+def _too_late(table: pa.Table, wanted: PlanConfig, setting: str) -> DeadlineError:
     fastest = min(table.to_pylist(), key=lambda row: row["seconds"])
     tried = f"the quickest of up to {wanted.most:,} workers takes {readable(fastest['seconds'])}"
-    remedy = "raise --most" if stop.workers is None else "raise --deadline"
-    return DeadlineError(f"not within {wanted.deadline}: {tried}; {remedy}")
+    return DeadlineError(f"not within {wanted.deadline}: {tried}; raise {setting}")
 
 
 def seconds_of(text: str) -> float:
-    """Return the seconds of 90s, 10m or 2h. Raises ConfigError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found or not float(found[1]):
-        raise ConfigError(f"plan.deadline {text}: write it as 90s, 10m or 2h")
-    return float(found[1]) * UNITS[found[2]]
+    """Return the seconds of 90s, 10m, 1h30m or 2d. Raises ConfigError for anything else."""
+    part = r"(\d+(?:\.\d+)?)\s*([smhd])\s*"
+    parts = re.findall(part, text) if re.fullmatch(f"(?:{part})+", text.strip()) else []
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if not seconds:
+        raise ConfigError(f"plan.deadline {text}: write it as 90s, 10m, 1h30m or 2d")
+    return seconds

@@ -38,6 +38,7 @@ def test_a_plan_from_measured_runs(measured):
     assert cheapest is not None
     assert 8 < int(cheapest[1]) < 12
     assert 0.2 < float(cheapest[2]) < 0.4  # 1.4 hours of 0.2, and the start-up
+    assert "to the end of its range too: " in told
     assert "the model was -10% to +20% off" in told
     assert "spot" not in told
 
@@ -56,6 +57,9 @@ def test_what_is_not_in_time_has_an_exit_code_of_its_own(measured):
     assert "time by workers" in told
     ran, _ = plan(measured, "--deadline=5s", "--images=100")
     assert str(ran.exception).endswith("raise --deadline")
+    ran, _ = plan(measured, "--deadline=60s")  # 78 s with 64 workers, fewer with more
+    assert str(ran.exception).endswith("raise --most")
+    assert plan(measured, "--deadline=60s", "--most=200")[0].exception is None
 
 
 def test_spot_workers_have_a_range(measured):
@@ -97,7 +101,7 @@ def test_what_is_not_said_is_told(measured, name, told):
 
 
 def test_deadlines():
-    assert [seconds_of(text) for text in ("90s", "10m", "2h", "1.5h")] == [90, 600, 7200, 5400]
-    for text in ("soon", "0s"):
+    assert [seconds_of(text) for text in ("90s", "10m", "1h30m", "1.5h")] == [90, 600, 5400, 5400]
+    for text in ("soon", "0s", "1h soon", ""):
         with pytest.raises(ConfigError, match="10m"):
             seconds_of(text)

@@ -76,15 +76,19 @@ def doublings(most: int) -> list[int]:
 
 
 def cheapest_in_time(
-    at: Callable[[Sequence[int]], pa.Table], pools: Sequence[int], deadline: float
+    at: Callable[[Sequence[int]], pa.Table],
+    pools: Sequence[int],
+    deadline: float,
+    by: str = "seconds",
 ) -> int | None:
     """Return the number of workers that is done in ``deadline`` seconds for the least, or None.
 
-    ``at`` forecasts numbers of workers. All are looked at up to the largest of ``pools``: a further
-    worker is paid while it starts, but may also fill a last round of shards.
+    ``by``: "seconds", or "high", the end of their range. ``at`` forecasts numbers of workers. All
+    are looked at up to the largest of ``pools``: a further worker is paid while it starts, but may
+    also fill a last round of shards.
     """
     table = at(list(range(1, max(pools) + 1)))
-    fit = table.filter(pc.less_equal(table["seconds"], deadline))
+    fit = table.filter(pc.less_equal(table[by], deadline))
     if not fit.num_rows:
         return None
     best = fit.sort_by([("cost", "ascending"), ("seconds", "ascending")])

@@ -104,10 +104,15 @@ def _fitted_start_up(counts: Sequence[int], seconds: Sequence[float]) -> tuple[f
 
 @dataclass(frozen=True)
 class Stay:
-    """When a worker's machine is there, in seconds from the job's start; None: to the end."""
+    """When a worker is there, in seconds from the job's start.
+
+    One that leaves gives its shard back; one that ``returns``, as Ray starts a lost worker anew,
+    then does again the shard it held.
+    """
 
     comes: float = 0.0
-    leaves: float | None = None
+    leaves: float | None = None  # None: it stays to the end
+    returns: float | None = None  # None: it does not
 
 
 def simulate(
@@ -120,9 +125,8 @@ def simulate(
     """Return the phases of a run of ``workers``, ``a_machine`` of them on each machine.
 
     ``shard_seconds`` are the shards' durations without stragglers, in their order. Workers may
-    come and go: whoever comes starts then, and the shard of one that leaves is done again. One that
-    is lost and replaced is one that leaves, and another that comes. Where all have left, the rest
-    stays undone, and the time is infinite.
+    come and go: whoever comes starts then. Where all have left, the rest stays undone, and the time
+    is infinite.
     """
     stays = [Stay()] * workers if isinstance(workers, int) else list(workers)
     environment, generator = simpy.Environment(), random.Random(seed)
@@ -144,20 +148,26 @@ def simulate(
     def work(stay: Stay) -> Generator[Any, Any, None]:
         held: Any = None
         waiting: Any = None
-        try:
-            yield environment.timeout(stay.comes + began)
-            while True:
-                waiting = shards.get()
-                held = yield waiting
-                yield from turn(costs.overhead)
-                yield environment.timeout(costs.wait + held * generator.choice(costs.stragglers))
-                held = None
-                environment.process(merge())
-        except simpy.Interrupt:
-            if held is not None:
-                shards.put(held)
-            elif waiting is not None:
-                waiting.cancel()
+        while True:
+            try:
+                yield environment.timeout(max(0.0, stay.comes + began - environment.now))
+                while True:
+                    if held is None:
+                        waiting = shards.get()
+                        held = yield waiting
+                    yield from turn(costs.overhead)
+                    straggled = held * generator.choice(costs.stragglers)
+                    yield environment.timeout(costs.wait + straggled)
+                    held = None
+                    environment.process(merge())
+            except simpy.Interrupt:
+                if held is None and waiting is not None:
+                    waiting.cancel()
+                if stay.returns is None:
+                    if held is not None:
+                        shards.put(held)
+                    return
+                yield environment.timeout(stay.returns - environment.now)
 
     def end(worker: Any, leaves: float) -> Iterator[Any]:
         yield environment.timeout(leaves)
