@@ -11,6 +11,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,8 @@ STEPS = pa.schema(
         ("moved", pa.string()),  # where it goes; null: it is not moved
         ("modified", pa.int64()),  # ns since the epoch, before; null: nothing to act on
         ("mode", pa.int64()),  # its rights, before
+        ("owner", pa.int64()),
+        ("owner_group", pa.int64()),
     ]
 )
 
@@ -54,7 +57,7 @@ def steps_of(groups: pa.Table, folder: Path | None) -> pa.Table:
         *(drop[name] for name in ("path", "checksum", "bytes")),
         *(kept[name] for name in ("path", "checksum")),
         pa.array(moved, pa.string()),
-        *(pa.array([facts[n] for facts in before], pa.int64()) for n in (0, 1)),
+        *(pa.array([facts[n] for facts in before], pa.int64()) for n in range(4)),
     )
     return pa.table(dict(zip(STEPS.names, columns, strict=True))).cast(STEPS)
 
@@ -65,15 +68,19 @@ def _below(folder: Path, key: str) -> str:
     return str(folder.joinpath(*parts))
 
 
-def _before(path: str, kept: str) -> tuple[int | None, int | None]:
-    """Return when a file was modified, and its rights; None where it is gone, or the one kept."""
+def _before(path: str, kept: str) -> tuple[int | None, ...]:
+    """Return the last four of STEPS of a file; None where it is gone, or is the one kept."""
     try:
         facts = os.lstat(path)
         if os.path.samefile(path, kept):
-            return None, None
+            return (None,) * 4
     except OSError:
-        return None, None
-    return facts.st_mtime_ns, facts.st_mode & 0o7777
+        return (None,) * 4
+    return facts.st_mtime_ns, *_rights(facts)
+
+
+def _rights(facts: os.stat_result) -> tuple[int, int, int]:
+    return facts.st_mode & 0o7777, facts.st_uid, facts.st_gid
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,10 @@ def put_back(steps: pa.Table, action: Action) -> Outcome:
 def _each(steps: pa.Table, one: Callable[[Row], str]) -> Outcome:
     counts, size = Counter[str](), 0
     for row in _rows(steps):
-        told = one(row)
+        try:
+            told = one(row)
+        except OSError as error:  # of one file, which never stops the others
+            told = error.strerror or str(error)
         counts[told] += 1
         size += row["bytes"] or 0 if told == DONE else 0
         advance(1)
@@ -135,6 +145,8 @@ def _refusal(row: Row, action: Action) -> str | None:
         return "the same file as the image to keep, under another name"
     if action in ("hard", "sym") and row["checksum"] != row["kept_checksum"]:
         return "not the same bytes as the image to keep: a link would lose them"
+    if action == "hard" and _rights(path.stat()) != _rights(kept.stat()):
+        return "other rights or another owner than the image to keep: links share them"
     if _sum(path) != row["checksum"]:
         return "changed since it was compared"
     if _sum(kept) != row["kept_checksum"]:
@@ -158,21 +170,19 @@ def _there(row: Row) -> bool:
 
 
 def _done(row: Row, action: Action) -> str:
-    path = Path(row["path"])
+    path, kept = Path(row["path"]), Path(row["kept"])
+    _taken_back(path)
     if _is_done(row, action):
         return DONE
     reason = _refusal(row, action)
     if reason:
         return reason
-    try:
-        if action == "move":
-            _move(path, Path(row["moved"]))
-        elif action == "delete":
-            path.unlink()
-        else:
-            _link(path, Path(row["kept"]), action)
-    except OSError as error:
-        return f"{error.strerror or error}"
+    if action == "delete":
+        return _deleted(path, kept)
+    if action == "move":
+        _move(path, Path(row["moved"]))
+    else:
+        _link(path, kept, action)
     return DONE
 
 
@@ -208,9 +218,26 @@ def _copy(path: Path, to: Path) -> None:
     shutil.copystat(path, to)
 
 
+def _deleted(path: Path, kept: Path) -> str:
+    """Put the file out of the way first: some mounts show one file under two names."""
+    os.rename(path, _beside(path))
+    if not kept.exists():
+        os.rename(_beside(path), path)
+        return "the same file as the image to keep, under another name"
+    _beside(path).unlink()
+    return DONE
+
+
+def _taken_back(path: Path) -> None:
+    """Undo what a run that was killed has left of ``_deleted`` or ``_link``."""
+    if os.path.lexists(path):
+        _beside(path).unlink(missing_ok=True)
+    elif os.path.lexists(_beside(path)):
+        os.rename(_beside(path), path)
+
+
 def _link(path: Path, kept: Path, action: Action) -> None:
     beside = _beside(path)
-    beside.unlink(missing_ok=True)  # of a run that was killed
     if action == "hard":
         os.link(kept, beside)
     else:
@@ -223,14 +250,10 @@ def _beside(path: Path) -> Path:
 
 
 def _undone(row: Row, action: Action) -> str:
-    path = Path(row["path"])
     if row["modified"] is None:
         return "not acted on"
-    try:
-        _beside(path).unlink(missing_ok=True)
-        return _moved_back(row) if action == "move" else _copied_back(row, path)
-    except OSError as error:
-        return f"{error.strerror or error}"
+    _taken_back(Path(row["path"]))
+    return _moved_back(row) if action == "move" else _copied_back(row)
 
 
 def _moved_back(row: Row) -> str:
@@ -244,9 +267,9 @@ def _moved_back(row: Row) -> str:
     return DONE
 
 
-def _copied_back(row: Row, path: Path) -> str:
+def _copied_back(row: Row) -> str:
     """A link, or nothing, is replaced by the bytes of the image kept where they are the same."""
-    kept = Path(row["kept"])
+    path, kept = Path(row["path"]), Path(row["kept"])
     linked = path.exists() and kept.exists() and os.path.samefile(path, kept)
     if os.path.lexists(path) and not linked:
         return DONE if _sum(path) == row["checksum"] else "another file is in its place"
@@ -263,5 +286,8 @@ def _copied_back(row: Row, path: Path) -> str:
 
 
 def _as_before(path: Path, row: Row) -> None:
+    if _rights(path.stat())[1:] != (row["owner"], row["owner_group"]):
+        with suppress(PermissionError):  # only root may give files away
+            os.chown(path, row["owner"], row["owner_group"])
     os.chmod(path, row["mode"])
     os.utime(path, ns=(row["modified"], row["modified"]))

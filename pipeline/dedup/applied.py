@@ -10,7 +10,7 @@ from pipeline.dedup.acting import Action
 
 FOLDER = "applied"
 UNDONE = "undone"
-BEFORE = ("modified", "mode")  # what a run that was killed may have changed
+BEFORE = ("modified", "mode", "owner", "owner_group")  # what a run that was killed may have changed
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_killed_anywhere_every_byte_is_reachable_and_undo_gives_the_same_tree(
     tmp_path, monkeypatch, seed
 ):
     rng = np.random.default_rng(seed)
-    action = ("move", "hard", "sym")[seed % 3]
+    action = ("move", "hard", "sym", "delete")[seed % 4]
     across = bool(rng.integers(2))
     folder = tmp_path / "moved" if action == "move" else None
     groups = made(tmp_path, 3)
@@ -117,16 +117,54 @@ def test_killed_anywhere_every_byte_is_reachable_and_undo_gives_the_same_tree(
         with suppress(Killed):
             act(begun, action)
     there = {data for data, *_ in tree(tmp_path).values()}
-    assert there >= {data for data, *_ in before.values()}
+    lost = {data for data, *_ in before.values()} - there
+    assert not lost if action != "delete" else {data[:-1] for data in lost} <= {OTHER}
     if rng.integers(2):  # the same command again
         again = begin(store, steps_of(groups, folder), action)
         assert again.equals(steps)
-        assert act(again, action).done == (6 if action == "move" else 3)
+        assert act(again, action).done == (6 if action in ("move", "delete") else 3)
     for one in applied(store):
         put_back(one.steps, one.action)
         mark_undone(store, one.name)
     assert applied(store) == []
-    assert tree(tmp_path / "photos") == before
+    now = tree(tmp_path / "photos")
+    missing = {path for path in before if path not in now}
+    assert now == {path: facts for path, facts in before.items() if path not in missing}
+    assert (
+        not missing if action != "delete" else {path[-7:] for path in missing} <= {"c \u00fc.jpg"}
+    )
+
+
+def test_a_link_that_cannot_be_made_or_would_share_rights_leaves_the_file(tmp_path, monkeypatch):
+    steps = steps_of(made(tmp_path, 2), None)
+    before = tree(tmp_path)
+    private = tmp_path / "photos" / "0" / "b ü.jpg"
+    private.chmod(0o600)
+    assert "links share them" in act(steps.slice(0, 1), "hard").left()[0][0]
+
+    def refused(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert act(steps.slice(2, 1), "hard").left() == [("Invalid cross-device link", 1)]
+    private.chmod(0o640)
+    assert tree(tmp_path) == before
+
+
+def test_one_file_under_two_names_of_a_mount_is_not_deleted(tmp_path, monkeypatch):
+    steps = steps_of(made(tmp_path, 1), None).slice(0, 1)
+    before = tree(tmp_path)
+    beside, kept = str(tmp_path / "photos" / "0" / ".b ü.jpg.sluice"), steps["kept"][0].as_py()
+    real = Path.exists
+    monkeypatch.setattr(
+        Path,
+        "exists",
+        lambda path: real(path) and not (str(path) == kept and os.path.lexists(beside)),
+    )
+    told = act(steps, "delete").left()
+    assert told == [("the same file as the image to keep, under another name", 1)]
+    monkeypatch.undo()
+    assert tree(tmp_path) == before
 
 
 def test_what_changed_or_is_not_what_it_was_is_left_alone(tmp_path):
