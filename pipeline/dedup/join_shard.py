@@ -17,8 +17,7 @@ from pipeline.dedup.pair_join import Members, join_buckets
 from pipeline.images.evidence import evidence_columns, evident
 from pipeline.index.partitions import Partitions
 from pipeline.index.sort_shard import read_partition
-from pipeline.search.exact_topk import pair_scores
-from pipeline.search.merge import MARGIN
+from pipeline.search.exact_topk import MARGIN, pair_scores
 
 QUERIES_AT_ONCE = 512
 

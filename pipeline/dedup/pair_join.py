@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from pipeline.core.arrays import AnyArray, Ids, Numbers, Scores, Vectors
 from pipeline.dedup.identical_sets import PAIRS, pairs_table
-from pipeline.search.exact_topk import pair_scores
-from pipeline.search.merge import MARGIN
+from pipeline.search.exact_topk import MARGIN, pair_scores
 
 # Products held at once: BLOCK x the rows of a bucket, in f32.
 BLOCK = 1024

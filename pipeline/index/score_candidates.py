@@ -16,7 +16,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
 from pipeline.index.bucket_rows import open_rows
 from pipeline.index.nominate import PLACE, Candidates
-from pipeline.search.exact_topk import pair_scores
+from pipeline.search.exact_topk import near_pairs, pair_scores
 
 COLUMNS = ("query", "score", "id", "home")  # home: the embedding shard
 
@@ -40,6 +40,8 @@ class ScorePlan:
             rows, (query, row) = open_rows(index, part), self.candidates[part]
             asked, place = np.unique(row, return_inverse=True)
             vectors = rows.checked_vectors(asked)
+            near = near_pairs(self.queries, query, vectors, place, self.k)
+            query, row, place = query[near], row[near], place[near]
             scores = pair_scores(self.queries, query, vectors, place)
             best = first_of_each(query, scores, rows.ids[row], self.k)
             found = (query[best], scores[best], rows.ids[row[best]], rows.shards[row[best]])

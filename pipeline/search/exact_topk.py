@@ -9,6 +9,8 @@ from pipeline.core.arrays import Ids, Mask, Scores, Vectors
 
 # Pairs scored at once, so that no temporary is larger than a few hundred MB.
 PAIRS_AT_ONCE = 16_384
+# Above the f32 rounding of an inner product of unit vectors of a few thousand dimensions.
+MARGIN = 2e-6
 # From so many queries on FAISS multiplies matrices; left to itself it takes 128,000 numbers for it,
 # and 50 queries of 1,280 take it eight times as long.
 MATRIX_QUERIES = 4
@@ -64,6 +66,25 @@ def pair_scores(
         some = slice(start, start + PAIRS_AT_ONCE)
         parts.append(exact_scores(left[one[some]], right[other[some]][:, None])[:, 0])
     return np.concatenate(parts)
+
+
+def near_pairs(left: Vectors, one: Ids, right: Vectors, other: Ids, k: int) -> Ids:
+    """Return the places of pairs that may be among the ``k`` best of their row of ``left``.
+
+    As of pair_scores, all rows of unit length. float32 decides it, and leaves in what its rounding
+    might have put out, so that the best by pair_scores are among them.
+    """
+    rough = np.empty(len(one), np.float32)
+    for start in range(0, len(one), PAIRS_AT_ONCE):
+        some = slice(start, start + PAIRS_AT_ONCE)
+        rough[some] = np.einsum("pd,pd->p", left[one[some]], right[other[some]])
+    order = np.lexsort((-rough, one))
+    ranked = one[order]
+    first = np.searchsorted(ranked, ranked)
+    last = np.minimum(first + k, np.searchsorted(ranked, ranked, side="right")) - 1
+    least = rough[order[last]] - np.float32(2 * MARGIN)
+    near: Ids = order[rough[order] >= least]
+    return near
 
 
 def shard_topk(

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.arrays import AnyArray, Ids, Mask, Scores
-from pipeline.search.exact_topk import ShardTopK
+from pipeline.search.exact_topk import MARGIN, ShardTopK
 
 SPARE = 16
-# Above the f32 rounding of an inner product of unit vectors of a few thousand dimensions.
-MARGIN = 2e-6
 DEEPER = 8
 
 

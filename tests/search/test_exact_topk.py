@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from pipeline.search.exact_topk import PAIRS_AT_ONCE, exact_scores, shard_topk
+from pipeline.search.exact_topk import (
+    PAIRS_AT_ONCE,
+    exact_scores,
+    near_pairs,
+    pair_scores,
+    shard_topk,
+)
 
 
 @pytest.fixture
@@ -48,3 +54,25 @@ def test_scores_do_not_depend_on_how_many_pairs_are_scored_at_once(shard, monkey
         np.sort(whole.scores[0]),
         np.sort(exact_scores(vectors[:1], vectors[None, whole.ids[0] - 1000])[0]),
     )
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("k", [1, 7, 500])
+def test_the_best_pairs_are_among_those_that_float32_leaves(k):
+    """Many vectors that differ by less than float32 can tell, some that are equal, and others."""
+    rng = np.random.default_rng(0)
+    left, others = unit(rng.normal(size=(5, 300))), unit(rng.normal(size=(200, 300)))
+    close = unit(np.repeat(left, 40, axis=0) + 1e-4 * others)
+    right = np.concatenate([close, close[:50], others])
+    one = np.repeat([3, 0, 4], len(right))
+    other = np.concatenate([rng.permutation(len(right)) for _ in range(3)])
+    near = near_pairs(left, one, right, other, k)
+    scores = pair_scores(left, one, right, other)
+    for row in (0, 3, 4):
+        mine = np.flatnonzero(one == row)
+        least = np.sort(scores[mine])[::-1][:k][-1]
+        assert set(mine[scores[mine] >= least]) <= set(near.tolist())
+    assert (len(near) < len(one) / 2) == (k < 500)
