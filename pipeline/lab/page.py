@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipeline.lab.page_tables import (
     nearest_rows,
     plans_by_recall,
 )
-from pipeline.pages.growth import CACHES, Exponent
+from pipeline.pages.growth import CACHES, Exponent, Growth
 from pipeline.pages.page import TEMPLATES
 from pipeline.pages.vega import vega_script
 
@@ -31,53 +32,59 @@ VERDICTS = {"holds": "good", "its sums are off": "off", "not so here": "bad"}
 
 def render_lab(data: LabData) -> str:
     """Return the page; what its sliders show is read from tables within it."""
-    law, around = law_rows(data.runs, data.laws, data.measured.workload)
-    plans = plans_by_recall(data.recall_costs.to_pylist() if data.recall_costs else [])
-    claims = data.claims.to_pylist() if data.claims else []
-    claim_ways = list(dict.fromkeys(way for row in claims for way in _ways(row)))
-    ways, merges = growth_ways(data), merge_rows(data.merge)
-    efficiencies = efficiency_rows(data.runs)
-    rows = growth_rows(data.growth) | nearest_rows(data.nearest)
-    inside = {
-        "job": {"images": data.job.images, "ms": data.job.ms, "workers": data.job.workers},
-        "work": data.work,
-        "words": {name: WORDS.get(name, data.work) for name in PARTS},
-        "grid": forecast_grid(
-            data.measured.costs, data.work, data.job.images, data.job.ms, data.job.shards
-        ),
-        "specs": all_specs({way: colour for way, colour, _ in ways}),
-        "rows": rows | {"runs": efficiencies, "law": around},
-        "merges": merges,
-        "plans": plans,
-        "recall": data.recall,
-    }
+    tables = script_tables(data)
+    sections = _claims(data) | _efficiency(tables) | _nearest(data.nearest)
     return TEMPLATES.get_template("lab.html.j2").render(
         data=data,
         parts=PARTS,
         words=WORDS,
-        law=law,
-        banded=any("low" in row for row in around),
-        growth_per={one.way: per(data, one) for one in data.growth.exponents}
-        if data.growth
-        else {},
-        plans_queries=plans[0]["queries"] if plans else 0,
-        run_kinds=list(dict.fromkeys(row["kind"] for row in efficiencies)),
-        run_names=_names_by_kind(efficiencies),
-        has_tree=any(row["tree"] for row in merges),
-        nearest_told=nearest_told(data.nearest),
-        nearest_points=_points(data.nearest),
-        today=datetime.now(UTC).date().isoformat(),
-        version=VERSION,
-        ways=ways,
-        plans=plans,
-        claims=claim_groups(claims, claim_ways),
-        claim_ways=claim_ways,
-        verdicts=VERDICTS,
+        ways=growth_ways(data.growth),
+        plans=tables["plans"],
+        has_tree=any(row["tree"] for row in tables["merges"]),
         caches=CACHES,
         missing=missing(data),
+        today=datetime.now(UTC).date().isoformat(),
+        version=VERSION,
         vega=vega_script(),
-        json=script_json(inside),
+        json=script_json(tables),
+        **sections,
     )
+
+
+def script_tables(data: LabData) -> dict[str, Any]:
+    """Return all that the page's script reads: specs, rows, and the forecast as a table."""
+    job, (law, around) = data.job, law_rows(data.runs, data.laws, data.measured.workload)
+    rows = growth_rows(data.growth) | nearest_rows(data.nearest)
+    rows |= {"runs": efficiency_rows(data.runs), "law": around}
+    costs = data.recall_costs.to_pylist() if data.recall_costs else []
+    return {
+        "job": {"images": job.images, "ms": job.ms, "workers": job.workers},
+        "words": {name: WORDS.get(name, data.work) for name in PARTS},
+        "grid": forecast_grid(data.measured.costs, data.work, job.images, job.ms, job.shards),
+        "specs": all_specs({way.name: way.colour for way in growth_ways(data.growth)}),
+        "rows": rows,
+        "law": law,
+        "merges": merge_rows(data.merge),
+        "plans": plans_by_recall(costs),
+        "recall": data.recall,
+    }
+
+
+def _claims(data: LabData) -> dict[str, Any]:
+    rows = data.claims.to_pylist() if data.claims else []
+    ways = list(dict.fromkeys(way for row in rows for way in _ways(row)))
+    return {"claims": claim_groups(rows, ways), "claim_ways": ways, "verdicts": VERDICTS}
+
+
+def _efficiency(tables: dict[str, Any]) -> dict[str, Any]:
+    runs, law = tables["rows"]["runs"], tables["rows"]["law"]
+    names = _names_by_kind(runs)
+    banded = any("low" in row for row in law)
+    return {"law": tables["law"], "banded": banded, "run_names": names, "run_kinds": list(names)}
+
+
+def _nearest(nearest: pa.Table | None) -> dict[str, Any]:
+    return {"nearest_told": nearest_told(nearest), "nearest_points": _points(nearest)}
 
 
 def _names_by_kind(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -110,20 +117,25 @@ def script_json(value: Any) -> Markup:
     return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))
 
 
-def growth_ways(data: LabData) -> list[tuple[str, str, str]]:
-    """Return (way, colour, exponent with its interval) of what growth measured, as it is drawn."""
-    if not data.growth:
+@dataclass(frozen=True)
+class Way:
+    """A way of searching as the growth's charts draw it."""
+
+    name: str
+    per: str  # what one answer is for
+    colour: str
+    exponent: str  # with its interval
+
+
+def growth_ways(growth: Growth | None) -> list[Way]:
+    """Return what growth measured, those for all vectors first."""
+    if growth is None:
         return []
-    ordered = sorted(data.growth.exponents, key=lambda e: list(PER.values()).index(per(data, e)))
+    ordered = sorted(growth.exponents, key=lambda one: list(PER.values()).index(growth.per(one)))
     return [
-        (one.way, colour, exponent_text(one)) for one, colour in zip(ordered, SERIES, strict=False)
+        Way(one.way, growth.per(one), colour, exponent_text(one))
+        for one, colour in zip(ordered, SERIES, strict=False)
     ]
-
-
-def per(data: LabData, exponent: Exponent) -> str:
-    """Return what one answer of a way is for."""
-    assert data.growth
-    return data.growth.per(exponent)
 
 
 def exponent_text(exponent: Exponent) -> str:

@@ -82,28 +82,29 @@ def read_lab_data(folders: Folders, job: Job, measured: Measured, recall: float)
 
     Raises StoreError where a file is damaged.
     """
-    runs, laws = (folders.scale / name for name in ("runs.parquet", "laws.parquet"))
+    tables = {name: _left(path, command) for name, (command, path) in _files(folders).items()}
     return LabData(
         job=job,
         measured=measured,
-        runs=_left(runs, SCALE),
-        laws=_left(laws, SCALE),
-        merge=_left(folders.merge / "merge.parquet", MERGE),
-        nearest=_left(folders.nearest / "nearest.parquet", NEAREST),
         growth=read_growth(folders.growth),
-        funnel=_left(folders.cascade / "funnel.parquet", CASCADE),
-        recall_costs=_left(folders.cascade / "recall_costs.parquet", CASCADE),
-        claims=_left(folders.claims / "claims.parquet", CLAIMS),
         recall=recall,
-        made={
-            "scale": made_by(SCALE, runs),
-            "merge": made_by(MERGE, folders.merge / "merge.parquet"),
-            "nearest": made_by(NEAREST, folders.nearest / "nearest.parquet"),
-            "growth": made_by(GROWTH, folders.growth / "points.parquet"),
-            "funnel": made_by(CASCADE, folders.cascade / "funnel.parquet"),
-            "claims": made_by(CLAIMS, folders.claims / "claims.parquet"),
-        },
+        made={name: made_by(command, path) for name, (command, path) in _files(folders).items()},
+        **{name: table for name, table in tables.items() if name != "growth"},
     )
+
+
+def _files(folders: Folders) -> dict[str, tuple[str, Path]]:
+    """Return the tables by their names in LabData: what makes each, and where it is left."""
+    return {
+        "runs": (SCALE, folders.scale / "runs.parquet"),
+        "laws": (SCALE, folders.scale / "laws.parquet"),
+        "merge": (MERGE, folders.merge / "merge.parquet"),
+        "nearest": (NEAREST, folders.nearest / "nearest.parquet"),
+        "growth": (GROWTH, folders.growth / "points.parquet"),
+        "funnel": (CASCADE, folders.cascade / "funnel.parquet"),
+        "recall_costs": (CASCADE, folders.cascade / "recall_costs.parquet"),
+        "claims": (CLAIMS, folders.claims / "claims.parquet"),
+    }
 
 
 def made_by(command: str, path: Path) -> Made:

@@ -102,7 +102,7 @@ def bare():
             settings = RunSettings("emulated", mode, workers, 0, 640, True)
             rows.append(run_row(settings, tasks(workers, 64)))
     runs = pa.Table.from_pylist(rows)
-    made = {name: Made(f"sluice {name}", "2026-11-25, one core") for name in (*SECTIONS, "scale")}
+    made = {name: Made(f"sluice {name}", "2026-11-25, one core") for name in (*SECTIONS, "runs")}
     job = Job(1_000_000, 50.0, 100, Shards())
     told = ("one core", "2026-11-25", "0.1.0", SCALE)
     measured = Measured("emulated", POOL, 50.0, *told)

@@ -6,7 +6,7 @@ from pipeline.images.pictures import Picture
 from pipeline.pages.growth import Growth, fit_exponent
 from pipeline.pages.report import Hit, QueryResult, ReportData, StageTime, render_report
 from pipeline.search.copy_recall import CopyRecall
-from tests.helpers.browser import in_a_browser, opened
+from tests.helpers.browser import in_a_browser, low_contrast, opened
 
 
 def growth():
@@ -83,7 +83,7 @@ def test_a_browser_draws_pictures_and_charts(page, tmp_path, width, scheme):
         )
         tab.wait_for_selector("#chart-2 .scatterlayer .trace")
         lines = tab.locator("#chart-2 .scatterlayer .trace").count()
-        overflow = shown.overflow()
+        overflow, low = shown.overflow(), low_contrast(tab, but=".bartext-inside")
         copies = tab.locator("figure.copy").count()
     assert shown.problems == []
     assert [url for url in shown.requests if url.startswith("http")] == []
@@ -92,4 +92,5 @@ def test_a_browser_draws_pictures_and_charts(page, tmp_path, width, scheme):
     assert bars == 4
     assert lines == 2
     assert overflow <= 0
+    assert low == []
     assert copies == 6
