@@ -70,8 +70,8 @@ def scale(config: LabConfig) -> None:
         began = time.monotonic()
         for place, (number, run) in enumerate(left):
             done, every = len(experiment.runs) - len(left) + place, len(experiment.runs)
-            time_left = _time_left(time.monotonic() - began, place, len(left))
-            errors.print(f"run {done + 1} of {every}{time_left}: {run.name}, {run.images:,} images")
+            left_over = time_left(time.monotonic() - began, place, len(left))
+            errors.print(f"run {done + 1} of {every}{left_over}: {run.name}, {run.images:,} images")
             with record.stage(f"{run.workload} {run.mode}"):
                 tasks = timed_run(workloads[run.workload], run, output, run_timed)
                 store.write_shard(number, tasks)
@@ -114,8 +114,11 @@ def open_workloads(config: LabConfig, settings: ScaleSettings) -> dict[str, Work
     return {name: openers[name]() for name in settings.workloads}
 
 
-def _time_left(spent: float, done: int, every: int) -> str:
-    """The runs come in random order: those to come take about as long as those done."""
+def time_left(spent: float, done: int, every: int) -> str:
+    """Return the time to come in words, where ``done`` of ``every`` run took ``spent`` seconds.
+
+    The runs come in random order: those to come take about as long as those done.
+    """
     if not done:
         return ""
     seconds = spent / done * (every - done)

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from jobs.config import RayConfig
-from jobs.sitting import Sitting, one_session
+from jobs.sitting import Sitting, one_session, print_more_workers
+from pipeline.core import more_workers
 from pipeline.core.errors import InputError
 from pipeline.core.run_record import read_runs
 from pipeline.core.shard_stats import shard_stats
@@ -38,6 +39,25 @@ def test_a_sittings_answers_and_record(tmp_path):
     [run] = read_runs(tmp_path)
     assert (run.job, run.images, run.workers) == ("embed", 20, 0)
     assert {"start-up of workers", "workers at work", "drain"} <= set(run.seconds)
+
+
+def test_a_sitting_that_worked_long_enough_tells_what_more_workers_would_do(
+    tmp_path, monkeypatch, capsys
+):
+    def told(least):
+        monkeypatch.setattr(more_workers, "WORTH_TELLING", least)
+        with Sitting("embed", 20, ALONE, tmp_path) as sitting:
+            sitting.fill(Stats(), [0, 1])
+        print_more_workers(sitting.record)
+        [run] = read_runs(tmp_path)
+        assert run.more_workers == sitting.record.more_workers
+        return capsys.readouterr().out.splitlines()
+
+    assert told(1e9) == []
+    lines = told(0.0)
+    assert len(lines) == 2
+    assert lines[0].startswith("with 4, 16, 64 workers: ")
+    assert "they stop helping at 1 worker" in lines[1]
 
 
 def test_further_sittings_are_added_also_where_they_broke_off(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from jobs.config import EmbedConfig, SourceConfig
 from jobs.lab.config import LabConfig, ScaleConfig
-from jobs.lab.scale import scale
+from jobs.lab.scale import scale, time_left
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.measured import read_measured
 from pipeline.core.run_record import RunRecord
@@ -84,3 +84,8 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
         scale(config(images=100, workloads=("search",), output=tmp_path / "few"))
     with pytest.raises(ConfigError, match="names only more"):
         scale(config(workers=(4, 8), workloads=("search",), output=tmp_path / "few"))
+
+
+def test_the_time_left_goes_by_the_runs_of_this_sitting():
+    assert time_left(0.0, 0, 20) == ""
+    assert time_left(60.0, 2, 5) == ", 90 s to go"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import ConfigError, InputError, StoreError
 from pipeline.core.forecast import PoolCosts
@@ -176,16 +177,21 @@ def timed_run(workload: Workload, run: RunSettings, root: Path, run_timed: RunTi
     """Do one run, with a folder in ``root`` for what it writes; return its tasks.
 
     They are as ``run_phases`` takes them. ``run_timed`` does a work by its plan, or by one around
-    it, with a number of workers and returns a row a shard.
+    it, with a number of workers and returns a row a shard. Raises InputError where there was
+    nothing to do.
     """
     scratch = root / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         work = workload.work(run, scratch)
         if run.mode == "single":
-            return single_run(work)
-        plan = work.plan if run.emulated else OnOwnCore(work.plan, scratch / "cores")
-        return run_timed(plan, work, run.workers)
+            tasks = single_run(work)
+        else:
+            plan = work.plan if run.emulated else OnOwnCore(work.plan, scratch / "cores")
+            tasks = run_timed(plan, work, run.workers)
+        if not pc.sum(tasks["rows"]).as_py():
+            raise InputError(f"{run.workload} found no image to work on; mend its source or store")
+        return tasks
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

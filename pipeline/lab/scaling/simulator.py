@@ -75,7 +75,7 @@ def worker_waits(run: pa.Table) -> Reals:
 def _seconds_a_row(run: pa.Table) -> Reals:
     filled = run.filter(pc.greater(run["rows"], 0))
     seconds = filled["ended"].to_numpy() - filled["started"].to_numpy()
-    return np.asarray(seconds / filled["rows"].to_numpy())
+    return np.asarray(np.maximum(seconds, 1e-9) / filled["rows"].to_numpy())
 
 
 def _driver_turn(phases: Sequence[RunPhases], shards: Sequence[int]) -> float:
