@@ -21,8 +21,7 @@ from pipeline.index.search_index import (
     compared_with_everything,
     index_loss,
     open_index,
-    search_index,
-    search_passing,
+    search_opened,
     unlike_queries,
 )
 from pipeline.search.answers import known_copies, recall_table, result_table, without_self
@@ -126,7 +125,7 @@ def _answer(
     else:
         opened = by_index.among(passing) if passing else by_index
         asked = (sitting.spreading(0), opened, queries.vectors, k + 1)
-        merged = search_passing(*asked, sitting.record) if passing else search_index(*asked)
+        merged = search_opened(*asked, sitting.record)
         exact = unlike_queries(opened, queries, merged)
         if exact.any():
             merged = _exactly(config, opened, queries, merged, exact, sitting)

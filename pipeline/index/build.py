@@ -96,11 +96,11 @@ def calibrate(
     buckets[there] = partitions.grid.nearest(vectors, 1)[place, 0]
     places = neighbour_places(partitions.grid, asked.vectors, buckets)
     ranks = coarse_ranks(spread, store, range(partitions.parts), asked.vectors, found)
-    nearest, rows = scores.max(axis=1), embeddings.rows()
+    nearest, there_are = scores.max(axis=1), (embeddings.rows(), embeddings.images())
     ends = np.cumsum([len(group) for group in groups])
     mine = [slice(end - len(group), end) for group, end in zip(groups, ends, strict=True)]
     evidence = [
-        Evidence(places[some], ranks[some], nearest[some], rows, added)
+        Evidence(places[some], ranks[some], nearest[some], *there_are, added)
         for some, added in zip(mine, (False, True), strict=False)
     ]
     attach_evidence(store, evidence, confidence)

@@ -43,7 +43,8 @@ class Evidence:
     places: Numbers  # (q, k) of each neighbour's bucket in its query's order, -1: no neighbour
     ranks: Ids  # (q, k): codes that score above the neighbour's
     nearest: Scores  # (q,): the score of the nearest neighbour, -inf where there is none
-    images: int
+    images: int  # rows of the embeddings, the tombstoned too
+    among: int = 0  # those that were not tombstoned
     added: bool = False  # whether the queries are images added since the grid was trained
 
     def halves(self, k: int) -> tuple["Evidence", "Evidence"]:
@@ -93,7 +94,7 @@ def attach_evidence(store: Store, groups: Sequence[Evidence], confidence: float)
         )
         for group in groups
     ]
-    images = {"images": str(groups[0].images)}
+    images = {"images": str(groups[0].images), "among": str(groups[0].among)}
     store.attach(BOUNDS, parquet_bytes(_bounds_table(groups, confidence)))
     whole = pa.concat_tables(tables).replace_schema_metadata(images)
     store.attach(CALIBRATION, parquet_bytes(whole))
@@ -115,10 +116,13 @@ def read_bounds(store: Store, confidence: float) -> Bounds:
     return Bounds(confidence, {len(low) - 1: low for low in kept})
 
 
-def calibrated_images(store: Store) -> int:
-    """Return the images among which the store's evidence was gathered; 0 where it has none."""
+def calibrated_among(store: Store) -> tuple[int, int] | None:
+    """Return the rows and images among which the store's evidence was gathered, if it has any."""
     data = store.attached(CALIBRATION)
-    return int(pq.read_schema(pa.BufferReader(data)).metadata[b"images"]) if data else 0
+    if data is None:
+        return None
+    told = pq.read_schema(pa.BufferReader(data)).metadata
+    return int(told[b"images"]), int(told[b"among"])
 
 
 def read_evidence(store: Store) -> list[Evidence]:
@@ -130,13 +134,14 @@ def read_evidence(store: Store) -> list[Evidence]:
     if data is None:
         raise InputError(f"{store.root} is not finished; run sluice index again: it resumes")
     table = table_of(data)
-    images, added = int(table.schema.metadata[b"images"]), table["added"].to_numpy()
+    images, among = (int(table.schema.metadata[name]) for name in (b"images", b"among"))
+    added = table["added"].to_numpy()
     places, ranks = (
         flat_column(table, name).reshape(len(added), -1) for name in ("places", "ranks")
     )
     nearest = table["nearest"].to_numpy()
     return [
-        Evidence(places[mine], ranks[mine], nearest[mine], images, which)
+        Evidence(places[mine], ranks[mine], nearest[mine], images, among, which)
         for which in (False, True)
         if (mine := added == which).any()
     ]

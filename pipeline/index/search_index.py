@@ -30,6 +30,7 @@ from pipeline.search.unlike import named, unlike
 # Share of queries such as the collection's images that are called unlike it: each such alarm costs
 # a comparison with everything. With 5 % hardly more of other kinds are told.
 FALSE_ALARMS = 0.01
+MOST_GONE = 0.05  # share of the images without which a recall measured among them still holds
 COMPARED_BYTES = 2**28  # of vectors that pass: a search reads them in half a second
 MOST_CANDIDATES = 4096  # of a query where some images do not pass; a batch's are held in memory
 
@@ -46,6 +47,7 @@ class OpenIndex:
     nearest: Sequence[Scores] = ()  # (n,) of each group whose searches the recall is known of
     seen: Sequence[WorkRecall] = ()  # of each group: the recall of ``work``
     asked: float = 1.0  # recall
+    measured_among: int = 0  # images
     passing: Passing | None = None  # the images that may be candidates; none: all
 
     def among(self, passing: Passing) -> "OpenIndex":
@@ -64,8 +66,15 @@ class OpenIndex:
 
     @property
     def exact(self) -> bool:
-        """Return whether all images that pass are compared."""
-        return self.passing is not None and self.work.candidates >= self.passing.images
+        """Return whether all images are compared, or all that pass."""
+        images = self.passing.images if self.passing else self.embeddings.rows()
+        everywhere = self.work.probes >= self.partitions.grid.buckets
+        return everywhere and self.work.candidates >= images
+
+    @property
+    def gone(self) -> int:
+        """Return how many of the images that the recall was measured among have left since."""
+        return max(0, self.measured_among - self.embeddings.images())
 
     def seconds(self, queries: int) -> float:
         """Return about how long one process takes to search for so many."""
@@ -122,7 +131,9 @@ def open_index(
     work = choose_work(choosing, buckets, len(coder.projection), recall, bounds)
     seen = [work_recall(second, work, bounds) for _, second in halves]
     nearest = [group.nearest for group in evidence]
-    return OpenIndex(index, embeddings, partitions, coder, work, nearest, seen, recall)
+    return OpenIndex(
+        index, embeddings, partitions, coder, work, nearest, seen, recall, evidence[0].among
+    )
 
 
 def search_index(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Merged:
@@ -148,13 +159,14 @@ def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Foun
     return score_candidates(spread, opened.index, queries, candidates, k)
 
 
-def search_passing(
+def search_opened(
     spread: Spread, opened: OpenIndex, queries: Vectors, k: int, record: RunRecord
 ) -> Merged:
-    """Return the ``k`` best of each of f32 (q, d) ``queries`` among the images that pass."""
+    """Return the ``k`` best of each of f32 (q, d) ``queries``, comparing all where that is less."""
     if not opened.exact:
         return search_index(spread, opened, queries, k)
-    parts = opened.partitions.parts if opened.passing and opened.passing.images else 0
+    nothing = opened.passing is not None and not opened.passing.images
+    parts = 0 if nothing else opened.partitions.parts
     index, embeddings = opened.index, opened.embeddings
     return scan(spread, index, embeddings, parts, queries, k, record, opened.passing)
 
@@ -162,19 +174,21 @@ def search_passing(
 def unlike_queries(opened: OpenIndex, queries: Queries, merged: Merged) -> Mask:
     """Return (q,): the queries of which the recall that is promised says nothing.
 
-    They are unlike every group of images. Of a group that is too small for so few false alarms,
-    those further away than all its images are.
+    They are unlike every group of images; of a group that is too small for so few false alarms,
+    further away than all of its images are. Or they lack results: what was near them has left.
 
     merged: their answers by ``opened``, one deeper than asked for.
     """
-    if opened.passing or opened.work.candidates >= opened.embeddings.rows():
+    if opened.passing or opened.exact:
         return np.zeros(len(queries.keys), np.bool_)
     _, scores = without_self(queries, merged, merged.ids.shape[1] - 1)
     groups = [
         unlike(nearest, scores[:, 0], max(FALSE_ALARMS, 1 / (1 + len(nearest))))
         for nearest in opened.nearest
     ]
-    found: Mask = np.all(groups, axis=0)
+    there = opened.embeddings.images() - queries.stored
+    lacking = (scores > -np.inf).sum(axis=1) < np.minimum(scores.shape[1], there)
+    found: Mask = np.all(groups, axis=0) | lacking
     return found
 
 
@@ -204,20 +218,30 @@ def index_loss(opened: OpenIndex, keys: Sequence[str], exact: Mask) -> str:
     """
     work, buckets = opened.work, opened.partitions.grid.buckets
     did = f"probed {work.probes:,} of {buckets:,} buckets and compared {work.candidates:,}"
+    if opened.exact:
+        return exact_loss(opened.embeddings, opened.passing)
     if opened.passing:
-        if opened.exact:
-            return exact_loss(opened.embeddings, opened.passing)
         return (
             f"{did} candidates among the {opened.passing.images:,} images that pass: recall is not "
             "known where some do not pass; without --index all that do are compared"
         )
-    said = [] if exact.all() else [_promise(opened, seen) for seen in opened.seen]
+    said = [] if exact.all() else _promises(opened)
     if exact.any():
         said.append(
             f"{named(keys, exact)}, less like the collection than {1 - FALSE_ALARMS:.0%} of its "
-            "own images, were compared with everything: nothing is lost for them"
+            "own images or short of results, were compared with everything: nothing is lost for "
+            "them"
         )
     return f"{did} candidates: {'; '.join(said)}"
+
+
+def _promises(opened: OpenIndex) -> list[str]:
+    if opened.gone <= MOST_GONE * opened.measured_among:
+        return [_promise(opened, seen) for seen in opened.seen]
+    return [
+        f"recall is not known: {opened.gone:,} of the {opened.measured_among:,} images it was "
+        f"measured among have left; run {made_by('index')} again"
+    ]
 
 
 def _promise(opened: OpenIndex, seen: WorkRecall) -> str:

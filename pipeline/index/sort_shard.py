@@ -22,6 +22,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix
 from pipeline.images.evidence import evidence_columns, evident
 from pipeline.index.partitions import Partitions
+from pipeline.index.vector_sample import refuse_no_numbers
 
 ROW_GROUP = 256
 
@@ -50,6 +51,7 @@ class SortPlan:
             whole = source.read_whole(shard, columns)
             table = evident(whole, self.doubtful)
             vectors = embedding_matrix(table["embedding"])
+            refuse_no_numbers(source, shard, vectors)
             nearest = grid.nearest(vectors, self.assignments)
             ids = table["id"].to_numpy()
             store.write_shard(

@@ -5,7 +5,8 @@ from math import ceil
 import numpy as np
 
 from pipeline.core.arrays import Vectors
-from pipeline.core.errors import InputError
+from pipeline.core.errors import InputError, StoreError
+from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 
@@ -23,6 +24,19 @@ def sample_vectors(source: Store, count: int) -> Vectors:
     for entry in entries:
         some = ceil(min(count, total) * entry.rows / total)
         rows = np.linspace(0, entry.rows - 1, some).round().astype(np.int64)
-        vectors = source.read_whole(entry.shard, ["embedding"])["embedding"]
-        parts.append(embedding_matrix(vectors)[np.unique(rows)])
+        column = source.read_whole(entry.shard, ["embedding"])["embedding"]
+        vectors = embedding_matrix(column)[np.unique(rows)]
+        refuse_no_numbers(source, entry.shard, vectors)
+        parts.append(vectors)
     return np.concatenate(parts)
+
+
+def refuse_no_numbers(source: Store, shard: int, vectors: Vectors) -> None:
+    """Raise StoreError where one of f32 (n, d) ``vectors`` of ``shard`` is not finite."""
+    wrong = int((~np.isfinite(vectors.sum(axis=1))).sum())
+    if wrong:
+        path = source.shards.path(shard)
+        raise StoreError(
+            f"{path} holds {wrong} vectors that are no numbers (NaN or infinite); delete "
+            f"{source.shards.entry_path(shard)} and run {made_by(source.kind)} again"
+        )

@@ -79,7 +79,7 @@ def test_the_bound_told_is_no_higher_than_the_share():
 def group(probes, queries, added):
     """Neighbours that lie in the first so many buckets alike."""
     places = np.random.default_rng(queries).integers(probes, size=(queries, 10)).astype(np.int32)
-    return Evidence(places, np.zeros((queries, 10), np.int64), np.ones(queries), 5000, added)
+    return Evidence(places, np.zeros((queries, 10), np.int64), np.ones(queries), 5000, 4000, added)
 
 
 @pytest.mark.parametrize("queries", [20, 400])  # so few prove nothing of themselves, or enough
@@ -100,7 +100,7 @@ def test_evidence_is_kept_by_group_with_the_bounds_of_its_halves(tmp_path):
     groups = [group(5, 30, False), group(9, 7, True)]
     attach_evidence(store, groups, 0.9)
     for kept, given in zip(read_evidence(store), groups, strict=True):
-        for name in ("places", "ranks", "nearest", "images", "added"):
+        for name in ("places", "ranks", "nearest", "images", "among", "added"):
             assert np.array_equal(getattr(kept, name), getattr(given, name))
     bounds = read_bounds(store, 0.9)
     assert sorted(bounds.kept) == [3, 4, 15]

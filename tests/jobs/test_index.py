@@ -141,7 +141,7 @@ def test_queries_unlike_the_collection_are_compared_with_everything(done):
     """More than a part holds them all; a few images are gone."""
     store = Store.open(done / "embeddings")
     opened = open_index(done / "index", store, 10, 0.95, 0.95)
-    opened = replace(opened, work=Work(1, 10))
+    opened = replace(opened, work=Work(1, 10))  # no more than a bucket
     own, stray = stored_queries(store, list(range(40))), stray_queries(40)
     record = RunRecord("test", 0, 0)
     for queries, few, many in ((own, 0, 4), (stray, 25, 40)):
@@ -163,6 +163,39 @@ def test_queries_unlike_the_collection_are_compared_with_everything(done):
     told = index_loss(opened, stray.keys, everywhere)
     assert ": 40 of 40 queries (stray0, stray1, stray2, stray3, stray4 and 35 more), less " in told
     assert told.endswith("were compared with everything: nothing is lost for them")
+
+
+def test_no_recall_is_promised_once_many_images_left_and_no_results_lack(done, tmp_path):
+    shutil.copytree(done / "embeddings", tmp_path / "embeddings")
+    store = Store.open(tmp_path / "embeddings")
+    store.bury(list(range(15, 1000)))
+    opened = replace(open_index(done / "index", store, 10, 0.95, 0.95), work=Work(2, 10))
+    queries, record = stored_queries(store, list(range(15))), RunRecord("test", 0, 0)
+    merged = search_index(in_process, opened, queries.vectors, 11)
+    lacking = unlike_queries(opened, queries, merged)
+    assert lacking.any()
+    asked = (in_process, opened, queries.vectors, merged, lacking, record)
+    _, scores = without_self(queries, compared_with_everything(*asked), 10)
+    assert ((scores > -np.inf).sum(axis=1) == 10).all()
+    told = index_loss(opened, queries.keys, np.zeros(15, np.bool_))
+    assert "recall is not known: 985 of the 1,000 images it was measured among have left" in told
+    index(config(tmp_path, f"index.output={tmp_path}/index"))
+    again = open_index(tmp_path / "index", store, 10, 0.95, 0.95)
+    assert again.measured_among == 15
+    assert again.exact
+
+
+@pytest.mark.parametrize("row", [0, 100])  # in the sample that trains, or not
+def test_a_vector_that_is_no_number_is_told_by_its_shard(tmp_path, row):
+    vectors = np.eye(200, dtype=np.float32)
+    vectors[row, 3] = np.nan
+    store = Store.create(tmp_path / "embeddings", "embeddings", {"model": "none"})
+    ids = np.arange(200)
+    columns = {"id": ids, "key": list(map(str, ids)), "embedding": embedding_column(vectors)}
+    store.write_shard(0, pa.table(columns))
+    store.finish(1)
+    with pytest.raises(StoreError, match=r"000000\.parquet holds 1 vectors .* delete .*\.json and"):
+        index(config(tmp_path, "index.buckets=1", "index.sample=2"))
 
 
 @pytest.mark.parametrize("gone", [[], list(range(0, 1000, 3))])
