@@ -265,6 +265,9 @@ class DedupConfig(Section):
     folders: Locations = Field(
         (), description="embed first what embed.output lacks of it; none: embed.output as it is"
     )
+    against: Location | None = Field(
+        None, description="a folder to compare with: only pairs across, and none of it is dropped"
+    )
     output: Output = Path("work/dedup")
     similarity: Annotated[float, Field(gt=0, le=1)] = Field(
         0.85, description="cosine from which two images are a pair"
@@ -295,6 +298,12 @@ class DedupConfig(Section):
     shown: Count = Field(40, description="connected components on the page, with their pictures")
     seed: Seed = 0
     add: bool = Field(False, description="only add new shards: the output must be there")
+
+    @model_validator(mode="after")
+    def _reference_stays(self) -> "DedupConfig":
+        if self.against and self.rule == "components":
+            raise ValueError("by components chains would drop images of against: use rule=survivor")
+        return self
 
     def partitions(self) -> dict[str, Any]:
         """Return what PartitionSettings takes."""

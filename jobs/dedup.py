@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from jobs.config import Config, DedupConfig
 from jobs.console import console, print_not_taken, print_table
 from jobs.sitting import Sitting, one_session, print_more_workers
-from pipeline.core.errors import InputError
+from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
@@ -39,9 +39,12 @@ def command(config: Config) -> None:
     if not (made.output / "store.json").exists():
         refuse_unwritable(made.output)
     if not made.folders:
+        if made.against:
+            raise ConfigError("--against needs the folders to compare with it: sluice dedup NEW")
         dedup(config)
         return
-    source = config.source.model_copy(update={"url": made.folders})
+    folders = (*([made.against] if made.against else []), *made.folders)
+    source = config.source.model_copy(update={"url": folders})
     config = config.model_copy(update={"source": source})
     _embed_and_dedup(config)
 
@@ -76,14 +79,22 @@ def dedup(config: Config) -> Deduplicated:
     made, root = config.dedup, config.dedup.output.resolve()
     embeddings = Store.open(config.embed.output.resolve(), "embeddings")
     settings = PartitionSettings(**made.partitions())
-    identity = dedup_identity(embeddings, made.similarity, settings, made.doubtful)
+    identity = dedup_identity(
+        embeddings, made.similarity, settings, made.doubtful, made.against is not None
+    )
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
     with store.lock(), one_session(config.ray), sitting:
         buckets = _join(made, embeddings, store, sitting)
         with sitting.stage("group"):
             found = gather_results(
-                embeddings, store, made.similarity, made.rule, buckets, made.doubtful, made.prefer
+                embeddings,
+                store,
+                made.rule,
+                buckets,
+                made.doubtful,
+                made.prefer,
+                made.against is not None,
             )
         if buckets > 1:
             found = _measured(made, embeddings, found, sitting)

@@ -70,6 +70,7 @@ class SetPairs:
     one: Ids  # (p,): numbers of sets
     other: Ids  # (p,)
     scores: Scores  # (p,)
+    reference: Ids | None = None  # (r,): only pairs with one of these and one that is not count
 
     @cached_property
     def sizes(self) -> Ids:
@@ -116,6 +117,13 @@ class SetPairs:
         one, other, scores = self.one[rows], self.other[rows], self.scores[rows]
         return replace(self, one=one, other=other, scores=scores)
 
+    def count_between(self, a: Ids, b: Ids) -> Mask:
+        """Return bool (m,): whether a pair of a[i] and b[i], ids, would count."""
+        if self.reference is None:
+            return np.ones(len(a), np.bool_)
+        apart: Mask = np.isin(a, self.reference) != np.isin(b, self.reference)
+        return apart
+
     def stand_ins(self, ids: Ids) -> tuple[Ids, Ids]:
         """Return for each of ``ids`` int64 (m,) its set's lowest id and size, int64 (m,)."""
         lowest, sizes = ids.copy(), np.ones(len(ids), np.int64)
@@ -150,6 +158,39 @@ def set_pairs(pairs: pa.Table) -> SetPairs:
         np.concatenate([set_of[left[~identical]], own]),
         np.concatenate([set_of[right[~identical]], own]),
         np.concatenate([scores[~identical], np.ones(len(own))]),
+    )
+
+
+def across(pairs: SetPairs, reference: Ids) -> SetPairs:
+    """Return the pairs between an image of ``reference`` int64 (r,) and one that is none of them.
+
+    A set that has images of both is two sets, and a pair.
+    """
+    side = np.isin(pairs.ids, reference)
+    sides, set_of = np.unique(2 * pairs.set_of + side, return_inverse=True)
+    one, other = (np.concatenate([2 * ends, 2 * ends + 1]) for ends in (pairs.one, pairs.other))
+    other ^= 1  # the other side
+    there = np.isin(one, sides) & np.isin(other, sides)
+    twice = np.concatenate([np.zeros(len(pairs.one), np.bool_), pairs.one == pairs.other])
+    kept = there & ~twice
+    one, other = (np.searchsorted(sides, ends[kept]) for ends in (one, other))
+    scores = np.concatenate([pairs.scores, pairs.scores])[kept]
+    return SetPairs(pairs.ids, set_of, one, other, scores, reference)
+
+
+def as_pairs(pairs: SetPairs) -> pa.Table:
+    """Return PAIRS, by a, then b: of those that stand for their sets, and who is in these."""
+    one, other = pairs.first[pairs.one], pairs.first[pairs.other]
+    paired = np.zeros(len(pairs.sizes), np.bool_)
+    paired[pairs.one] = paired[pairs.other] = True
+    stands = pairs.first[pairs.set_of]
+    further = (pairs.ids != stands) & paired[pairs.set_of]
+    between = one != other
+    return pairs_table(
+        np.concatenate([np.minimum(one, other)[between], stands[further]]),
+        np.concatenate([np.maximum(one, other)[between], pairs.ids[further]]),
+        np.concatenate([pairs.scores[between], np.ones(further.sum())]),
+        np.repeat([False, True], [between.sum(), further.sum()]),
     )
 
 

@@ -83,7 +83,7 @@ def sampled_pairs(images: Ids, partners: pa.Table, sets: SetPairs) -> pa.Table:
     pairs = sets.stand_ins(partner[rows])[1] - (partner[rows] == stands[line])
     columns = (images[line], stands[line], partner[rows], pairs)
     table = pa.table(dict(zip(("image", "stands", "partner", "pairs"), columns, strict=True)))
-    return table.filter(pa.array(pairs > 0))
+    return table.filter(pa.array((pairs > 0) & sets.count_between(stands[line], partner[rows])))
 
 
 def pair_recall(

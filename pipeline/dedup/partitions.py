@@ -26,7 +26,11 @@ class PartitionSettings:
 
 
 def dedup_identity(
-    embeddings: Store, similarity: float, settings: PartitionSettings, doubtful: bool
+    embeddings: Store,
+    similarity: float,
+    settings: PartitionSettings,
+    doubtful: bool,
+    against: bool = False,
 ) -> dict[str, Any]:
     """Return what decides the pairs, beside the embeddings added."""
     return {
@@ -35,6 +39,7 @@ def dedup_identity(
         "first_shard": embeddings.manifest()[0].checksum,
         "similarity": similarity,
         "doubtful": doubtful,
+        "against": against,
         **asdict(settings),
     }
 

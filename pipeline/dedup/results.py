@@ -21,7 +21,14 @@ from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.dedup.groups import Rule, group_pairs
-from pipeline.dedup.identical_sets import PAIRS, SetPairs, set_pairs, unite_sets
+from pipeline.dedup.identical_sets import (
+    PAIRS,
+    SetPairs,
+    across,
+    as_pairs,
+    set_pairs,
+    unite_sets,
+)
 from pipeline.dedup.keeping import TOLD, preferred
 from pipeline.dedup.pair_recall import PairRecall
 from pipeline.images.evidence import doubts, evidence_columns, evident
@@ -53,16 +60,23 @@ class Deduplicated:
 def gather_results(
     embeddings: Store,
     store: Store,
-    similarity: float,
     rule: Rule,
     buckets: int,
     doubtful: bool,
     prefer: Sequence[str] = (),
+    against: bool = False,
 ) -> Deduplicated:
-    """Gather the pairs of all joins in ``store``, group them by ``rule``, and keep both there."""
-    images, left_out = read_images(embeddings, doubtful, prefer)
+    """Gather the pairs of all joins in ``store``, group them by ``rule``, and keep both there.
+
+    against: the images of the source's first folder are the reference: only pairs of one of them
+    with one of the others are kept, and none of them is dropped.
+    """
+    images, left_out = read_images(embeddings, doubtful, prefer, against)
     pairs = gather_pairs(store, images)
     sets = set_pairs(pairs)
+    if against:
+        sets = across(sets, images.filter(images["preferred"])["id"].to_numpy())
+        pairs = as_pairs(sets)
     groups = with_keys(group_pairs(sets, images, rule), images, {"id": "key"})
     groups = with_files(groups, embeddings)
     pairs = with_keys(pairs, images, {"a": "a_key", "b": "b_key"})
@@ -103,10 +117,11 @@ def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
 
 
 def read_images(
-    embeddings: Store, doubtful: bool = False, prefer: Sequence[str] = ()
+    embeddings: Store, doubtful: bool = False, prefer: Sequence[str] = (), against: bool = False
 ) -> tuple[pa.Table, Counter[str]]:
     """Return the images still there: id, key, scene and transform where known, and what
-    ``keeping_order`` takes: preferred (of the patterns ``prefer``), whole, pixels, bytes, modified.
+    ``keeping_order`` takes: preferred (of the patterns ``prefer``; ``against``: of the source's
+    first folder), whole, pixels, bytes, modified.
 
     Those that are no evidence of identity are counted by reason, unless ``doubtful`` asks for them.
     """
@@ -125,7 +140,9 @@ def read_images(
     table = evident(table, doubtful)
     pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
     kept = {"id": table["id"], "key": table["key"], "pixels": pixels}
-    kept["preferred"] = preferred(table["key"], prefer)
+    # Paths in other folders than the first are whole.
+    first = pc.invert(pc.starts_with(table["file"], "/")) if against else None
+    kept["preferred"] = preferred(table["key"], prefer) if first is None else first
     if "decoded" in facts:
         kept["whole"] = pc.greater_equal(table["decoded"], 1.0)
     known = [name for name in (*extra, *FILES) if name in table.column_names]

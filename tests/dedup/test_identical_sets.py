@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,14 @@ from jobs.settings import load_config
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 from pipeline.dedup.groups import group_pairs
-from pipeline.dedup.identical_sets import PAIRS, every_pair, set_pairs, unite_sets
+from pipeline.dedup.identical_sets import (
+    PAIRS,
+    across,
+    as_pairs,
+    every_pair,
+    set_pairs,
+    unite_sets,
+)
 from pipeline.dedup.pair_join import Members, join_buckets
 
 DIMENSIONS = 6
@@ -195,3 +203,46 @@ def test_identical_vectors_in_other_buckets_are_not_one_set():
         (0, 2, 1.0, True),
     ]
     assert every_pair(set_pairs(unite_sets(found, np.arange(3)))).num_rows == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_across_counts_the_pairs_of_one_side_with_the_other(seed):
+    rng = np.random.default_rng(seed)
+    distinct, ids = int(rng.integers(1, 8)), np.arange(int(rng.integers(2, 16))) * 3
+    kind = rng.integers(distinct, size=len(ids))  # images of one kind are identical
+    near = np.triu(rng.random((distinct, distinct)) < 0.4, 1)
+    reference = ids[rng.random(len(ids)) < 0.5]
+    stands = {int(k): int(ids[kind == k][0]) for k in np.unique(kind)}
+    rows = [
+        (*sorted((stands[a], stands[b])), 0.9, False)
+        for a, b in zip(*np.nonzero(near), strict=True)
+        if a in stands and b in stands
+    ]
+    rows += [
+        (stands[int(k)], int(i), 1.0, True)
+        for i, k in zip(ids, kind, strict=True)
+        if i != stands[int(k)]
+    ]
+    columns = zip(*rows, strict=True) if rows else ([], [], [], [])
+    table = pa.table(dict(zip(PAIRS.names, columns, strict=True)), schema=PAIRS)
+    sets = across(set_pairs(table), reference)
+    truth = {}
+    for i, a in enumerate(ids.tolist()):
+        for j, b in enumerate(ids.tolist()[:i]):
+            paired = kind[i] == kind[j] or near[min(kind[i], kind[j]), max(kind[i], kind[j])]
+            if paired and (a in reference) != (b in reference):
+                truth[b, a] = 1.0 if kind[i] == kind[j] else 0.9
+    listed = every_pair(sets)
+    pairs = zip(listed["a"].to_pylist(), listed["b"].to_pylist(), strict=True)
+    assert dict(zip(pairs, listed["score"].to_pylist(), strict=True)) == truth
+    assert sets.counts.sum() == len(truth)
+    kept = as_pairs(sets)
+    ends = set(kept["a"].to_pylist() + kept["b"].to_pylist())
+    assert ends == {number for pair in truth for number in pair}
+    images = pa.table(
+        {"id": ids, "pixels": rng.integers(1, 4, len(ids)), "preferred": np.isin(ids, reference)}
+    )
+    groups = group_pairs(sets, images, "survivor")
+    dropped = set(groups.filter(pc.invert(groups["survivor"]))["id"].to_pylist())
+    assert dropped == ends - set(reference.tolist())

@@ -77,3 +77,28 @@ def test_rows_of_tables_are_no_files_to_act_on(tmp_path):
     assert not (tmp_path / "dedup" / "drop.txt").exists()
     with pytest.raises(InputError, match="not files of their own"):
         apply(wanted)
+
+
+def test_against_a_collection_only_what_is_new_is_dropped(tmp_path, jpegs):
+    there = {"old/a.jpg": 0, "old/a twin.jpg": 0, "old/b.jpg": 1}
+    come = {"new/a.jpg": 0, "new/c.jpg": 2, "new/c twin.jpg": 2, "new/b.jpg": 1}
+    for name, data in (there | come).items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(jpegs[data])
+    folders = (f"dedup.folders=['{tmp_path}/new']", f"dedup.against={tmp_path}/old")
+    wanted = main_way.config(tmp_path, f"dedup.output={tmp_path}/dedup", *DEDUP, *folders)
+    dedup(wanted)
+    drop = (tmp_path / "dedup" / "drop.txt").read_text().splitlines()
+    assert sorted(drop) == [f"{tmp_path}/new/a.jpg", f"{tmp_path}/new/b.jpg"]
+    pairs, _ = read_results(tmp_path / "dedup")
+    assert len(pairs) == 3  # a twin of old/a stands beside it
+    apply(wanted.model_copy(update={"apply": wanted.apply.model_copy(update={"delete": True})}))
+    assert names(tmp_path / "old") == ["a twin.jpg", "a.jpg", "b.jpg"]
+    assert names(tmp_path / "new") == ["c twin.jpg", "c.jpg"]
+    undo(wanted)
+    assert names(tmp_path / "new") == ["a.jpg", "b.jpg", "c twin.jpg", "c.jpg"]
+    with pytest.raises(ConfigError, match="use rule=survivor"):
+        main_way.config(tmp_path, *folders, "dedup.rule=components")
+    with pytest.raises(ConfigError, match="sluice dedup NEW"):
+        dedup(main_way.config(tmp_path, folders[1], f"dedup.output={tmp_path}/other"))
