@@ -4,11 +4,18 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from jobs.config import LARGEST, Config, Count, LocalPath, Output, Section, Seed, print_settings
-from pipeline.core.forecast import MOST
 from pipeline.lab.scaling.settings import ScaleSettings, WorkloadName
+
+
+def _foretold(workers: int) -> int:
+    from pipeline.core.forecast import MOST  # numpy and Arrow: no help page waits for them
+
+    if workers > MOST:
+        raise ValueError(f"more than the {MOST:,} workers that are looked at")
+    return workers
 
 
 class ScaleConfig(Section):
@@ -72,7 +79,7 @@ class PlanConfig(Section):
         0.05, description="of a spot worker an hour"
     )
     deadline: str = Field("1h", description="as 90s, 10m, 1h30m or 2d")
-    most: Annotated[int, Field(ge=1, le=MOST)] = Field(1024, description="workers tried")
+    most: Annotated[Count, AfterValidator(_foretold)] = Field(1024, description="workers tried")
     shards_a_worker: Annotated[int, Field(ge=1, le=100)] = 4
 
 
