@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from statistics import mean
 from typing import Any
 
 import pyarrow as pa
@@ -67,14 +68,16 @@ def scale(config: LabConfig) -> None:
     record, store = RunRecord("scale", 0, max(settings.workers)), experiment.store
     with store.lock():
         left = experiment.left(settings.seed)
-        began = time.monotonic()
-        for place, (number, run) in enumerate(left):
-            done, every = len(experiment.runs) - len(left) + place, len(experiment.runs)
-            left_over = time_left(time.monotonic() - began, place, len(left))
-            errors.print(f"run {done + 1} of {every}{left_over}: {run.name}, {run.images:,} images")
+        every, taken = len(experiment.runs), list[tuple[bool, float]]()
+        for number, run in left:
+            began, to_come = time.monotonic(), left[len(taken) :]
+            to_go = time_left(taken, [other.alone for _, other in to_come])
+            place = f"run {every - len(to_come) + 1} of {every}{to_go}"
+            errors.print(f"{place}: {run.name}, {run.images:,} images")
             with record.stage(f"{run.workload} {run.mode}"):
                 tasks = timed_run(workloads[run.workload], run, output, run_timed)
                 store.write_shard(number, tasks)
+            taken.append((run.alone, time.monotonic() - began))
         store.finish(len(experiment.runs))
     table = experiment.table()
     laws = fitted_laws(table)
@@ -114,15 +117,21 @@ def open_workloads(config: LabConfig, settings: ScaleSettings) -> dict[str, Work
     return {name: openers[name]() for name in settings.workloads}
 
 
-def time_left(spent: float, done: int, every: int) -> str:
-    """Return the time to come in words, where ``done`` of ``every`` run took ``spent`` seconds.
+def time_left(taken: Sequence[tuple[bool, float]], to_come: Sequence[bool]) -> str:
+    """Return the time to come in words; nothing where no run tells of it yet.
 
-    The runs come in random order: those to come take about as long as those done.
+    taken: the runs of this sitting, whether they were of one thread alone, and their seconds.
+    to_come: whether those are. Both kinds come in random order, so that each takes about as long
+    as those of its kind did.
     """
-    if not done:
+    means = {
+        alone: mean(seconds)
+        for alone in (True, False)
+        if (seconds := [spent for kind, spent in taken if kind == alone])
+    }
+    if not set(to_come) <= set(means):
         return ""
-    seconds = spent / done * (every - done)
-    return f", {readable(seconds)} to go"
+    return f", {readable(sum(means[alone] for alone in to_come))} to go"
 
 
 def _print(table: pa.Table, laws: pa.Table) -> None:

@@ -86,6 +86,7 @@ def test_scale_times_every_real_workload(ray_cluster, tmp_path, jpegs, capsys, m
         scale(config(workers=(4, 8), workloads=("search",), output=tmp_path / "few"))
 
 
-def test_the_time_left_goes_by_the_runs_of_this_sitting():
-    assert time_left(0.0, 0, 20) == ""
-    assert time_left(60.0, 2, 5) == ", 90 s to go"
+def test_the_time_left_goes_by_the_runs_of_this_sitting_and_their_kind():
+    assert time_left([], [False] * 20) == ""
+    assert time_left([(True, 0.5)], [False]) == ""  # one thread's run tells nothing of a pool's
+    assert time_left([(True, 0.5), (False, 30.0)], [False, False, True]) == ", 60 s to go"

@@ -22,9 +22,14 @@ class RunSettings:
     emulated: bool
 
     @property
+    def alone(self) -> bool:
+        """Whether it is one thread's, without workers."""
+        return self.mode == "single"
+
+    @property
     def name(self) -> str:
         pool = "1 worker" if self.workers == 1 else f"{self.workers} workers"
-        by = "one thread, no worker" if self.mode == "single" else f"{self.mode}, {pool}"
+        by = "one thread, no worker" if self.alone else f"{self.mode}, {pool}"
         return f"{self.workload} {by}"
 
 

@@ -106,12 +106,13 @@ def _fitted_start_up(counts: Sequence[int], seconds: Sequence[float]) -> tuple[f
 class Stay:
     """When a worker is there, in seconds from the job's start.
 
-    One that leaves gives its shard back; one that ``returns``, as Ray starts a lost worker anew,
-    then does again the shard it held.
+    The shard of one that leaves is given back when that is ``noticed``; one that ``returns``, as
+    Ray starts a lost worker anew, then does again the shard it held.
     """
 
     comes: float = 0.0
     leaves: float | None = None  # None: it stays to the end
+    noticed: float | None = None  # None: at once
     returns: float | None = None  # None: it does not
 
 
@@ -164,6 +165,7 @@ def simulate(
                 if held is None and waiting is not None:
                     waiting.cancel()
                 if stay.returns is None:
+                    yield environment.timeout(max(0.0, (stay.noticed or 0.0) - environment.now))
                     if held is not None:
                         shards.put(held)
                     return

@@ -55,6 +55,8 @@ def test_one_count_tells_nothing_of_many_workers_on_one_machine():
 def test_a_lost_workers_shard_is_done_again():
     stays = [Stay(), Stay(leaves=2.5)]  # in its second shard of 2 s
     assert simulate(FREE, stays, [2.0] * 4).wall == pytest.approx(6)
+    late = [Stay(), Stay(leaves=2.5, noticed=20.0)]
+    assert simulate(FREE, late, [2.0] * 4).wall == pytest.approx(22)
     again = [Stay(), Stay(leaves=2.5, returns=9.0)]  # with its shard
     assert simulate(FREE, again, [2.0] * 4).wall == pytest.approx(11)
     replaced = [*stays, Stay(comes=2.5)]
