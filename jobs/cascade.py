@@ -73,6 +73,8 @@ def cascade(config: Config) -> CascadeAnswer:
             tables = answer_tables(store, answer, recall, asked.min_score)
             told = {"loss": promised, "store": store.kind}
             tables["results"] = tables["results"].replace_schema_metadata(told)
+            costs = tables["recall_costs"]
+            tables["recall_costs"] = costs.replace_schema_metadata({"neighbours": goal.neighbours})
             data = _page_data(store, answer, goal, stored.costs, promised)
             _write(data, tables, made.source, store, output)
     print_results(tables["results"], len(answer.ids), store.images())

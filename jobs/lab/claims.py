@@ -5,16 +5,26 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from jobs.console import console, warn
 from jobs.lab.config import LabConfig
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.run_record import RunRecord
 from pipeline.core.tables import parquet_bytes
-from pipeline.lab.claims import check_claims, read_claims
+from pipeline.lab.claims import (
+    HOLDS,
+    NOT_MEASURED,
+    NOT_SO,
+    OFF,
+    check_claims,
+    read_claims,
+)
 from pipeline.lab.facts import TOLD_BY, Outputs, read_facts
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
+STYLES = {HOLDS: "green", OFF: "red", NOT_SO: "yellow", NOT_MEASURED: "dim"}
 WIDE = 58  # characters of a claim, beside which its verdict stands
 
 
@@ -56,7 +66,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for scenario, mine in groupby(rows, key=lambda row: row["scenario"]):
         console.print(f"\n{scenario}", style="bold")
         for row in mine:
-            console.print(f"  {row['claim']:<{WIDE}}  {row['verdict']}")
+            said = Text(row["verdict"], STYLES[row["verdict"]])
+            console.print(Text.assemble(f"  {row['claim']:<{WIDE}}  ", said))
             console.print(f"      {_numbers(row, ways)}")
     console.print("\nhere, by", style="bold")
     for number, way in enumerate(ways, 1):

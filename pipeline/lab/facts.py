@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.cascade.neighbours import CALLED
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.forecast import Shards, forecast
 from pipeline.core.origin import machine
@@ -88,8 +89,11 @@ def read_facts(outputs: Outputs) -> tuple[Facts, list[str]]:
 
 
 def _elsewhere(folder: Path) -> str:
-    """Return on which machine ``folder`` was made last, where it was not this one."""
-    made = [run.machine for run in read_runs(folder)[-1:] if run.machine]
+    """Return on which machine ``folder`` was made last, where it is known and not this one."""
+    try:
+        made = [run.machine for run in read_runs(folder)[-1:] if run.machine]
+    except StoreError:  # the times in a damaged record are lost, not the tables beside it
+        return ""
     return f", on another machine ({made[0]})" if made and made[0] != machine() else ""
 
 
@@ -198,8 +202,11 @@ def _forecasts(experiment: Experiment) -> Facts:
 def cascade_facts(folder: Path, recall: float) -> Facts:
     """Return what an image costs each stage, and the funnel of the plan that reaches ``recall``."""
     columns = ["recall", "stage", "share", "ms", "queries"]
-    rows = _rows(folder / "recall_costs.parquet", columns, CASCADE)
-    facts = Facts()
+    path, facts = folder / "recall_costs.parquet", Facts()
+    rows = _rows(path, columns, CASCADE)
+    whose = {who.encode(): called for who, called in CALLED.items()}.get(
+        _metadata(path, CASCADE).get(b"neighbours", b""), "neighbours"
+    )
     for stage, name in (("signature", "check_ms"), ("rough", "rough_ms"), ("cnn", "cnn_ms")):
         found = [row["ms"] for row in rows if row["stage"] == stage]
         if found:
@@ -208,7 +215,8 @@ def cascade_facts(folder: Path, recall: float) -> Facts:
     if reaching:
         asked, queries = reaching[0]["recall"], reaching[0]["queries"]
         plan = [row for row in reaching if row["recall"] == asked]
-        how = f"planned for recall {asked:g}, {_counted(queries, 'query', 'queries')}"
+        batch = _counted(queries, "query", "queries")
+        how = f"planned for recall {asked:g} of {whose}, {batch}"
         spent = sum(row["share"] * row["ms"] for row in plan)
         facts["stages_ms"] = Fact(spent, f"{how}, by measured stages")
         shares = {row["stage"]: row["share"] for row in plan}
@@ -295,7 +303,7 @@ def query_facts(folder: Path) -> Facts:
     path = folder / "results.parquet"
     if not path.exists():
         return {}
-    told = (read_parquet(path, f"run {QUERY} again", []).schema.metadata or {}).get(b"loss", b"")
+    told = _metadata(path, QUERY).get(b"loss", b"")
     runs = [run for run in read_runs(folder)[-1:] if run.images >= MILLION]
     if not runs or not told.startswith(BY_INDEX):
         return {}
@@ -316,6 +324,13 @@ def _rows(path: Path, columns: list[str], command: str) -> list[dict[str, Any]]:
     except KeyError as error:
         raise StoreError(f"{path} is of another version ({error}); {remedy}") from error
     return rows
+
+
+def _metadata(path: Path, command: str) -> dict[bytes, bytes]:
+    """Return what a table that ``command`` has left says of itself; nothing where there is none."""
+    if not path.exists():
+        return {}
+    return dict(read_parquet(path, f"run {command} again", []).schema.metadata or {})
 
 
 def _counted(count: int, one: str, more: str) -> str:

@@ -70,6 +70,10 @@ def test_what_another_machine_has_made_says_so(tmp_path, monkeypatch):
     RunRecord("bench merge", 0, 0).save(tmp_path)
     told = "measured, 9 shards, 1 query, on another machine (Alpha 21064, 1 core)"
     assert read_facts(there)[0]["tree_merge"].how == told
+    (tmp_path / "run.json").write_text("{")
+    facts, wrong = read_facts(there)
+    assert facts["tree_merge"].how == "measured, 9 shards, 1 query"
+    assert wrong == []
 
 
 def test_facts_of_growth(tmp_path):
@@ -129,7 +133,8 @@ def test_facts_of_a_cascade(tmp_path):
             for recall in (0.8, 0.9, 1.0)
             for stage in stages
         ]
-        write(tmp_path / "recall_costs.parquet", rows, RECALL_COSTS)
+        schema = RECALL_COSTS.with_metadata({"neighbours": "copies"})
+        write(tmp_path / "recall_costs.parquet", rows, schema)
         return {name: fact.value for name, fact in cascade_facts(tmp_path, 0.9).items()}
 
     assert write_costs(["signature", "cnn"]) == {
@@ -139,6 +144,8 @@ def test_facts_of_a_cascade(tmp_path):
         "stages_ms": pytest.approx(0.9 * (0.05 + 0.4)),
     }
     assert "check_ms" not in write_costs(["rough", "cnn"])
+    planned = cascade_facts(tmp_path, 0.9)["to_cnn"].how
+    assert planned == "planned for recall 0.9 of copies, 7 queries"
     assert write_costs([]) == {}
     funnel = [{"stage": "cnn", "entered": 9, "recall_after": 0.8}]
     write(tmp_path / "funnel.parquet", funnel)
