@@ -45,6 +45,11 @@ FACTS = {
 }
 TOLD_BY = {name: command for command, names in FACTS.items() for name in names}
 Facts = dict[str, Fact]
+TEXTS = ("way", "workload", "mode", "stage", "filter", "neighbours")
+POSITIVE = (
+    *("vectors", "seconds", "ratio", "latency", "whole_rate", "steady_rate", "ms", "ms, 1 query"),
+    *("certified", "tree"),
+)
 
 
 @dataclass(frozen=True)
@@ -320,10 +325,30 @@ def _rows(path: Path, columns: list[str], command: str) -> list[dict[str, Any]]:
         return []
     remedy = f"run {command} again"
     try:
-        rows: list[dict[str, Any]] = read_parquet(path, remedy, columns).to_pylist()
+        table = read_parquet(path, remedy, columns)
     except KeyError as error:
         raise StoreError(f"{path} is of another version ({error}); {remedy}") from error
+    wrong = [name for name in columns if not _usable(name, table[name])]
+    if wrong:
+        raise StoreError(f"{path} has no such values in {', '.join(wrong)}; {remedy}")
+    rows: list[dict[str, Any]] = table.to_pylist()
     return rows
+
+
+def _usable(name: str, column: pa.ChunkedArray) -> bool:
+    """Return whether a column holds what its name says; a time of zero is none."""
+    if name in TEXTS:
+        return bool(pa.types.is_string(column.type) and not column.null_count)
+    if name.endswith(("low", "high")) or name == "tree":
+        column = column.drop_null()
+    elif column.null_count:
+        return False
+    if not len(column):
+        return True
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return False
+    values = column.to_numpy()
+    return bool(np.isfinite(values).all() and (name not in POSITIVE or values.min() > 0))
 
 
 def _metadata(path: Path, command: str) -> dict[bytes, bytes]:

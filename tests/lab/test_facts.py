@@ -76,6 +76,28 @@ def test_what_another_machine_has_made_says_so(tmp_path, monkeypatch):
     assert wrong == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seconds", 0.0),
+        ("seconds", float("nan")),
+        ("seconds", float("inf")),
+        ("seconds", None),
+        ("seconds", "1.5"),
+        ("way", None),
+        ("way", 7),
+    ],
+)
+def test_what_is_no_measurement_is_told_by_its_column(tmp_path, name, value):
+    row = {"way": "scan", "vectors": 64, "ratio": 2.0, "low": None, "high": None, "seconds": 1.0}
+    write(tmp_path / "doublings.parquet", [row])
+    write(tmp_path / "points.parquet", [row])
+    assert growth_facts(tmp_path)["scan_doubling"].low is None
+    write(tmp_path / "points.parquet", [row | {name: value}])
+    with pytest.raises(StoreError, match=f"in {name}; run sluice lab growth again"):
+        growth_facts(tmp_path)
+
+
 def test_facts_of_growth(tmp_path):
     write_atomically(tmp_path / "doublings.parquet", parquet_bytes(measure_doublings(2048, 8)))
     ways = [("scan", 1024, 0.001), ("scan", 2000, 0.002), ("all pairs", 1000, 0.5)]
