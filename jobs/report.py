@@ -45,6 +45,7 @@ def report(config: Config) -> None:
         recall=[CopyRecall(**row) for row in pq.read_table(folder / "recall.parquet").to_pylist()],
         quarantine=_quarantine(store),
         growth=read_growth(config.report.growth),
+        told=results.schema.metadata[b"loss"].decode(),
     )
     page = render_report(data).encode()
     write_atomically(config.report.output.resolve(), page)
@@ -83,7 +84,6 @@ def _facts(config: Config, store: Store, results: pa.Table) -> list[tuple[str, s
         ("queries", f"{queries:,}"),
         ("shown here", f"{min(queries, config.report.max_queries)}"),
         *_model(store),
-        ("search", results.schema.metadata[b"loss"].decode()),
     ]
 
 

@@ -38,9 +38,10 @@ def _job(config: LabConfig, measured: Measured) -> Job:
     wanted = config.plan
     ran = max((run.images for run in read_runs(wanted.from_)), default=0) if wanted.from_ else 0
     slept = measured.workload == "emulated"
+    images = wanted.images or ran or IMAGES
     return Job(
-        images=wanted.images or ran or IMAGES,
+        images=images,
         ms=wanted.ms or (MS if slept else measured.ms),
-        workers=WORKERS,
+        workers=min(WORKERS, int(images)),
         shards=Shards(wanted.shards_a_worker),
     )

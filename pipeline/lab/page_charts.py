@@ -20,6 +20,7 @@ PARTS = {  # as they are stacked, with their colours
 }
 SERIES = ("shrinks", "stays", "c", "a", "d", "e", "b")
 DASHED, DOTTED = [6, 4], [2, 3]
+LOW = 230  # pixels from a chart's top
 
 
 def all_specs(ways: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -55,13 +56,14 @@ def _marked(name: str, y: Any, colour: str) -> list[Any]:
 
 
 def _labels(rows: Any, x: alt.X, colour: str) -> list[Any]:
+    """Return the labels of rules: at the bottom on the left, where lines that fall are high."""
     found = []
-    for left, align, dx in ((True, "right", -6), (False, "left", 6)):
+    for left, align, dx, y in ((True, "right", -6, 2), (False, "left", 6, LOW)):
         mine = rows.transform_filter(f"datum.left == {str(left).lower()}")
         text = mine.mark_text(
             align=align, dx=dx, baseline="top", lineBreak="\n", fontWeight="bold", color=colour
         )
-        found.append(text.encode(x=x, y=alt.value(2), text="label:N"))
+        found.append(text.encode(x=x, y=alt.value(y), text="label:N"))
     return found
 
 

@@ -15,7 +15,7 @@ from pipeline.lab.scaling.summary import part, series
 from pipeline.pages.growth import Growth
 
 STEPS = (1, 2, 5)
-IMAGES = (10**3, 10**9)
+IMAGES = (10, 10**9)
 MS = (0.1, 1000.0)
 WORKERS = sorted({*(2**p for p in range(14)), *(3 * 2**p for p in range(12)), MOST})
 DRAWS = 100  # of the bootstrap of a law's band

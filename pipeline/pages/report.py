@@ -61,6 +61,7 @@ class ReportData:
     recall: Sequence[CopyRecall]
     quarantine: Sequence[tuple[str, int]]  # reason, images
     growth: Growth | None = None
+    told: str = ""  # what the search may have lost
 
 
 def query_results(

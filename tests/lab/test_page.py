@@ -352,7 +352,7 @@ def test_sliders_fields_and_keys_move_the_charts_by_the_one_model(page, tmp_path
     assert said == "10,000,000 images"
     assert field == "10000000"
     stop = stops_helping(POOL, 10**7, 3.0, work="embedding").workers
-    between = int(re.search(r"More than ([\d,]+) workers stop", answer)[1].replace(",", ""))
+    between = int(re.search(r"stop helping at ([\d,]+)", answer)[1].replace(",", ""))
     assert between == pytest.approx(stop, rel=0.25)  # 3 ms lie between two points of the table
     assert [read[text][1] for text in ("0,5", "0.5", "1e2")] == ["0.5", "0.5", "100"]
     millions = [read[text][0] for text in ("1M", "1,000,000", "1.000.000")]
