@@ -17,7 +17,7 @@ from pipeline.index.build import (
     sorted_shards,
     stored_bytes,
 )
-from pipeline.index.evidence import calibrated_among
+from pipeline.index.evidence import evidence_holds
 from pipeline.index.grid import Grid
 from pipeline.index.layout import refuse_other_layout
 from pipeline.index.partitions import Partitions
@@ -52,7 +52,7 @@ def index(config: Config) -> None:
         earlier = len(store.entries())
         _gather(store, source, partitions, sitting)
         drop_sorted(store)
-        if calibrated_among(store) != (source.rows(), source.images()):
+        if not evidence_holds(store, source.rows(), source.images()):
             alone = Sitting("calibrate", source.images(), config.ray)
             with sitting.stage("calibrate"), alone:
                 asked = (made.calibration_queries, made.calibration_k, config.search.confidence)

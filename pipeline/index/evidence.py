@@ -19,6 +19,7 @@ from pipeline.core.tables import flat_column, parquet_bytes, table_of
 from pipeline.index.grid import Grid
 
 NOT_THERE = -1
+MOST_GONE = 0.05  # share of the images without which a recall measured among them still holds
 CALIBRATION, BOUNDS = "calibration.parquet", "bounds.parquet"
 
 
@@ -116,13 +117,21 @@ def read_bounds(store: Store, confidence: float) -> Bounds:
     return Bounds(confidence, {len(low) - 1: low for low in kept})
 
 
-def calibrated_among(store: Store) -> tuple[int, int] | None:
-    """Return the rows and images among which the store's evidence was gathered, if it has any."""
+def evidence_holds(store: Store, rows: int, images: int) -> bool:
+    """Return whether the store's evidence was gathered among so many rows, and few left since.
+
+    images: the rows that are not tombstoned now.
+    """
     data = store.attached(CALIBRATION)
     if data is None:
-        return None
+        return False
     told = pq.read_schema(pa.BufferReader(data)).metadata
-    return int(told[b"images"]), int(told[b"among"])
+    return int(told[b"images"]) == rows and not many_left(int(told[b"among"]), images)
+
+
+def many_left(among: int, images: int) -> bool:
+    """Return whether so many of the images ``among`` which recall was measured have left."""
+    return among - images > MOST_GONE * among
 
 
 def read_evidence(store: Store) -> list[Evidence]:

@@ -13,7 +13,7 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
-from pipeline.index.evidence import read_bounds, read_evidence
+from pipeline.index.evidence import many_left, read_bounds, read_evidence
 from pipeline.index.layout import refuse_other_layout
 from pipeline.index.nominate import NominatePlan, nominated
 from pipeline.index.partitions import Partitions
@@ -30,7 +30,6 @@ from pipeline.search.unlike import named, unlike
 # Share of queries such as the collection's images that are called unlike it: each such alarm costs
 # a comparison with everything. With 5 % hardly more of other kinds are told.
 FALSE_ALARMS = 0.01
-MOST_GONE = 0.05  # share of the images without which a recall measured among them still holds
 COMPARED_BYTES = 2**28  # of vectors that pass: a search reads them in half a second
 MOST_CANDIDATES = 4096  # of a query where some images do not pass; a batch's are held in memory
 
@@ -70,11 +69,6 @@ class OpenIndex:
         images = self.passing.images if self.passing else self.embeddings.rows()
         everywhere = self.work.probes >= self.partitions.grid.buckets
         return everywhere and self.work.candidates >= images
-
-    @property
-    def gone(self) -> int:
-        """Return how many of the images that the recall was measured among have left since."""
-        return max(0, self.measured_among - self.embeddings.images())
 
     def seconds(self, queries: int) -> float:
         """Return about how long one process takes to search for so many."""
@@ -236,11 +230,12 @@ def index_loss(opened: OpenIndex, keys: Sequence[str], exact: Mask) -> str:
 
 
 def _promises(opened: OpenIndex) -> list[str]:
-    if opened.gone <= MOST_GONE * opened.measured_among:
+    among, images = opened.measured_among, opened.embeddings.images()
+    if not many_left(among, images):
         return [_promise(opened, seen) for seen in opened.seen]
     return [
-        f"recall is not known: {opened.gone:,} of the {opened.measured_among:,} images it was "
-        f"measured among have left; run {made_by('index')} again"
+        f"recall is not known: {among - images:,} of the {among:,} images it was measured among "
+        f"have left; run {made_by('index')} again"
     ]
 
 
