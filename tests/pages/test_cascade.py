@@ -38,6 +38,7 @@ def test_the_page_tells_the_funnel_and_its_promise(page):
         assert text in body
     assert 'src="http' not in page
     assert "<img src=x" not in page
+    assert page.count("<bdi>\u202ea folder") == 13  # query, 11 hits, table: it turns no other text
 
 
 def test_what_is_saved_is_counted_from_the_images_met():
