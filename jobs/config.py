@@ -374,8 +374,8 @@ class CalibrateConfig(Section):
 
     argument = ("SOURCE", "source.url")
     flags = ("cascade.features", "ray.workers")
-    fit_images: Count = Field(2000, description="embedded to fit the filters")
-    calibration_images: Count = Field(2000, description="embedded to prove the recall")
+    fit_images: Count = Field(300, description="embedded to fit the filters")
+    calibration_images: Count = Field(700, description="embedded to prove the recall")
 
 
 class CascadeConfig(Section):

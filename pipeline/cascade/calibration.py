@@ -26,6 +26,8 @@ from pipeline.core.errors import InputError
 from pipeline.core.tables import embedding_matrix, places
 from pipeline.search.queries import Queries
 
+AVERAGED = 0.5  # sum of the weights' squares up to which a query's neighbours are averaged over
+RARE = 1e-6
 LEAST_IMAGES = 2 * (COMPONENTS + 1)
 
 
@@ -70,6 +72,16 @@ class StageFilters:
 
 
 @dataclass(frozen=True)
+class Questions:
+    """What the calibration queries ask of the sample."""
+
+    features: pa.Table  # (u,) of the queries
+    own: Ids  # (u,): the row in the sample that is the query, or that it is a copy of
+    targets: Ids  # (u, j): rows of the sample that stand for its true neighbours
+    weights: Scores  # (j,), of sum 1: what each counts
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Fitted filters, and the calibration sample with all its features.
 
@@ -87,18 +99,25 @@ class Calibration:
         kept = pa.compute.is_in(self.copies["origin"], value_set=sample["id"].combine_chunks())
         return Calibration(self.filters, sample, self.copies.filter(kept))
 
-    def questions(self, neighbours: Neighbours, k: int, share: float) -> tuple[pa.Table, Ids, Ids]:
-        """Return the calibration queries' features, their own rows in the sample, their targets'.
+    def changes(self) -> list[str]:
+        """Return the changes that the copies were made by, two each."""
+        made = {
+            change for pair in self.copies["transform"].to_pylist() for change in pair.split("+")
+        }
+        return sorted(made - {"original"})
 
-        The targets stand for the ``k`` nearest of the whole collection, of which the sample is
+    def questions(self, neighbours: Neighbours, k: int, share: float) -> "Questions":
+        """Return what the calibration queries ask.
+
+        Their targets stand for the ``k`` nearest of the whole collection, of which the sample is
         ``share``.
         """
         if neighbours == "copies":
             origin = places(self.copies["origin"].to_numpy(), self.sample["id"].to_numpy())
-            return self.copies, origin, origin
+            return Questions(self.copies, origin, origin[:, None], np.ones(1))
         vectors = embedding_matrix(self.sample["embedding"])
-        targets = draw_neighbours(vectors, k, share, groups(self.sample))
-        return self.sample, np.arange(self.sample.num_rows), targets
+        targets, weights = weighted_neighbours(vectors, k, share, groups(self.sample))
+        return Questions(self.sample, np.arange(len(targets)), targets, weights)
 
     def nearest(self) -> Scores:
         """Return float64 (n,): the score of each sample image's nearest one of another group."""
@@ -126,11 +145,11 @@ class Calibration:
         ``k`` and ``share`` are those of ``questions``.
         """
         codes = {stage: self.filters.codes(stage, self.sample) for stage in stages}
-        asking, own, targets = self.questions(neighbours, k, share)
-        asked = {stage: self.filters.query_codes(stage, asking, neighbours) for stage in stages}
-        ranks = {s: neighbour_ranks(asked[s], targets, own, codes[s]) for s in stages}
+        asking = self.questions(neighbours, k, share)
+        asked = {s: self.filters.query_codes(s, asking.features, neighbours) for s in stages}
+        ranks = {s: neighbour_ranks(asked[s], asking.targets, asking.own, codes[s]) for s in stages}
         among = {s: ranks_among(queries[s], codes[s]) for s in stages}
-        return Evidence(ranks, among, costs, self.sample.num_rows)
+        return Evidence(ranks, asking.weights, among, costs, self.sample.num_rows)
 
 
 def _nearest(queries: Vectors, vectors: Vectors, own: Mask) -> Scores:
@@ -147,27 +166,51 @@ def groups(table: pa.Table) -> Ids:
     return found
 
 
-def draw_neighbours(vectors: Vectors, k: int, share: float, group: Ids) -> Ids:
-    """Return int64 (n,): for each row of a sample a row that stands for a true neighbour of it.
+def weighted_neighbours(vectors: Vectors, k: int, share: float, group: Ids) -> tuple[Ids, Scores]:
+    """Return int64 (n, j) and float (j,): rows that stand for each row's true neighbours.
 
     A neighbour drawn from the ``k`` nearest of the collection has r - 1 nearer images, r uniform
     from 1 to k; of these a binomial number c is in the sample, which is ``share`` of the
-    collection. The row returned is the (c + 1)-th nearest of other groups in the sample: as many
-    of the sample are nearer as for the true neighbour, and it lies at least as far.
+    collection. The (c + 1)-th nearest of other groups in the sample stands for it: as many of the
+    sample are nearer as of the true neighbour, and it lies at least as far. The rows are the
+    nearest of the sample and the weights the probabilities of c; where one row has most of the
+    weight, so that there is little to average over, c is drawn for each query instead.
     """
     scores = vectors @ vectors.T
     scores[group[:, None] == group[None, :]] = -np.inf
-    rng = np.random.default_rng(0)
-    nearer = rng.binomial(rng.integers(k, size=len(vectors)), share)
-    best = np.argsort(-scores, axis=1, kind="stable")
-    return best[np.arange(len(best)), np.minimum(nearer, len(best) - 1)]
+    others = max(1, int(np.isfinite(scores).sum(axis=1).min()))
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :others]
+    weights = nearer_weights(k, share)
+    if len(weights) > others:
+        weights = np.append(weights[: others - 1], weights[others - 1 :].sum())
+    if (weights**2).sum() <= AVERAGED:
+        return best[:, : len(weights)], weights
+    drawn = np.random.default_rng(0).choice(len(weights), len(vectors), p=weights)
+    return np.take_along_axis(best, drawn[:, None], axis=1), np.ones(1)
+
+
+def nearer_weights(k: int, share: float) -> Scores:
+    """Return float (j,), of sum 1: how likely 0, 1, ... of the nearer images are in the sample.
+
+    Those nearer than a neighbour drawn from the ``k`` nearest; the last stands for all beyond RARE.
+    """
+    from scipy.stats import binom  # here: only a plan needs it
+
+    likely: Scores = binom.sf(np.arange(k), k, share) / (k * share)
+    kept = int(np.searchsorted(np.cumsum(likely), 1 - RARE)) + 1
+    return np.append(likely[: kept - 1], 1 - likely[: kept - 1].sum())
 
 
 def fit_calibration(fit: pa.Table, sample: pa.Table, copies: pa.Table) -> Calibration:
     """Fit the filters on ``fit`` (all features) and keep the sample's evidence."""
+    return Calibration(fit_filters(fit), sample, copies)
+
+
+def fit_filters(fit: pa.Table) -> StageFilters:
+    """Return the filters fitted on ``fit`` (all features)."""
     vectors = embedding_matrix(fit["embedding"])
     space = fit_space(vectors)
     learned = {
         stage: fit_filter(numbers(fit), vectors, space) for stage, numbers in LEARNED.items()
     }
-    return Calibration(StageFilters(space, learned), sample, copies)
+    return StageFilters(space, learned)

@@ -87,7 +87,7 @@ def choose_plan(
         for name in goal.stages
     }
     if sample < LEAST_SAMPLE or not goal.stages:
-        evidence = Evidence({}, {}, costs, sample)
+        evidence = Evidence({}, np.ones(1), {}, costs, sample)
         plan, others = (
             search_everything(evidence),
             recall_costs(evidence, [], sample / whole, asked),
@@ -136,6 +136,8 @@ def promise(goal: Goal, choice: Choice, keys: Sequence[str], drift: Drift | None
     it was made on, nothing is promised.
     """
     who, plan = CALLED[goal.neighbours], choice.plan
+    if goal.neighbours == "copies":
+        who = f"{who} (changed by one or two of: {', '.join(choice.calibration.changes())})"
     if not plan.stages:
         every = "every image that passes" if goal.where or goal.condition else "every image"
         return (
@@ -146,7 +148,7 @@ def promise(goal: Goal, choice: Choice, keys: Sequence[str], drift: Drift | None
         return f"no recall of {who} is promised: {drift.told}; run sluice calibrate again"
     bound = (
         f"recall of {who} against brute force: at least {plan.bound:.3f} with confidence "
-        f"{goal.confidence} ({plan.recall:.3f} of {plan.tested} calibration neighbours)"
+        f"{goal.confidence} ({plan.recall:.3f} of {plan.tested} calibration queries' neighbours)"
     )
     said = promised(bound, keys, choice.void, "sluice embed and sluice search compare everything")
     return f"{said}; {drift.told}" if drift else said

@@ -2,12 +2,11 @@
 
 A stage keeps the images that score at least as high as the query's ``keep``-th best among the m
 images of a calibration sample: about keep / m of any collection the sample was drawn from. The
-*rank* of a true neighbour is the least ``keep`` that lets it pass. One half of the calibration
-queries orders the settings from dear to cheap; the other tests them in that order, each by an
-exact binomial bound on the share of neighbours that pass all stages, and stops at the first that
-fails (fixed-sequence testing, Bauer 1991; Learn then Test, Angelopoulos et al. 2021). The error
-allowed is split over the cascades tried. One neighbour a query is drawn, so that draws are
-independent.
+*rank* of a true neighbour is the least ``keep`` that lets it pass. A quarter of the calibration
+queries orders the settings of all cascades from dear to cheap; the others test them in that order,
+each by a lower bound on the mean share of a query's neighbours that pass all stages, and stop at
+the first that fails. The order is one and fixed before the tests, so the error allowed is split
+over nothing (fixed-sequence testing, Bauer 1991; Learn then Test, Angelopoulos et al. 2021).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +16,12 @@ from itertools import combinations, product, takewhile
 import numpy as np
 
 from pipeline.cascade.stages import LAST
-from pipeline.core.arrays import Ids, Mask, Vectors
-from pipeline.core.bounds import lower_bound
+from pipeline.core.arrays import Ids, Mask, Scores, Vectors
+from pipeline.core.bounds import lower_bound, mean_lower_bound
 
-LEVELS = 24  # of keep, evenly spread on a log scale
-PATIENCE = np.linspace(1.0, 0.0, 201)  # planning recalls from which the sequence is drawn
+PREFIXES = 100  # settings tried of the stages before the last, log-spaced; of the last one all
+WIDER = 32  # settings between all images and the dearest that the planning queries order
+PLANNING = 4  # every how many-th query plans; the others test
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class CascadePlan:
     stages: tuple[str, ...]
     keep: tuple[int, ...]
     sample: int  # m, images of the calibration sample
-    recalls: tuple[float, ...]  # share of the testing half's neighbours left after each stage
+    recalls: tuple[float, ...]  # mean share of a testing query's neighbours left after each stage
     bound: float  # lower bound of it at the confidence asked for
     milliseconds: float  # expected, an image of the collection, one batch of queries
-    tested: int  # neighbours of the testing half
+    tested: int  # queries
 
     @property
     def recall(self) -> float:
@@ -62,12 +62,14 @@ class CascadePlan:
 class Evidence:
     """What a plan is chosen from.
 
-    neighbour_ranks: by stage, int (u,): the keep that each calibration query's neighbour needs.
+    neighbour_ranks: by stage, int (u, j): the keep that each calibration query's neighbours need.
+    weights: float (j,), of sum 1: what each neighbour counts; a recall is a mean by them.
     query_ranks: by stage, int (q, m): the keep that each sample image needs to pass for each query
     of the batch to be planned for; they tell what a setting will cost.
     """
 
     neighbour_ranks: Mapping[str, Ids]
+    weights: Scores
     query_ranks: Mapping[str, Ids]
     costs: StageCosts
     sample: int
@@ -86,16 +88,18 @@ def ranks_among(queries: Vectors, codes: Vectors) -> Ids:
 
 
 def neighbour_ranks(queries: Vectors, targets: Ids, own: Ids, codes: Vectors) -> Ids:
-    """Return int64 (u,): the rank of each query's target row among the others' codes.
+    """Return int64 (u, j): the ranks of each query's target rows among the others' codes.
 
-    own int (u,) is the query's own row in ``codes``: it does not count, as a query does not.
+    targets int (u, j); own int (u,) is the query's own row in ``codes``: it does not count, as a
+    query does not.
     """
     scores = queries @ codes.T
-    rows = np.arange(len(queries))
-    wanted = scores[rows, targets][:, None]
-    higher = scores > wanted
-    higher[rows, own] = False
-    found: Ids = 1 + higher.sum(axis=1)
+    wanted = np.take_along_axis(scores, targets, axis=1)
+    mine = np.take_along_axis(scores, own[:, None], axis=1)
+    ordered = np.sort(scores, axis=1)
+    pairs = zip(ordered, wanted, strict=True)
+    higher = [scores.shape[1] - np.searchsorted(row, w, side="right") for row, w in pairs]
+    found: Ids = 1 + np.array(higher, np.int64).reshape(targets.shape) - (mine > wanted)
     return found
 
 
@@ -127,19 +131,15 @@ def plans_by_recall(
 ) -> list[CascadePlan]:
     """Return what plan_cascade gives for each of ``recalls``; each keeps its promise by itself."""
     if None not in stages.values():
-        [setting] = _settings(evidence, tuple(stages), stages)
+        [setting] = _frontier(evidence, stages)
         return [_tested(evidence, setting, confidence)] * len(recalls)
-    paths = list(_paths(stages))
-    allowed = 1 - (1 - confidence) / len(paths)
-    proved = [_proved(evidence, path, stages, min(recalls), allowed) for path in paths]
+    everything = search_everything(evidence)
+    tested = (_tested(evidence, s, confidence) for s in _sequence(evidence, stages))
+    proved = _until_below(min(recalls), tested)
     found = []
     for recall in recalls:
-        best = search_everything(evidence)
-        for plans in proved:
-            reach = _until_below(recall, plans)
-            if reach and reach[-1].milliseconds < best.milliseconds:
-                best = reach[-1]
-        found.append(best)
+        reach = [everything, *_until_below(recall, proved)]
+        found.append(min(reach, key=lambda plan: plan.milliseconds))
     return found
 
 
@@ -148,14 +148,12 @@ def plan_within(
 ) -> CascadePlan:
     """Return the plan of the most recall that costs at most ``milliseconds`` an image.
 
-    The planning half chooses, so the bound from the testing half needs no correction. Where even
+    The planning queries choose, so the bound from the others needs no correction. Where even
     the cheapest setting costs more, that one is returned.
     """
-    settings = [s for path in _paths(stages) for s in _settings(evidence, path, stages)]
-    affordable = [s for s in settings if s.milliseconds <= milliseconds]
-    chosen = max(affordable, key=lambda s: s.recall, default=None)
-    chosen = chosen or min(settings, key=lambda s: s.milliseconds)
-    return _tested(evidence, chosen, confidence)
+    sequence = _frontier(evidence, stages)
+    affordable = [s for s in sequence if s.milliseconds <= milliseconds]
+    return _tested(evidence, (affordable or sequence[-1:])[0], confidence)
 
 
 def search_everything(evidence: Evidence) -> CascadePlan:
@@ -178,23 +176,100 @@ class _Setting:
     stages: tuple[str, ...]
     keep: tuple[int, ...]
     milliseconds: float
-    recall: float  # on the planning half
+    recall: float  # of the planning queries
 
 
-def _settings(
+def _frontier(evidence: Evidence, stages: Mapping[str, float | None]) -> list[_Setting]:
+    """Return the settings than which none that costs less has as much planning recall, dear first.
+
+    Where all stages have a fixed share there is one.
+    """
+    paths = _paths(stages) if None in stages.values() else [tuple(stages)]
+    found = [setting for path in paths for setting in _of_path(evidence, path, stages)]
+    costs = np.array([setting.milliseconds for setting in found])
+    recalls = np.array([setting.recall for setting in found])
+    return [found[row] for row in _undominated(costs, recalls).tolist()]
+
+
+def _undominated(costs: Scores, recalls: Scores) -> Ids:
+    """Return the rows, dear first, than which none that costs less has as much recall."""
+    order = np.lexsort((-recalls, costs))
+    highest = np.maximum.accumulate(recalls[order])
+    return order[np.diff(highest, prepend=-1.0) > 0][::-1]
+
+
+def _sequence(evidence: Evidence, stages: Mapping[str, float | None]) -> list[_Setting]:
+    """Return the settings to test: the undominated ones, and above them wider ones, dear first.
+
+    What all planning queries find with the dearest a few others may not.
+    """
+    undominated, m = _frontier(evidence, stages), evidence.sample
+    path, least = undominated[0].stages, undominated[0].keep
+    wider = []
+    for part in np.linspace(1, 0, WIDER, endpoint=False):
+        grown = zip(path, least, strict=True)
+        keep = tuple(
+            round(kept * (m / kept) ** part) if stages[name] is None else kept
+            for name, kept in grown
+        )
+        cost = expected_milliseconds(evidence, path, keep)
+        wider.append(_Setting(path, keep, cost, undominated[0].recall))
+    return wider + undominated
+
+
+def _of_path(
     evidence: Evidence, path: tuple[str, ...], stages: Mapping[str, float | None]
 ) -> list[_Setting]:
-    m = evidence.sample
-    levels = np.unique(np.geomspace(1, m, LEVELS).round().astype(int))
-    choices: list[Iterable[int]] = []
-    for name in path:
-        share = stages[name]
-        choices.append(levels.tolist() if share is None else [max(1, int(np.ceil(share * m)))])
-    found = []
-    for keep in product(*choices):
-        passed = _passing(evidence.neighbour_ranks, path, keep)[::2]
-        cost = expected_milliseconds(evidence, path, keep)
-        found.append(_Setting(path, keep, cost, float(passed.mean())))
+    """Return the undominated settings of ``path``.
+
+    Some keeps are tried of all stages but the last, of that one every keep.
+    """
+    m, share = evidence.sample, stages[path[-1]]
+    choices = [_levels(stages[name], m, len(path) - 1) for name in path[:-1]]
+    before = list(product(*choices))
+    keeps = np.arange(1, m + 1) if share is None else np.array(_levels(share, m, 1))
+    costs = np.stack([_costs_by_keep(evidence, path, of)[keeps - 1] for of in before])
+    recalls = np.stack([_recalls_by_keep(evidence, path, of)[keeps - 1] for of in before])
+    rows = _undominated(costs.ravel(), recalls.ravel())
+    return [
+        _Setting(
+            path,
+            (*before[row // len(keeps)], int(keeps[row % len(keeps)])),
+            float(costs.flat[row]),
+            float(recalls.flat[row]),
+        )
+        for row in rows.tolist()
+    ]
+
+
+def _levels(share: float | None, m: int, free: int) -> list[int]:
+    if share is not None:
+        return [max(1, int(np.ceil(share * m)))]
+    count = max(2, round(PREFIXES ** (1 / free)))
+    found: list[int] = np.unique(np.geomspace(1, m, count).round().astype(int)).tolist()
+    return found
+
+
+def _recalls_by_keep(evidence: Evidence, path: Sequence[str], before: Sequence[int]) -> Scores:
+    """Return float (m,): the planning queries' recall where the last stage keeps 1, 2, ... m."""
+    *earlier, last = path
+    passed = _passing(evidence.neighbour_ranks, earlier, before, evidence.weights)[::PLANNING]
+    ranks = evidence.neighbour_ranks[last][::PLANNING]
+    counted = np.bincount(ranks.ravel(), passed.ravel(), minlength=evidence.sample + 1)
+    found: Scores = np.cumsum(counted)[1:] / len(ranks)
+    return found
+
+
+def _costs_by_keep(evidence: Evidence, path: Sequence[str], before: Sequence[int]) -> Scores:
+    """Return float (m,): expected_milliseconds where the last stage keeps 1, 2, ... m."""
+    *earlier, last = path
+    shares, alive = _shares(evidence, earlier, before)
+    costs = evidence.costs.milliseconds
+    spent = sum(costs[name] * share for name, share in zip(path, shares, strict=True))
+    never = evidence.sample + 1
+    ranks = np.where(alive, evidence.query_ranks[last], never).min(axis=0)  # for any query
+    reach = np.cumsum(np.bincount(ranks, minlength=never))[1:never] / evidence.sample
+    found: Scores = spent + costs[LAST] * reach
     return found
 
 
@@ -211,64 +286,56 @@ def expected_shares(
     evidence: Evidence, path: Sequence[str], keep: Sequence[int]
 ) -> tuple[float, ...]:
     """Return the share of the images that reaches each stage, then the CNN, for any query."""
+    return _shares(evidence, path, keep)[0]
+
+
+def _shares(
+    evidence: Evidence, path: Sequence[str], keep: Sequence[int]
+) -> tuple[tuple[float, ...], Mask]:
+    """Return expected_shares, and bool (q, m) or (1, m): which images pass all of ``path``."""
     alive = np.ones((1, evidence.sample), np.bool_)
     shares = []
     for name, kept in zip(path, keep, strict=True):
         shares.append(float(alive.any(axis=0).mean()))
         alive = alive & (evidence.query_ranks[name] <= kept)
-    return (*shares, float(alive.any(axis=0).mean()))
-
-
-def _proved(
-    evidence: Evidence,
-    path: tuple[str, ...],
-    stages: Mapping[str, float | None],
-    recall: float,
-    confidence: float,
-) -> list[CascadePlan]:
-    """Return the plans in the order of testing, up to the first not proved to reach ``recall``."""
-    tested = (
-        _tested(evidence, s, confidence) for s in _sequence(_settings(evidence, path, stages))
-    )
-    return _until_below(recall, tested)
+    return (*shares, float(alive.any(axis=0).mean())), alive
 
 
 def _until_below(recall: float, plans: Iterable[CascadePlan]) -> list[CascadePlan]:
     return list(takewhile(lambda plan: plan.bound >= recall, plans))
 
 
-def _sequence(settings: list[_Setting]) -> Iterator[_Setting]:
-    """Yield, for planning recalls from 1 down, the cheapest setting with at least that recall."""
-    last = None
-    for wanted in PATIENCE:
-        reach = [s for s in settings if s.recall >= wanted]
-        cheapest = min(reach, key=lambda s: s.milliseconds, default=None)
-        if cheapest and cheapest != last:
-            yield cheapest
-            last = cheapest
-
-
 def _tested(evidence: Evidence, setting: _Setting, confidence: float) -> CascadePlan:
-    stages, keep = setting.stages, setting.keep
+    stages, keep, weights = setting.stages, setting.keep, evidence.weights
     left = [
-        _passing(evidence.neighbour_ranks, stages[:n], keep[:n])[1::2]
+        _passing(evidence.neighbour_ranks, stages[:n], keep[:n], weights).sum(axis=1)
         for n in range(1, len(stages) + 1)
     ]
-    passed = left[-1]
-    bound = lower_bound(int(passed.sum()), len(passed), confidence)
+    planned = np.zeros(len(left[-1]), np.bool_)
+    planned[::PLANNING] = True
+    recalls = left[-1][~planned]
+    if len(weights) == 1:
+        bound = lower_bound(int(recalls.sum()), len(recalls), confidence)
+    else:
+        spread = float(left[-1][planned].std())
+        bound = mean_lower_bound(recalls, confidence, spread)
     return CascadePlan(
         stages,
         keep,
         evidence.sample,
-        tuple(float(part.mean()) for part in left),
+        tuple(float(part[~planned].mean()) for part in left),
         bound,
         setting.milliseconds,
-        len(passed),
+        len(recalls),
     )
 
 
-def _passing(ranks: Mapping[str, Ids], stages: Sequence[str], keep: Sequence[int]) -> Mask:
-    passed = np.ones(len(next(iter(ranks.values()))), np.bool_)
+def _passing(
+    ranks: Mapping[str, Ids], stages: Sequence[str], keep: Sequence[int], weights: Scores
+) -> Scores:
+    """Return float (u, j): the weight of each neighbour that passes ``stages``, 0 of others."""
+    shape = next(iter(ranks.values())).shape
+    passed = np.ones(shape, np.bool_)
     for name, kept in zip(stages, keep, strict=True):
         passed &= ranks[name] <= kept
-    return passed
+    return passed * weights

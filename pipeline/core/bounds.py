@@ -1,8 +1,15 @@
-"""Exact bounds on a share from a sample of it (Clopper & Pearson, Biometrika 1934)."""
+"""Bounds, exact for any sample size, on a share or a mean from a sample of it.
+
+Clopper & Pearson (Biometrika 1934) for shares; for means of numbers from 0 to 1 the bets of
+Waudby-Smith & Ramdas (JRSS B 2024), which gain where the numbers vary less than zeros and ones do.
+"""
 
 import numpy as np
 
 from pipeline.core.arrays import Ids, Scores
+
+BOLDEST = 0.9  # of the capital on one number: a zero leaves a tenth of it
+PRECISION = 1e-5
 
 
 def lower_bounds(found: Ids, drawn: int, confidence: float) -> Scores:
@@ -20,6 +27,31 @@ def lower_bounds(found: Ids, drawn: int, confidence: float) -> Scores:
 def lower_bound(found: int, drawn: int, confidence: float) -> float:
     """Return the one bound of lower_bounds."""
     return float(lower_bounds(np.array([found]), drawn, confidence)[0])
+
+
+def mean_lower_bound(values: Scores, confidence: float, spread: float) -> float:
+    """Return what the mean of independent numbers from 0 to 1 exceeds with ``confidence``.
+
+    values (n,), in an order fixed before they were seen. Who bets a fraction of the capital on
+    each being more than mu has, where mu is their mean, ever 1 / (1 - confidence) times the capital
+    with a probability of at most 1 - confidence (Ville's inequality). The fraction suits a standard
+    deviation of ``spread``, which must come from elsewhere; a wrong one only widens the bound.
+    """
+    wanted = -np.log1p(-confidence)
+    fraction = np.sqrt(2 * wanted / (len(values) * max(spread, 1e-9) ** 2))
+    fraction = min(fraction, BOLDEST)
+
+    def won(mean: float) -> bool:
+        capital = np.cumsum(np.log1p(fraction * (values - mean)))
+        return bool(capital.max() >= wanted)
+
+    low, high = 0.0, 1.0  # a mean that is beaten, one that is not: the capital falls as it grows
+    if not won(low):
+        return 0.0
+    while high - low > PRECISION:
+        middle = (low + high) / 2
+        low, high = (middle, high) if won(middle) else (low, middle)
+    return low
 
 
 def interval(found: int, drawn: int, confidence: float = 0.95) -> tuple[float, float]:

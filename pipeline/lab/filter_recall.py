@@ -11,7 +11,7 @@ from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.planner import neighbour_ranks
 from pipeline.cascade.signature import PARTS, part_slice
 from pipeline.cascade.stages import LEARNED, pca
-from pipeline.core.arrays import AnyArray, Ids
+from pipeline.core.arrays import AnyArray, Ids, Scores
 from pipeline.core.bounds import interval
 from pipeline.core.tables import embedding_matrix
 
@@ -25,13 +25,15 @@ def filter_recall(
     """Return (filter, keep, recall, low, high), a row a filter and share of SHARES.
 
     Hand-made signatures are compared by distance, learned filters by their codes; low and high are
-    the 95 % interval. ``k`` and ``share`` are those of Calibration.questions.
+    the 95 % interval of as many neighbours as there are queries. ``k`` and ``share`` are those of
+    Calibration.questions.
     """
-    asking, own, targets = calibration.questions(neighbours, k, share)
+    asked = calibration.questions(neighbours, k, share)
     rows = []
-    for name, (queries, codes) in _filters(calibration, asking, neighbours).items():
-        ranks = neighbour_ranks(queries, targets, own, codes)
-        rows += [_row(name, ranks, share, calibration.sample.num_rows) for share in SHARES]
+    for name, (queries, codes) in _filters(calibration, asked.features, neighbours).items():
+        ranks = neighbour_ranks(queries, asked.targets, asked.own, codes)
+        images = calibration.sample.num_rows
+        rows += [_row(name, ranks, asked.weights, share, images) for share in SHARES]
     return pa.Table.from_pylist(rows)
 
 
@@ -80,9 +82,10 @@ def _by_distance(queries: AnyArray, rows: AnyArray) -> tuple[AnyArray, AnyArray]
     return np.hstack([queries, ones]), np.hstack([rows, lengths])
 
 
-def _row(name: str, ranks: Ids, share: float, sample: int) -> dict[str, Any]:
-    passed, drawn = int((ranks <= max(1, int(np.ceil(share * sample)))).sum()), len(ranks)
-    low, high = interval(passed, drawn)
+def _row(name: str, ranks: Ids, weights: Scores, share: float, sample: int) -> dict[str, Any]:
+    kept, drawn = max(1, int(np.ceil(share * sample))), len(ranks)
+    passed = float(((ranks <= kept) @ weights).sum())
+    low, high = interval(round(passed), drawn)
     return {
         "filter": name,
         "keep": share,
