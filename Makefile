@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos simulated fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-search bench-dedup million-dedup growth scale measured bench-merge guide clean
+.PHONY: help demo test million chaos simulated fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-promise bench-search bench-dedup million-dedup growth scale measured bench-merge guide clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -59,10 +59,13 @@ work/cascade/corpus/manifest.json: .venv/ready
 bench-cascade: work/cascade/corpus/manifest.json  ## the cascade beside brute force over 20,000 images
 	sluice bench cascade $(CASCADE)
 
-bench-recall: work/cascade/corpus/manifest.json  ## recall of every filter; is a promised one kept?
+bench-recall: work/cascade/corpus/manifest.json  ## recall of every filter over 20,000 images
 	sluice sign $(CASCADE)
 	sluice calibrate $(CASCADE) --calibration-images 10000
 	sluice bench recall $(CASCADE)
+
+bench-promise: .venv/ready  ## is a promised recall kept, and for whom? PHOTOS=folder
+	sluice bench promise $(PHOTOS)
 
 bench-search: .venv/ready  ## time both grids beside plain FAISS, on 1,000,000 synthetic vectors
 	sluice bench search

@@ -6,7 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from jobs.config import LARGEST, Config, Count, LocalPath, Output, Section, Seed, print_settings
+from jobs.config import (
+    LARGEST,
+    Config,
+    Count,
+    LocalPath,
+    Output,
+    Section,
+    Seed,
+    Share,
+    print_settings,
+)
 from pipeline.lab.scaling.settings import ScaleSettings, WorkloadName
 
 
@@ -221,15 +231,29 @@ class BenchMergeConfig(Section):
 
 
 class BenchRecallConfig(Section):
-    """`sluice bench recall`: every filter's recall, and whether a promised one is kept."""
+    """`sluice bench recall`: every filter's recall, by what it keeps."""
 
-    flags = ("sign.output", "search.k", "cascade.recall", "cascade.confidence")
-    trials: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
-        200, description="calibrations; 0: the filters alone"
+    flags = ("sign.output", "search.k")
+
+
+class BenchPromiseConfig(Section):
+    """`sluice bench promise`: whether a promised recall is kept."""
+
+    argument = SOURCE
+    flags = (
+        *READ_BY,
+        "search.k",
+        "cascade.confidence",
+        "calibrate.fit_images",
+        "calibrate.calibration_images",
     )
-    sample: Annotated[int, Field(ge=100, le=LARGEST)] = Field(
-        2000, description="images of each, drawn from the calibration sample"
+    output: Output = Path("work/bench-promise")
+    trials: Count = Field(200, description="calibrations, each on samples of its own")
+    recalls: tuple[Share, ...] = Field((0.8, 0.9, 0.95, 0.99), min_length=1)
+    category: str | None = Field(
+        None, description="column by which to tell of recall; none: clusters of the embeddings"
     )
+    clusters: Count = Field(8, description="of the embeddings, where no category is named")
 
 
 class BenchCascadeConfig(Section):
@@ -270,6 +294,7 @@ class LabConfig(Config):
     bench_nearest: BenchNearestConfig = Field(default_factory=BenchNearestConfig)
     bench_merge: BenchMergeConfig = Field(default_factory=BenchMergeConfig)
     bench_recall: BenchRecallConfig = Field(default_factory=BenchRecallConfig)
+    bench_promise: BenchPromiseConfig = Field(default_factory=BenchPromiseConfig)
     bench_cascade: BenchCascadeConfig = Field(default_factory=BenchCascadeConfig)
     bench_dedup: BenchDedupConfig = Field(default_factory=BenchDedupConfig)
 

@@ -8,18 +8,20 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from jobs.bench.promise import command as bench_promise
 from jobs.bench.recall import command as bench_recall
 from jobs.calibrate import calibrate
 from jobs.cascade import cascade
 from jobs.commands import sluice
 from jobs.corpus import make_corpus
 from jobs.embed import embed
-from jobs.lab.config import BenchRecallConfig, LabConfig
+from jobs.lab.config import BenchPromiseConfig, LabConfig
 from jobs.report import report
 from jobs.search import search
 from jobs.sign import sign
 from pipeline.core.errors import ConfigError, InputError, StoreError
 from pipeline.core.store import Store
+from pipeline.lab.filter_recall import BOTH
 from tests.helpers import main_way
 from tests.helpers.files import digests
 
@@ -35,8 +37,8 @@ def config(root, *overrides):
         "corpus.images=320",
         "source.shard_rows=80",
         f"sign.output={root}/signatures",
-        "calibrate.fit_images=160",
-        "calibrate.calibration_images=160",
+        "calibrate.fit_images=150",
+        "calibrate.calibration_images=150",
         f"cascade.features={root}/features",
         f"cascade.output={root}/cascade",
     )
@@ -234,12 +236,14 @@ def test_a_metadata_stage_keeps_its_label_alone(done, tmp_path):
         cascade(config(done, learned, "search.where=smell = 'cat'"))
 
 
-def test_copies_are_found_and_files_can_ask(done, tmp_path):
+def test_copies_are_found_and_files_can_ask(done, tmp_path, capsys):
     table = pq.read_table(sorted((done / "corpus" / "shards").glob("*.parquet")))
     query = tmp_path / "chelsea.jpg"
     query.write_bytes(table["bytes"][0].as_py())
     own = [f"search.queries=['{query}']", "search.sample_queries=0", *FIXED]
     run = cascade(config(done, *own, "cascade.neighbours=copies", f"cascade.output={tmp_path}/c"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "copies (changed by one or two of: colour, crop, flip, overlay, recompression," in said
     assert len(set(run.ids[0].tolist()) & set(range(8))) >= 6
     (tmp_path / "chelsea.jpg").rename(tmp_path / "other.jpg")
     query.write_text("no photo")
@@ -251,12 +255,8 @@ def test_copies_are_found_and_files_can_ask(done, tmp_path):
         cascade(config(done, *own))
 
 
-def recalls(root, **wanted):
-    return LabConfig(**dict(config(root)), bench_recall=BenchRecallConfig(**wanted))
-
-
 def test_the_curves_of_the_filters(done):
-    bench_recall(recalls(done, trials=0))
+    bench_recall(LabConfig(**dict(config(done))))
     table = pq.read_table(done / "cascade" / "filters.parquet").to_pandas()
     whole = table[table["keep"] == 0.5].set_index(["neighbours", "filter"])["recall"]
     assert whole["semantic", "learned: rough"] > whole["semantic", "hand-made: shape"]
@@ -265,9 +265,26 @@ def test_the_curves_of_the_filters(done):
     assert (table["recall"] <= table["high"]).all()
 
 
-def test_a_promise_is_tried_on_a_large_calibration_sample_alone(done):
-    with pytest.raises(InputError, match=r"holds 160 images, fewer than 200.*--trials 0"):
-        bench_recall(recalls(done, sample=100))
+def test_a_promise_is_tried_on_any_folder(done, tmp_path, capsys):
+    wanted = BenchPromiseConfig(output=tmp_path, trials=2, recalls=(0.5, 0.7), category="label")
+    settings = LabConfig(**dict(config(done)), bench_promise=wanted)
+    bench_promise(settings)
+    assert "320 images; a calibration embeds 150 + 150 of them" in capsys.readouterr().out
+    semantic, copies = (pq.read_table(tmp_path / f"{who}.parquet") for who in BOTH)
+    assert semantic["asked"].to_pylist() == copies["asked"].to_pylist() == [0.5, 0.7] * 2
+    assert copies["given"].to_numpy().min() > 0.5
+    embedded = digests(tmp_path / "features")
+    bench_promise(settings)
+    assert digests(tmp_path / "features") == embedded
+    assert pq.read_table(tmp_path / "copies.parquet").equals(copies)
+
+
+def test_samples_that_leave_no_image_to_ask_with_are_refused(done, tmp_path):
+    wanted = BenchPromiseConfig(output=tmp_path)
+    many = config(done, "calibrate.fit_images=160", "calibrate.calibration_images=160")
+    with pytest.raises(InputError, match="leave none of 320 images"):
+        bench_promise(LabConfig(**dict(many), bench_promise=wanted))
+    assert not list((tmp_path / "features").glob("**/*.parquet"))
 
 
 def test_another_cnn_than_the_calibrations_is_refused(done, tmp_path):
