@@ -158,7 +158,7 @@ def _rates(row: dict[str, Any]) -> tuple[str, ...]:
         _series(row),
         f"{row['speed_up']:.2f}",
         *(f"{row[name]:.1%}" for name in EFFICIENCIES),
-        f"{row['serial_measured']:.1%}",
+        f"{row['serial_measured']:.1%}" if row["serial_measured"] <= 1 else "over 100 %",
         _inferred(row["serial_inferred"]),
         counted(row["cost_workers"]) if row["cost_workers"] else "no count measured",
     )
