@@ -97,6 +97,8 @@ def _numbers(row: dict[str, Any], ways: list[str]) -> str:
         interval = f" ({' to '.join(ends)})" if ends[0] != ends[1] else ""
         by = "".join(f"[{ways.index(way) + 1}]" for way in _ways(row))
         told.append(f"here {_text(row['here'])}{interval} {by}")
+        if row["verdict"] == NOT_MEASURED:
+            told.append("too wide to tell")
     return "; ".join(told)
 
 

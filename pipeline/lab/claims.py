@@ -158,19 +158,25 @@ def verdict(claim: Claim, own: float | None, here: Fact | None) -> str:
     """Return what the numbers say of a claim.
 
     OFF: its own arithmetic is more than the factor OWN_SUMS away from it. HOLDS: some of the
-    interval of what is here, or without one the number, is no more than ``claim.within`` away.
+    interval of what is here, or without one the number, is no more than ``claim.within`` away. An
+    interval that reaches further on both sides would let any claim hold: NOT_MEASURED.
     """
     if own is not None and not _near(claim, own, own, OWN_SUMS):
         return OFF
     if here is None:
         return NOT_MEASURED
     low, high = (here.value if end is None else end for end in (here.low, here.high))
+    if low < claim.claimed / claim.within and high > _top(claim) * claim.within:
+        return NOT_MEASURED
     return HOLDS if _near(claim, low, high, claim.within) else NOT_SO
 
 
+def _top(claim: Claim) -> float:
+    return claim.claimed if claim.up_to is None else claim.up_to
+
+
 def _near(claim: Claim, low: float, high: float, factor: float) -> bool:
-    top = claim.claimed if claim.up_to is None else claim.up_to
-    return low <= top * factor and high >= claim.claimed / factor
+    return low <= _top(claim) * factor and high >= claim.claimed / factor
 
 
 def _own_sum(claim: Claim) -> float | None:

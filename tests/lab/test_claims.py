@@ -68,13 +68,13 @@ def test_every_claim_has_what_it_needs_or_a_command_for_it(guide):
 
 def test_a_row_says_how_or_what_is_missing():
     claims = [claim(claim="x", here="a / b"), claim(claim="y", here="c + a")]
-    facts = {"a": Fact(6, "measured", 5, 8), "b": Fact(3, "emulated", 2, 4)}
+    facts = {"a": Fact(6, "measured", 5, 7), "b": Fact(3, "emulated", 3, 4)}
     told_by = {"a": "sluice lab a", "b": "sluice lab b", "c": "sluice lab c"}
     table = check_claims(claims, facts, told_by)
     assert table.schema == CLAIMS_SCHEMA
     known, missing = table.to_pylist()
     assert (known["here"], known["ratio"], known["verdict"]) == (2, 1, HOLDS)
-    assert (known["low"], known["high"]) == (5 / 4, 8 / 2)
+    assert (known["low"], known["high"]) == (5 / 4, 7 / 3)
     assert known["how"] == "measured: sluice lab a; emulated: sluice lab b"
     assert (missing["here"], missing["ratio"], missing["how"]) == (None, None, "")
     assert (missing["verdict"], missing["make_it"]) == (NOT_MEASURED, "sluice lab c")
@@ -92,6 +92,8 @@ def test_a_row_says_how_or_what_is_missing():
         ({}, None, Fact(1.59, ""), NOT_SO),
         ({}, None, Fact(3, "", 2.4, 5), HOLDS),  # its interval reaches the claim
         ({}, None, Fact(3, "", 2.6, 5), NOT_SO),
+        ({}, None, Fact(2, "", 1.5, 2.6), NOT_MEASURED),  # it would reach any claim
+        ({}, None, Fact(2, "", 1.5, 2.4), HOLDS),
         ({"within": 2}, None, Fact(3.9, ""), HOLDS),
         ({"up_to": 10}, 5, Fact(12, ""), HOLDS),
         ({"up_to": 10}, 12, Fact(5, ""), OFF),
