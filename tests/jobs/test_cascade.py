@@ -158,7 +158,7 @@ def test_a_page_without_its_pictures_is_written_and_told(done, tmp_path, capsys)
     try:
         cascade(config(done, *own))
     finally:
-        shutil.copy(tmp_path / "corpus" / "shards" / shard.name, shard)
+        shutil.copy2(tmp_path / "corpus" / "shards" / shard.name, shard)  # with its date
     assert "the page has no pictures" in capsys.readouterr().err
     assert "No picture is shown" in (tmp_path / "c" / "funnel.html").read_text()
     assert results(tmp_path / "c").num_rows
