@@ -7,6 +7,7 @@ sample, for copies a changed version of it asks for the image itself.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +20,25 @@ from pipeline.cascade.filters import (
     fit_space,
 )
 from pipeline.cascade.neighbours import Neighbours
-from pipeline.cascade.planner import Evidence, StageCosts, neighbour_ranks, ranks_among
+from pipeline.cascade.planner import (
+    PLANNING,
+    Evidence,
+    StageCosts,
+    category_widths,
+    narrowed,
+    neighbour_ranks,
+    ranks_among,
+)
 from pipeline.cascade.stages import LEARNED
 from pipeline.core.arrays import Ids, Mask, Scores, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.tables import embedding_matrix, places
+from pipeline.index.grid import Grid
+from pipeline.index.ivf import train_ivf
 from pipeline.search.queries import Queries
 
 AVERAGED = 0.5  # sum of the weights' squares up to which a query's neighbours are averaged over
+CATEGORIES, A_CATEGORY = 8, 16  # of queries, at most; planning queries of each, about
 RARE = 1e-6
 LEAST_IMAGES = 2 * (COMPONENTS + 1)
 
@@ -138,18 +150,40 @@ class Calibration:
         k: int,
         share: float,
         queries: Mapping[str, Vectors],
+        category: Ids,
         costs: StageCosts,
     ) -> Evidence:
         """Return what a plan for ``queries`` (codes by stage) is chosen from.
 
-        ``k`` and ``share`` are those of ``questions``.
+        ``k`` and ``share`` are those of ``questions``; category int (q,) of each query.
         """
         codes = {stage: self.filters.codes(stage, self.sample) for stage in stages}
         asking = self.questions(neighbours, k, share)
         asked = {s: self.filters.query_codes(s, asking.features, neighbours) for s in stages}
         ranks = {s: neighbour_ranks(asked[s], asking.targets, asking.own, codes[s]) for s in stages}
         among = {s: ranks_among(queries[s], codes[s]) for s in stages}
-        return Evidence(ranks, asking.weights, among, costs, self.sample.num_rows)
+        weights, images = asking.weights, self.sample.num_rows
+        mine = self.category(embedding_matrix(self.sample["embedding"]), neighbours)[asking.own]
+        plan = slice(None, None, PLANNING)
+        widths = {
+            s: category_widths(of[plan], weights, mine[plan], self.categories.buckets)
+            for s, of in ranks.items()
+        }
+        ranks = {s: narrowed(of, widths[s][mine], images) for s, of in ranks.items()}
+        among = {s: narrowed(of, widths[s][category], images) for s, of in among.items()}
+        return Evidence(ranks, weights, among, costs, images, widths)
+
+    @cached_property
+    def categories(self) -> Grid:
+        """The k-means cells of the planning queries' embeddings, of A_CATEGORY or more each."""
+        planning = embedding_matrix(self.sample["embedding"])[::PLANNING]
+        return train_ivf(planning, max(1, min(CATEGORIES, len(planning) // A_CATEGORY)), 0)
+
+    def category(self, vectors: Vectors, neighbours: Neighbours) -> Ids:
+        """Return int64 (q,): the category of queries f32 (q, d); copies are all of one."""
+        if neighbours == "copies":
+            return np.zeros(len(vectors), np.int64)
+        return self.categories.nearest(vectors, 1)[:, 0].astype(np.int64)
 
 
 def _nearest(queries: Vectors, vectors: Vectors, own: Mask) -> Scores:

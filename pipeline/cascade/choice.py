@@ -25,7 +25,7 @@ from pipeline.cascade.queries import Batch
 from pipeline.cascade.shard_cascade import StagedQueries
 from pipeline.cascade.stages import STAGES
 from pipeline.cascade.stages.metadata import Where, matching
-from pipeline.core.arrays import Mask, Vectors
+from pipeline.core.arrays import Ids, Mask, Vectors
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
 from pipeline.images.manifest import read_manifest
@@ -92,15 +92,16 @@ def choose_plan(
             search_everything(evidence),
             recall_costs(evidence, [], sample / whole, asked),
         )
-        void = np.zeros(asked, np.bool_)
+        void, category = np.zeros(asked, np.bool_), np.zeros(asked, np.int64)
     else:
+        category = calibration.category(batch.queries.vectors, goal.neighbours)
         evidence = calibration.evidence(
-            tuple(goal.stages), goal.neighbours, goal.k, whole / images, codes, costs
+            tuple(goal.stages), goal.neighbours, goal.k, whole / images, codes, category, costs
         )
         plan, plans = _planned(evidence, goal, goal.milliseconds(images))
         others = recall_costs(evidence, plans, sample / whole, asked)
         void = unlike(calibration.nearest(), calibration.nearest_to(batch.queries))
-    queries = _staged(calibration, plan, batch.queries.vectors, codes)
+    queries = _staged(calibration, plan, batch.queries.vectors, codes, category)
     shares = expected_shares(evidence, plan.stages, plan.keep) if sample else (0.0,)
     planned = (1.0, *(share * sample / whole for share in shares))
     return Choice(calibration, plan, others, queries, void, planned)
@@ -119,12 +120,16 @@ def _planned(
 
 
 def _staged(
-    calibration: Calibration, plan: CascadePlan, vectors: Vectors, codes: Mapping[str, Vectors]
+    calibration: Calibration,
+    plan: CascadePlan,
+    vectors: Vectors,
+    codes: Mapping[str, Vectors],
+    category: Ids,
 ) -> StagedQueries:
     sample = {stage: calibration.filters.codes(stage, calibration.sample) for stage in plan.stages}
     limits = {
-        stage: thresholds(codes[stage], sample[stage], keep)
-        for stage, keep in zip(plan.stages, plan.keep, strict=True)
+        stage: thresholds(codes[stage] @ sample[stage].T, plan.keeps(number, category))
+        for number, stage in enumerate(plan.stages)
     }
     return StagedQueries(vectors, {stage: codes[stage] for stage in plan.stages}, limits)
 

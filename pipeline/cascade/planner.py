@@ -7,10 +7,12 @@ queries orders the settings of all cascades from dear to cheap; the others test 
 each by a lower bound on the mean share of a query's neighbours that pass all stages, and stop at
 the first that fails. The order is one and fixed before the tests, so the error allowed is split
 over nothing (fixed-sequence testing, Bauer 1991; Learn then Test, Angelopoulos et al. 2021).
+
+Queries of a hard category keep more: their ranks come divided by the category's width.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, product, takewhile
 
 import numpy as np
@@ -21,6 +23,8 @@ from pipeline.core.bounds import lower_bound, mean_lower_bound
 
 PREFIXES = 100  # settings tried of the stages before the last, log-spaced; of the last one all
 WIDER = 32  # settings between all images and the dearest that the planning queries order
+LEVELS = (0.75, 0.8, 0.85, 0.9, 0.95)  # of recall, by which categories are told apart
+FEW = 10  # planning queries of a category that count as much as its being like the others
 PLANNING = 4  # every how many-th query plans; the others test
 
 
@@ -48,10 +52,23 @@ class CascadePlan:
     bound: float  # lower bound of it at the confidence asked for
     milliseconds: float  # expected, an image of the collection, one batch of queries
     tested: int  # queries
+    widths: tuple[tuple[float, ...], ...] = ()  # by stage, of each category of queries
 
     @property
     def recall(self) -> float:
         return self.recalls[-1] if self.recalls else 1.0
+
+    def keeps(self, stage: int, category: Ids) -> Ids:
+        """Return int (q,): how many of the sample's images the ``stage``-th keeps for each query.
+
+        category int (q,): of each query, as the calibration tells it.
+        """
+        keep = self.keep[stage]
+        if keep == self.sample:
+            return np.full(len(category), keep)
+        wide = keep * np.array(self.widths[stage])[category]
+        kept: Ids = np.clip(np.floor(wide), 1, self.sample).astype(np.int64)
+        return kept
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -73,6 +90,7 @@ class Evidence:
     query_ranks: Mapping[str, Ids]
     costs: StageCosts
     sample: int
+    widths: Mapping[str, Scores] = field(default_factory=dict)  # by stage (g,); none: one of 1.0
 
 
 def ranks_among(queries: Vectors, codes: Vectors) -> Ids:
@@ -103,10 +121,41 @@ def neighbour_ranks(queries: Vectors, targets: Ids, own: Ids, codes: Vectors) ->
     return found
 
 
-def thresholds(queries: Vectors, codes: Vectors, keep: int) -> Vectors:
-    """Return f32 (q,): the ``keep``-th highest score of each query among the sample's codes."""
-    scores = queries @ codes.T
-    return np.partition(scores, scores.shape[1] - keep, axis=1)[:, scores.shape[1] - keep]
+def thresholds(scores: Vectors, keep: Ids) -> Vectors:
+    """Return f32 (q,): the ``keep``-th (q,) highest score of each query of those (q, m) given."""
+    places = scores.shape[1] - keep[:, None]
+    return np.take_along_axis(np.sort(scores, axis=1), places, axis=1)[:, 0]
+
+
+def narrowed(ranks: Ids, widths: Scores, sample: int) -> Ids:
+    """Return ranks (q, j) such that one is at most keep where the rank is at most keep * width.
+
+    widths float (q,); all pass where all of the ``sample`` are kept.
+    """
+    wide = np.clip(np.ceil(ranks / widths[:, None]), 1, sample).astype(np.int64)
+    return np.where(ranks == 1, 1, wide)  # at least one is kept
+
+
+def category_widths(ranks: Ids, weights: Scores, category: Ids, count: int) -> Scores:
+    """Return float (count,): how many times as much as all each category must keep, about.
+
+    That is by the planning queries' ranks (u, j), ``category`` int (u,) of each: the mean over
+    LEVELS of recall of the ratio of the least keep that reaches it. It is shrunk towards 1 where
+    they are few.
+    """
+    widths = np.ones(count)
+    overall = _least_keeps(ranks, weights)
+    for number in np.unique(category):
+        mine = ranks[category == number]
+        ratio = np.log(_least_keeps(mine, weights) / overall).mean()
+        widths[number] = np.exp(ratio * len(mine) / (len(mine) + FEW))
+    return widths
+
+
+def _least_keeps(ranks: Ids, weights: Scores) -> Scores:
+    every = np.broadcast_to(weights, ranks.shape).ravel()
+    found: Scores = np.quantile(ranks.ravel(), LEVELS, method="inverted_cdf", weights=every)
+    return found
 
 
 def plan_cascade(
@@ -327,6 +376,7 @@ def _tested(evidence: Evidence, setting: _Setting, confidence: float) -> Cascade
         bound,
         setting.milliseconds,
         len(recalls),
+        tuple(tuple(evidence.widths.get(stage, np.ones(1)).tolist()) for stage in stages),
     )
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from pipeline.cascade.planner import plan_cascade
 from pipeline.cascade.stages import LAST, LEARNED
+from pipeline.core.tables import embedding_matrix
 from pipeline.lab.break_even import BreakEven
 from pipeline.lab.cascade_bench import Prepared, Way
 from pipeline.lab.filter_recall import BOTH
@@ -27,7 +28,8 @@ def frontier_table(there: Prepared, k: int, confidence: float) -> pa.Table:
     for who in BOTH:
         one = calibration.sample.slice(0, 1)
         codes = {stage: calibration.filters.query_codes(stage, one, who) for stage in stages}
-        evidence = calibration.evidence(stages, who, k, share, codes, costs)
+        category = calibration.category(embedding_matrix(one["embedding"]), who)
+        evidence = calibration.evidence(stages, who, k, share, codes, category, costs)
         for target in TARGETS:
             plan = plan_cascade(evidence, dict.fromkeys(stages), target, confidence)
             row = {"neighbours": who, "asked": target, "bound": plan.bound, "recall": plan.recall}

@@ -7,7 +7,7 @@ from pipeline.cascade.calibration import Calibration
 from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.planner import CascadePlan, thresholds
 from pipeline.core.arrays import Ids, Mask, Vectors
-from pipeline.core.tables import places
+from pipeline.core.tables import embedding_matrix, places
 
 
 def passing_pairs(
@@ -27,9 +27,11 @@ def passing_pairs(
         features.take(pa.array(places(ids, known))) for ids in (query_ids, wanted_ids)
     )
     passed = np.ones(len(query_ids), np.bool_)
-    for stage, keep in zip(plan.stages, plan.keep, strict=True):
+    category = calibration.category(embedding_matrix(asking["embedding"]), neighbours)
+    for number, stage in enumerate(plan.stages):
         codes = calibration.filters.query_codes(stage, asking, neighbours)
-        limits = thresholds(codes, calibration.filters.codes(stage, calibration.sample), keep)
+        known = codes @ calibration.filters.codes(stage, calibration.sample).T
+        limits = thresholds(known, plan.keeps(number, category))
         passed &= (codes * calibration.filters.codes(stage, wanted)).sum(axis=1) >= limits
     return passed
 

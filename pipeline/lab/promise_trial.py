@@ -14,7 +14,7 @@ from pipeline.cascade.calibration import (
     groups,
 )
 from pipeline.cascade.neighbours import Neighbours
-from pipeline.cascade.planner import CascadePlan, StageCosts, plans_by_recall
+from pipeline.cascade.planner import CascadePlan, StageCosts, plans_by_recall, thresholds
 from pipeline.cascade.stages import LAST, LEARNED
 from pipeline.core.arrays import Ids, Mask, Scores, Vectors
 from pipeline.core.bounds import lower_bound
@@ -70,6 +70,7 @@ class PromiseTrials:
         self.neighbours = neighbours
         self.k = min(k, features.num_rows - 1)
         self.category = category
+        self.vectors = embedding_matrix(features["embedding"])
         self.wanted = self._brute_force()
 
     def run(
@@ -105,11 +106,14 @@ class PromiseTrials:
     ) -> list[Trial]:
         rows = pa.array(sample)
         calibration = Calibration(fit.filters, self.features.take(rows), self.copies.take(rows))
+        kinds = calibration.category(self.vectors[rest], self.neighbours)
         one = {stage: values[rest[:1]] for stage, values in fit.asked.items()}
         share = len(sample) / self.features.num_rows
-        evidence = calibration.evidence(tuple(LEARNED), self.neighbours, self.k, share, one, costs)
+        evidence = calibration.evidence(
+            tuple(LEARNED), self.neighbours, self.k, share, one, kinds[:1], costs
+        )
         plans = plans_by_recall(evidence, dict.fromkeys(LEARNED), recalls, confidence)
-        reached = self._reached(fit, plans, sample, rest)
+        reached = self._reached(fit, plans, sample, rest, kinds)
         return [
             _trial(recall, plan, *found, self.category[rest])
             for recall, plan, found in zip(recalls, plans, reached, strict=True)
@@ -117,7 +121,7 @@ class PromiseTrials:
 
     def _brute_force(self) -> Ids:
         """Return int64 (n, k) rows of each image's true neighbours; for copies (n, 1), itself."""
-        vectors, group = embedding_matrix(self.features["embedding"]), groups(self.features)
+        vectors, group = self.vectors, groups(self.features)
         if self.neighbours == "copies":
             return np.arange(len(vectors))[:, None]
         parts = []
@@ -129,7 +133,7 @@ class PromiseTrials:
         return np.concatenate(parts)
 
     def _reached(
-        self, fit: _Fit, plans: Sequence[CascadePlan], sample: Ids, rest: Ids
+        self, fit: _Fit, plans: Sequence[CascadePlan], sample: Ids, rest: Ids, kinds: Ids
     ) -> list[tuple[Scores, float]]:
         """Return for each plan float (q,) the recalls of ``rest``, and the CNN's share of all."""
         recalls: list[list[Scores]] = [[] for _ in plans]
@@ -138,7 +142,7 @@ class PromiseTrials:
             rows = rest[start : start + ROWS_AT_ONCE]
             scores = {s: fit.asked[s][rows] @ fit.codes[s].T for s in LEARNED}
             for number, plan in enumerate(plans):
-                passed = _passing(plan, scores, sample)
+                passed = _passing(plan, scores, sample, kinds[start : start + ROWS_AT_ONCE])
                 found = np.take_along_axis(passed, self.wanted[rows], axis=1)
                 recalls[number].append(found.mean(axis=1))
                 shares[number].append(passed.mean(axis=1))
@@ -179,16 +183,16 @@ def draw_rows(images: int, samples: tuple[int, int], seed: int) -> tuple[Ids, Id
     return fit, sample, rest[:QUERIES]
 
 
-def _passing(plan: CascadePlan, scores: Mapping[str, Vectors], sample: Ids) -> Mask:
+def _passing(plan: CascadePlan, scores: Mapping[str, Vectors], sample: Ids, kinds: Ids) -> Mask:
     """Return bool (q, n): whether an image passes all of the plan's stages for a query.
 
-    scores: by stage (q, n), among them those of the calibration's images ``sample``.
+    scores: by stage (q, n), among them those of the calibration's images ``sample``; kinds int
+    (q,): the category that the calibration puts each query in.
     """
     passed = np.ones_like(next(iter(scores.values())), np.bool_)
-    for stage, keep in zip(plan.stages, plan.keep, strict=True):
-        known = scores[stage][:, sample]
-        place = known.shape[1] - keep
-        passed &= scores[stage] >= np.partition(known, place, axis=1)[:, place, None]
+    for number, stage in enumerate(plan.stages):
+        limits = thresholds(scores[stage][:, sample], plan.keeps(number, kinds))
+        passed &= scores[stage] >= limits[:, None]
     return passed
 
 

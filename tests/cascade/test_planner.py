@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 from pipeline.cascade import planner
 from pipeline.cascade.costs import RECALLS, recall_costs
 from pipeline.cascade.planner import (
+    CascadePlan,
     Evidence,
     StageCosts,
+    category_widths,
+    narrowed,
     neighbour_ranks,
     plan_cascade,
     plan_within,
@@ -32,7 +35,7 @@ def test_an_image_passes_just_when_its_rank_is_kept(seed, rows, data):
     rng = np.random.default_rng(seed)
     sample, queries = codes(rng, rows), codes(rng, 5)
     keep = data.draw(st.integers(1, rows))
-    limits = thresholds(queries, sample, keep)
+    limits = thresholds(queries @ sample.T, np.full(5, keep))
     passes = queries @ sample.T >= limits[:, None]
     assert np.array_equal(passes, ranks_among(queries, sample) <= keep)
     assert (passes.sum(axis=1) >= keep).all()
@@ -53,6 +56,29 @@ def evidence(rng, sharpness, units=SAMPLE, neighbours=1):
         ranks[stage] = np.ceil(SAMPLE * drawn).astype(np.int64)
         among[stage] = rng.permuted(np.arange(1, SAMPLE + 1)[None].repeat(3, 0), axis=1)
     return Evidence(ranks, np.full(neighbours, 1 / neighbours), among, COSTS, SAMPLE)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), keep=st.integers(1, 50))
+def test_a_querys_category_keeps_its_width_times_as_much(seed, keep):
+    rng = np.random.default_rng(seed)
+    widths, category = rng.uniform(0.2, 4, 3), rng.integers(3, size=20)
+    plan = CascadePlan(("rough",), (keep,), 50, (1.0,), 0.9, 1.0, 9, (tuple(widths),))
+    ranks = rng.integers(1, 51, (20, 7))
+    narrow = narrowed(ranks, widths[category], 50)
+    kept = plan.keeps(0, category)
+    assert np.array_equal(narrow <= keep, ranks <= kept[:, None])
+    assert (kept == 50).all() if keep == 50 else (kept <= np.maximum(1, keep * 4)).all()
+
+
+def test_a_hard_category_is_wide_and_a_small_one_like_all():
+    rng = np.random.default_rng(0)
+    category = np.array([0] * 300 + [1] * 300 + [2] * 2)
+    ranks = np.ceil(np.exp(rng.normal(3, 0.8, (602, 4))) * (1 + 3 * (category == 1))[:, None])
+    widths = category_widths(ranks.astype(np.int64), np.full(4, 0.25), category, 4)
+    assert widths[1] / widths[0] == pytest.approx(4, rel=0.2)
+    assert 0.7 < widths[2] < 1.3
+    assert widths[3] == 1
 
 
 def passing(plan, ranks):
