@@ -69,7 +69,10 @@ def _signed(config: LabConfig, listed: Listed, output: Path, sitting: Sitting) -
     rows, seconds = config.shard_rows(), config.embed.seconds_an_image
     filled = sign_source(store, listed, rows, sitting.spread, sitting.record, seconds)
     print_not_taken(filled, store.root)
-    draw_rows(store.images(), _samples(config), SEED)  # too few: told before they are embedded
+    # What is wrong is told before all is embedded.
+    draw_rows(store.images(), _samples(config), SEED)
+    if config.bench_promise.category:
+        labels(store.schema().empty_table(), config.bench_promise.category)
     return store
 
 

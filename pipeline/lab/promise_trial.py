@@ -214,11 +214,17 @@ def clusters(features: pa.Table, count: int) -> Ids:
 
 
 def labels(features: pa.Table, column: str) -> Ids:
-    """Return int64 (n,): a number for each value of ``column``. Raises InputError without it."""
+    """Return int64 (n,): a number for each value of ``column``, -1 for none.
+
+    Raises InputError where there is none, or none of single values.
+    """
     if column not in features.column_names:
         raise InputError(
             f"the images have no column {column}; there are: {', '.join(features.column_names)}"
         )
+    kind = features.schema.field(column).type
+    if pa.types.is_nested(kind):
+        raise InputError(f"{column} holds {kind}: name a column of single values")
     codes: Ids = features[column].combine_chunks().dictionary_encode().indices.fill_null(-1)
     return np.asarray(codes, np.int64)
 

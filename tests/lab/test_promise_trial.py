@@ -82,5 +82,7 @@ def test_categories_are_a_column_or_clusters_of_the_embeddings(whole):
     assert labels(features, "label").tolist() == [0, -1, 1, 0]
     with pytest.raises(InputError, match="no column breed"):
         labels(features, "breed")
+    with pytest.raises(InputError, match=r"embedding holds fixed_size_list.* single values"):
+        labels(whole[0], "embedding")
     found = clusters(whole[0], 4)
     assert np.bincount(found, minlength=4).min() > 30
