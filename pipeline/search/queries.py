@@ -94,8 +94,10 @@ def sample_ids(store: Store, count: int, shards: Sequence[int] | None = None) ->
 
     shards: those whose images are meant, all where none are named.
     """
+    if not count:
+        return []
     shards = [entry.shard for entry in store.manifest()] if shards is None else shards
-    if not count or not shards:
+    if not shards:
         return []
     parts = [store.read(shard, ["id"])["id"].to_numpy() for shard in shards]
     ids = np.sort(np.concatenate(parts))
