@@ -108,7 +108,7 @@ def forecast(
     images, workers: whole numbers. ms: milliseconds of one worker an image. price: of a worker for
     an hour; with 1 the cost is in worker-hours. a_machine: workers that start on one machine.
     ``low`` and ``high``: were all shards as quick as the quickest tenth measured, or as slow as the
-    slowest, and widened by ``costs.off``.
+    slowest, and widened by ``costs.off``; no run is quicker than its workers' work.
     """
     asked = np.broadcast_arrays(images, ms, workers)
     count, each, pool = (np.ravel(values).astype(np.float64) for values in asked)
@@ -117,6 +117,7 @@ def forecast(
     alone = _sum(_parts(costs, count, each, np.ones_like(pool), shards, a_machine))
     quick, slow = np.quantile(costs.stragglers, [QUICK, SLOW]) - 1
     low = (seconds + quick * parts["work"]) / (1 + max(costs.off[1], 0.0))
+    low = np.maximum(low, (1 + quick) * parts["work"])
     high = (seconds + slow * parts["work"]) / (1 + min(costs.off[0], 0.0))
     columns = {"images": count, "ms": each, "workers": pool, **parts}
     columns |= {"seconds": seconds, "low": low, "high": high, "speed_up": alone / seconds}

@@ -96,3 +96,11 @@ def test_many_jobs_stop_where_each_does_alone():
     together = stops_of_jobs(costs, jobs, work="embedding")
     assert together == [stops_helping(costs, *job, work="embedding") for job in jobs]
     assert together[0].workers < together[1].workers
+
+
+def test_an_error_of_the_model_makes_no_run_quicker_than_its_work():
+    costs = PoolCosts(6.0, 1.0, 0.0, 0.0, 0.0, EVEN, off=(0.0, 0.8))
+    told = forecast(costs, 100_000, 50, [2, 4000])
+    work, low, seconds = (told[name].to_numpy() for name in ("work", "low", "seconds"))
+    assert low[0] == work[0] < seconds[0]
+    assert low[1] == pytest.approx(seconds[1] / 1.8)
