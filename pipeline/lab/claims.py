@@ -159,16 +159,21 @@ def verdict(claim: Claim, own: float | None, here: Fact | None) -> str:
 
     OFF: its own arithmetic is more than the factor OWN_SUMS away from it. HOLDS: some of the
     interval of what is here, or without one the number, is no more than ``claim.within`` away. An
-    interval that reaches further on both sides would let any claim hold: NOT_MEASURED.
+    interval that reaches further on both sides, or one with its number further away that is wider
+    than what is allowed, would let any claim hold: NOT_MEASURED.
     """
     if own is not None and not _near(claim, own, own, OWN_SUMS):
         return OFF
     if here is None:
         return NOT_MEASURED
     low, high = (here.value if end is None else end for end in (here.low, here.high))
-    if low < claim.claimed / claim.within and high > _top(claim) * claim.within:
+    least, most = claim.claimed / claim.within, _top(claim) * claim.within
+    if low < least and high > most:
         return NOT_MEASURED
-    return HOLDS if _near(claim, low, high, claim.within) else NOT_SO
+    if not _near(claim, low, high, claim.within):
+        return NOT_SO
+    apart = not _near(claim, here.value, here.value, claim.within)
+    return NOT_MEASURED if apart and high * least > low * most else HOLDS
 
 
 def _top(claim: Claim) -> float:

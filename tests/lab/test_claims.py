@@ -90,7 +90,8 @@ def test_a_row_says_how_or_what_is_missing():
         ({}, None, Fact(2.49, ""), HOLDS),
         ({}, None, Fact(2.51, ""), NOT_SO),
         ({}, None, Fact(1.59, ""), NOT_SO),
-        ({}, None, Fact(3, "", 2.4, 5), HOLDS),  # its interval reaches the claim
+        ({}, None, Fact(2.7, "", 2.4, 3.2), HOLDS),  # its interval reaches the claim
+        ({}, None, Fact(3, "", 2.4, 5), NOT_MEASURED),  # and is wider than what is allowed
         ({}, None, Fact(3, "", 2.6, 5), NOT_SO),
         ({}, None, Fact(2, "", 1.5, 2.6), NOT_MEASURED),  # it would reach any claim
         ({}, None, Fact(2, "", 1.5, 2.4), HOLDS),
