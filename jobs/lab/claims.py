@@ -19,6 +19,7 @@ from pipeline.lab.claims import (
     NOT_SO,
     OFF,
     check_claims,
+    figure,
     read_claims,
 )
 from pipeline.lab.facts import TOLD_BY, Outputs, read_facts
@@ -87,22 +88,16 @@ def _ways(row: dict[str, Any]) -> list[str]:
 
 def _numbers(row: dict[str, Any], ways: list[str]) -> str:
     claimed = " to ".join(
-        _text(row[name]) for name in ("claimed", "up_to") if row[name] is not None
+        figure(row[name]) for name in ("claimed", "up_to") if row[name] is not None
     )
     told = [f"claimed {claimed} {row['unit']}"]
     if row["arithmetic"] is not None:
-        told.append(f"its own figures give {_text(row['arithmetic'])}")
+        told.append(f"its own figures give {figure(row['arithmetic'])}")
     if row["here"] is not None:
-        ends = [_text(row[name]) for name in ("low", "high")]
+        ends = ["" if row[name] is None else figure(row[name]) for name in ("low", "high")]
         interval = f" ({' to '.join(ends)})" if ends[0] != ends[1] else ""
         by = "".join(f"[{ways.index(way) + 1}]" for way in _ways(row))
-        told.append(f"here {_text(row['here'])}{interval} {by}")
+        told.append(f"here {figure(row['here'])}{interval} {by}")
         if row["verdict"] == NOT_MEASURED:
             told.append("too wide to tell")
     return "; ".join(told)
-
-
-def _text(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

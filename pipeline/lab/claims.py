@@ -176,6 +176,11 @@ def verdict(claim: Claim, own: float | None, here: Fact | None) -> str:
     return NOT_MEASURED if apart and high * least > low * most else HOLDS
 
 
+def figure(number: float) -> str:
+    """Return a claimed or measured number as it is read: 10,000, 2.05, 0.0685."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
 def _top(claim: Claim) -> float:
     return claim.claimed if claim.up_to is None else claim.up_to
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pipeline.core.forecast import WORDS
 from pipeline.core.origin import VERSION
+from pipeline.lab.claims import figure
 from pipeline.lab.page_charts import PARTS, SERIES, all_specs
 from pipeline.lab.page_data import CASCADE, CLAIMS, GROWTH, MERGE, NEAREST, SCALE, LabData
 from pipeline.lab.page_tables import (
@@ -35,6 +36,7 @@ def render_lab(data: LabData) -> str:
     tables = script_tables(data)
     sections = _claims(data) | _efficiency(tables) | _nearest(data.nearest)
     return TEMPLATES.get_template("lab.html.j2").render(
+        figure=figure,
         data=data,
         parts=PARTS,
         words=WORDS,

@@ -14,7 +14,6 @@ HEIGHT = 460
 INK, BAR = "#7a8599", "#1f6fc4"  # both are seen on light and on dark; texts are the style sheet's
 TEMPLATES = Environment(loader=PackageLoader("pipeline.pages"), autoescape=True, trim_blocks=True)
 TEMPLATES.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-TEMPLATES.filters["figure"] = lambda number: f"{number:,.4g}"
 TEMPLATES.filters["share"] = lambda part: f"{100 * part:.3g} %"
 
 
