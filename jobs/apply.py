@@ -30,7 +30,8 @@ def command(config: Config) -> None:
     none is touched. A file is touched only while its bytes, and those of the image kept, are the
     ones that were compared. sluice undo puts everything back.
     """
-    root, folder = config.dedup.output.resolve(), config.apply.move
+    root, action = config.dedup.output.resolve(), config.apply.action()
+    folder = config.apply.move and config.apply.move.resolve()
     _, groups = read_results(root)
     if "path" not in groups.column_names:
         raise InputError(
@@ -39,15 +40,14 @@ def command(config: Config) -> None:
         )
     _refuse_remote(groups)
     if folder:
-        _refuse_inside(groups, folder.resolve())
-    steps, action = steps_of(groups, folder and folder.resolve()), config.apply.action()
-    store = Store.open(root, "pairs")
+        _refuse_inside(groups, folder)
+    steps, store = steps_of(groups, folder), Store.open(root, "pairs")
     with bar("apply", steps.num_rows, "img", 1) as shown, told_of(0, shown.heard):
         if action:
             with store.lock():
                 outcome = act(begin(store, steps, action), action)
         else:
-            outcome = tell(steps, "move" if folder else "delete")
+            outcome = tell(steps, "delete")
     _print(root, outcome, action)
 
 

@@ -98,9 +98,10 @@ def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
 
     As they are where the images are no files of their own.
     """
-    if not has_manifest(embeddings) or stored_source(embeddings).kind != FOLDERS:
+    source = stored_source(embeddings) if has_manifest(embeddings) else None
+    if source is None or source.kind != FOLDERS:
         return groups
-    source, manifest = stored_source(embeddings), read_manifest(embeddings)
+    manifest = read_manifest(embeddings)
     wanted, tables = groups["id"].combine_chunks(), []
     for entry in embeddings.manifest():
         table = embeddings.read(entry.shard, ["id", "file", "checksum"])
