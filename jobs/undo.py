@@ -22,7 +22,8 @@ def command(config: Config) -> None:
         for one in begun:
             with bar("undo", one.steps.num_rows, "img", 1) as shown, told_of(0, shown.heard):
                 outcome = put_back(one.steps, one.action)
-            mark_undone(store, one.name)
+            if not outcome.left():  # else it can be tried again
+                mark_undone(store, one.name)
             rows = [("images that are back", outcome.done), *outcome.left()]
             print_table(f"{one.name}: {one.action}", ("what", "value"), rows)
     if not begun:

@@ -61,6 +61,19 @@ def test_all_identical_images_are_found_moved_and_put_back(tmp_path, folder, cap
     assert "all of it is undone" in capsys.readouterr().out
 
 
+def test_what_could_not_be_put_back_can_be_tried_again(tmp_path, folder, capsys):
+    dedup(config(tmp_path))
+    before = names(folder)
+    apply(config(tmp_path, f"apply.move={tmp_path}/moved"))
+    away = next((tmp_path / "moved").rglob("*.jpg"))
+    away.rename(tmp_path / "elsewhere")
+    undo(config(tmp_path))
+    assert "not where it was moved to" in capsys.readouterr().out
+    (tmp_path / "elsewhere").rename(away)
+    undo(config(tmp_path))
+    assert names(folder) == before
+
+
 def test_a_folder_below_the_source_and_two_ways_at_once_are_refused(tmp_path, folder):
     dedup(config(tmp_path))
     with pytest.raises(InputError, match="name a folder outside of it"):
