@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pipeline.core.store import Store
 from pipeline.dedup.groups import Rule
+from pipeline.dedup.keeping import TOLD
 from pipeline.dedup.results import Deduplicated, recall_text
 from pipeline.dedup.steps import Component, Step, largest_components, slider_steps
 from pipeline.images.pictures import Picture, read_pictures
@@ -79,7 +80,7 @@ def render_groups(data: GroupPageData) -> str:
     }
     # JSON within a script element ends at the first "</script": no "<" may stand in it.
     text = json.dumps(inside).replace("<", "\\u003c")
-    return TEMPLATES.get_template("groups.html.j2").render(data=data, json=Markup(text))
+    return TEMPLATES.get_template("groups.html.j2").render(data=data, json=Markup(text), kept=TOLD)
 
 
 def _json_component(component: Component, data: GroupPageData) -> dict[str, Any]:
