@@ -119,7 +119,7 @@ def _join(made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting) 
     shards = range(partitions.generations[-1])
     rows = sum(entry.rows for entry in unsorted(embeddings, parts, shards))
     with sitting.stage("sort by partition"), Sitting("sort", rows, sitting.ray) as alone:
-        wanted = (partitions, made.assignments, shards, made.doubtful)
+        wanted = (partitions, made.assignments, shards, made.doubtful, made.against is not None)
         sort_shards(alone.spread, embeddings, parts, *wanted)
         parts.finish(len(shards))
     sitting.record.add_pools(alone.record)

@@ -171,8 +171,11 @@ def across(pairs: SetPairs, reference: Ids) -> SetPairs:
     one, other = (np.concatenate([2 * ends, 2 * ends + 1]) for ends in (pairs.one, pairs.other))
     other ^= 1  # the other side
     there = np.isin(one, sides) & np.isin(other, sides)
-    twice = np.concatenate([np.zeros(len(pairs.one), np.bool_), pairs.one == pairs.other])
-    kept = there & ~twice
+    # Once each: a pair within a set is met from both of its sides, and parts of two generations
+    # may tell of the same two sets, the later one for the images of the other side.
+    ends = np.minimum(one, other) * (2 * len(pairs.sizes)) + np.maximum(one, other)
+    kept = np.flatnonzero(there)
+    kept = kept[np.unique(ends[kept], return_index=True)[1]]
     one, other = (np.searchsorted(sides, ends[kept]) for ends in (one, other))
     scores = np.concatenate([pairs.scores, pairs.scores])[kept]
     return SetPairs(pairs.ids, set_of, one, other, scores, reference)

@@ -55,7 +55,10 @@ def _members(source: Store, partition: int, first: int, stop: int) -> Members:
     old = sum(table.num_rows for table in tables[:first])
     table = pa.concat_tables(tables)
     buckets = flat_column(table, "buckets").reshape(table.num_rows, table["buckets"].type.list_size)
-    return Members(table["id"].to_numpy(), buckets, embedding_matrix(table["embedding"]), old)
+    sided = "reference" in table.column_names
+    reference = table["reference"].to_numpy() if sided else None
+    vectors = embedding_matrix(table["embedding"])
+    return Members(table["id"].to_numpy(), buckets, vectors, old, reference)
 
 
 @dataclass(frozen=True)

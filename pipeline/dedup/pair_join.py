@@ -6,12 +6,14 @@ verified by the float64 score. Of vectors with the same bits one is compared and
 placeholder that a collection holds n times costs n rows, not n (n - 1) / 2.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.arrays import AnyArray, Ids, Numbers, Scores, Vectors
+from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Scores, Vectors
 from pipeline.dedup.identical_sets import PAIRS, pairs_table
 from pipeline.search.exact_topk import MARGIN, pair_scores
 
@@ -27,28 +29,59 @@ class Members:
     buckets: Numbers  # (n, m): the buckets each lies in
     vectors: Vectors  # (n, d), of unit length
     old: int  # the first ``old`` rows were joined among themselves before
+    reference: Mask | None = None  # (n,): only pairs of one of these with one that is not count
 
 
 def join_buckets(members: Members, buckets: range, similarity: float) -> pa.Table:
     """Return PAIRS met in ``buckets``, a < b, by a, then b.
 
-    Pairs of two old members are left out, and so are pairs that share a lower bucket. Memory:
+    Pairs of two old members are left out, and so are pairs that share a lower bucket. With a
+    reference a pair of sets is there where one has images of it, the other one others. Memory:
     the members, one block of products, and the pairs.
     """
     stands = standing_for(members)
-    compared = stands == np.arange(len(stands))
+    compared = _compared(members, stands)
     found = [_identical(members, stands, buckets)]
     for bucket in buckets:
         rows = np.flatnonzero((members.buckets == bucket).any(axis=1) & compared)
-        first = int(np.searchsorted(rows, members.old))
+        rows, blocks = _met(members, rows)
         vectors = members.vectors[rows]
-        for start in range(first, len(rows), BLOCK):
-            stop = min(start + BLOCK, len(rows))
-            one, other = _near(vectors, start, stop, similarity)
-            if len(one):
-                found.append(_verified(members, rows[one], rows[other], bucket, similarity))
+        for some, others in blocks:
+            one, other = _near(vectors, some, others, similarity)
+            one, other = stands[rows[one]], stands[rows[other]]
+            once = other < one if members.reference is None else other != one
+            if once.any():
+                met = (one[once], other[once])
+                found.append(_verified(members, *met, bucket, similarity))
     pairs = np.concatenate(found)
+    if members.reference is not None:
+        pairs = np.unique(pairs)  # two sets may each have images of both kinds
     return pairs_table(*(pairs[name] for name in PAIRS.names))
+
+
+def _compared(members: Members, stands: Ids) -> Mask:
+    """Return bool (n,): the first of each set, with a reference the first of each kind in it."""
+    sides = stands if members.reference is None else 2 * stands + members.reference
+    first = np.zeros(len(stands), np.bool_)
+    first[np.unique(sides, return_index=True)[1]] = True
+    return first
+
+
+def _met(members: Members, rows: Ids) -> tuple[Ids, Iterator[tuple[slice, slice]]]:
+    """Return ``rows``, with a reference its own last, and blocks of them to compare with others."""
+    if members.reference is None:
+        first = int(np.searchsorted(rows, members.old))
+        return rows, ((some, slice(some.stop)) for some in _blocks(first, len(rows)))
+    mine, theirs = (rows[members.reference[rows] == side] for side in (False, True))
+    known, before = (int(np.searchsorted(side, members.old)) for side in (mine, theirs))
+    rows, first = np.concatenate([mine, theirs]), len(mine)
+    added = ((some, slice(first + before, len(rows))) for some in _blocks(0, known))
+    new = ((some, slice(first, len(rows))) for some in _blocks(known, first))
+    return rows, chain(added, new)
+
+
+def _blocks(start: int, stop: int) -> Iterator[slice]:
+    return (slice(n, min(n + BLOCK, stop)) for n in range(start, stop, BLOCK))
 
 
 def standing_for(members: Members) -> Ids:
@@ -84,14 +117,12 @@ def _identical(members: Members, stands: Ids, buckets: range) -> AnyArray:
     return _rows(members.ids[stands[further]], members.ids[further], same, True)
 
 
-def _near(vectors: Vectors, start: int, stop: int, similarity: float) -> tuple[Ids, Ids]:
-    """Return the rows [start, stop) and the earlier rows whose f32 product may be enough."""
-    products = vectors[start:stop] @ vectors[:stop].T
+def _near(vectors: Vectors, some: slice, others: slice, similarity: float) -> tuple[Ids, Ids]:
+    """Return those of the rows ``some``, and of ``others``, whose f32 product may be enough."""
+    products = vectors[some] @ vectors[others].T
     places = np.flatnonzero(products.reshape(-1) >= np.float32(similarity - MARGIN))
-    one, other = np.divmod(places, stop)
-    one += start
-    earlier = other < one
-    return one[earlier], other[earlier]
+    one, other = np.divmod(places, max(1, products.shape[1]))
+    return one + some.start, other + (others.start or 0)
 
 
 def _verified(members: Members, one: Ids, other: Ids, bucket: int, similarity: float) -> AnyArray:

@@ -32,6 +32,7 @@ from pipeline.dedup.identical_sets import (
 from pipeline.dedup.keeping import TOLD, preferred
 from pipeline.dedup.pair_recall import PairRecall
 from pipeline.images.evidence import doubts, evidence_columns, evident
+from pipeline.images.listing import of_first_folder
 from pipeline.images.manifest import has_manifest, read_manifest, stored_source
 
 FOLDERS = "folder"  # the kind of source whose images are files
@@ -141,8 +142,7 @@ def read_images(
     table = evident(table, doubtful)
     pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
     kept = {"id": table["id"], "key": table["key"], "pixels": pixels}
-    # Paths in other folders than the first are whole.
-    first = pc.invert(pc.starts_with(table["file"], "/")) if against else None
+    first = of_first_folder(table["file"]) if against else None
     kept["preferred"] = preferred(table["key"], prefer) if first is None else first
     if "decoded" in facts:
         kept["whole"] = pc.greater_equal(table["decoded"], 1.0)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from fsspec.implementations.local import LocalFileSystem
 
 LISTERS = 16
@@ -92,6 +93,11 @@ def _among(file: File, root: str, place: int) -> File:
     whole = f"/{root}/{file.path}".replace("//", "/", 1)
     path = whole if place else file.path
     return file._replace(path=path, identity=file.identity or whole, folder=place)
+
+
+def of_first_folder(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return bool (n,): whether each of ``paths``, as ``list_folders`` gives them, is below it."""
+    return pc.invert(pc.starts_with(paths, "/"))
 
 
 def _reason(path: str, exclude: Iterable[str]) -> str | None:

@@ -21,6 +21,7 @@ from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix
 from pipeline.images.evidence import evidence_columns, evident
+from pipeline.images.listing import of_first_folder
 from pipeline.index.partitions import Partitions
 from pipeline.index.vector_sample import refuse_no_numbers
 
@@ -37,6 +38,7 @@ class SortPlan:
     partitions: Partitions
     assignments: int  # buckets a vector
     doubtful: bool = True  # whether images that are no evidence of identity are sorted too
+    sided: bool = False  # whether to tell images of the source's first folder from the others
 
     def start(self) -> ShardFunction:
         """Return the function that sorts one shard and tells what it cost."""
@@ -45,6 +47,7 @@ class SortPlan:
         store = Store.open(self.output, "partitions")
         grid, edges = self.partitions.grid, self.partitions.edges
         columns = ["id", "embedding", *evidence_columns(source)]
+        columns += ["file"] if self.sided else []
 
         def sort_shard(shard: int) -> pa.Table:
             started = time.time()
@@ -54,9 +57,11 @@ class SortPlan:
             refuse_no_numbers(source, shard, vectors)
             nearest = grid.nearest(vectors, self.assignments)
             ids = table["id"].to_numpy()
-            store.write_shard(
-                shard, partition_table(ids, vectors, nearest, edges), row_group=ROW_GROUP
-            )
+            rows = partition_table(ids, vectors, nearest, edges)
+            if self.sided:
+                reference = of_first_folder(table["file"]).take(rows["row"])
+                rows = rows.append_column("reference", reference)
+            store.write_shard(shard, rows, row_group=ROW_GROUP)
             return shard_stats(shard, whole.num_rows, started)
 
         return sort_shard
@@ -107,12 +112,13 @@ def sort_shards(
     assignments: int,
     shards: Container[int],
     doubtful: bool = True,
+    sided: bool = False,
 ) -> None:
     """Sort ``shards`` of ``embeddings`` by partition; finished ones are skipped.
 
-    assignments: the nearest buckets that each vector lies in. doubtful: as in SortPlan.
+    assignments: the nearest buckets that each vector lies in. doubtful, sided: as in SortPlan.
     """
     pending = [entry.shard for entry in unsorted(embeddings, sorted_shards, shards)]
-    plan = SortPlan(embeddings.root, sorted_shards.root, partitions, assignments, doubtful)
+    plan = SortPlan(embeddings.root, sorted_shards.root, partitions, assignments, doubtful, sided)
     for _ in spread(plan, pending):
         pass

@@ -1,8 +1,11 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.dedup.identical_sets import across, every_pair, set_pairs, unite_sets
 from pipeline.dedup.pair_join import Members, join_buckets
 
 
@@ -63,3 +66,41 @@ def test_one_bucket_is_brute_force_with_exact_scores():
     for a, b, score in zip(*(table[n].to_pylist() for n in ("a", "b", "score")), strict=True):
         one, other = vectors[row[a]].astype(np.float64), vectors[row[b]].astype(np.float64)
         assert score == (one * other).sum()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(0, 120),
+    buckets=st.integers(1, 5),
+    block=st.sampled_from([3, 1024]),
+)
+def test_with_a_reference_only_pairs_across_are_compared_and_found(seed, rows, buckets, block):
+    ids, vectors = clustered(seed, rows)
+    rng = np.random.default_rng(seed)
+    vectors = vectors[rng.integers(max(1, rows // 2), size=rows)]  # many of them identical
+    # Identical vectors lie in the same buckets.
+    places = (np.abs(vectors[:, :1]) * 1000).astype(np.int32) % buckets
+    reference = rng.random(rows) < 0.6
+    tables = []
+    for first, stop in ((0, rows // 3), (rows // 3, rows)):
+        members = Members(ids[:stop], places[:stop], vectors[:stop], first, reference[:stop])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipeline.dedup.pair_join.BLOCK", block)
+            tables.append(join_buckets(members, range(buckets), 0.9))
+    sets = across(set_pairs(unite_sets(pa.concat_tables(tables), ids)), ids[reference])
+    found = pairs_of(every_pair(sets))
+    side = dict(zip(ids.tolist(), reference.tolist(), strict=True))
+    met = brute_force(ids, vectors, 0.9, places)
+    wanted = {(a, b) for a, b in met if side[a] != side[b]}
+    assert sorted(found) == sorted(wanted)
+    between = [pair for table in tables for pair in pairs_of(table.filter(~pc.field("identical")))]
+    assert len(between) <= len(wanted)
+
+
+def test_images_of_the_reference_are_not_compared_with_one_another():
+    ids, vectors = clustered(3, 400)
+    reference = np.arange(400) < 390
+    members = Members(ids, np.zeros((400, 1), np.int32), vectors, 0, reference)
+    sides = dict(zip(ids.tolist(), reference.tolist(), strict=True))
+    assert all(sides[a] != sides[b] for a, b in pairs_of(join_buckets(members, range(1), 0.5)))
