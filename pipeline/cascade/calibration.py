@@ -166,7 +166,7 @@ class Calibration:
         mine = self.category(embedding_matrix(self.sample["embedding"]), neighbours)[asking.own]
         plan = slice(None, None, PLANNING)
         widths = {
-            s: category_widths(of[plan], weights, mine[plan], self.categories.buckets)
+            s: category_widths(of[plan], weights, mine[plan], self.categories.buckets, images)
             for s, of in ranks.items()
         }
         ranks = {s: narrowed(of, widths[s][mine], images) for s, of in ranks.items()}

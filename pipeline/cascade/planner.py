@@ -8,7 +8,7 @@ each by a lower bound on the mean share of a query's neighbours that pass all st
 the first that fails. The order is one and fixed before the tests, so the error allowed is split
 over nothing (fixed-sequence testing, Bauer 1991; Learn then Test, Angelopoulos et al. 2021).
 
-Queries of a hard category keep more: their ranks come divided by the category's width.
+Queries of a hard category keep more: their ranks come narrowed by the category's width.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,12 +63,7 @@ class CascadePlan:
 
         category int (q,): of each query, as the calibration tells it.
         """
-        keep = self.keep[stage]
-        if keep == self.sample:
-            return np.full(len(category), keep)
-        wide = keep * np.array(self.widths[stage])[category]
-        kept: Ids = np.clip(np.floor(wide), 1, self.sample).astype(np.int64)
-        return kept
+        return widened(self.keep[stage], np.array(self.widths[stage]), self.sample)[category]
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -127,34 +122,49 @@ def thresholds(scores: Vectors, keep: Ids) -> Vectors:
     return np.take_along_axis(np.sort(scores, axis=1), places, axis=1)[:, 0]
 
 
-def narrowed(ranks: Ids, widths: Scores, sample: int) -> Ids:
-    """Return ranks (q, j) such that one is at most keep where the rank is at most keep * width.
+def widened(keep: Ids | int, widths: Scores | float, sample: int) -> Ids:
+    """Return what is kept of the ``sample`` where ``keep`` is, with odds ``widths`` times those.
 
-    widths float (q,); all pass where all of the ``sample`` are kept.
+    At least one; all where all are: the more is kept, the less a width changes.
     """
-    wide = np.clip(np.ceil(ranks / widths[:, None]), 1, sample).astype(np.int64)
-    return np.where(ranks == 1, 1, wide)  # at least one is kept
+    odds = np.asarray(keep * widths, np.float64)
+    wide = np.floor(sample * odds / np.maximum(odds + sample - keep, 1e-9))
+    kept: Ids = np.where(keep == sample, sample, np.clip(wide, 1, sample)).astype(np.int64)
+    return kept
 
 
-def category_widths(ranks: Ids, weights: Scores, category: Ids, count: int) -> Scores:
-    """Return float (count,): how many times as much as all each category must keep, about.
+def narrowed(ranks: Ids, widths: Scores, sample: int) -> Ids:
+    """Return ranks (q, j) such that one is at most keep where the rank is at most keep widened.
+
+    widths float (q,).
+    """
+    found, every = np.empty_like(ranks), np.arange(1, sample + 1)
+    for width in np.unique(widths):
+        mine, kept = widths == width, np.maximum.accumulate(widened(every, width, sample))
+        found[mine] = 1 + np.searchsorted(kept, ranks[mine])
+    return found
+
+
+def category_widths(ranks: Ids, weights: Scores, category: Ids, count: int, sample: int) -> Scores:
+    """Return float (count,): by how much the odds to be kept exceed those of all, by category.
 
     That is by the planning queries' ranks (u, j), ``category`` int (u,) of each: the mean over
-    LEVELS of recall of the ratio of the least keep that reaches it. It is shrunk towards 1 where
-    they are few.
+    LEVELS of recall of the ratio of the odds of the least keep that reaches it. It is shrunk
+    towards 1 where they are few.
     """
     widths = np.ones(count)
-    overall = _least_keeps(ranks, weights)
+    overall = _least_odds(ranks, weights, sample)
     for number in np.unique(category):
         mine = ranks[category == number]
-        ratio = np.log(_least_keeps(mine, weights) / overall).mean()
+        ratio = np.log(_least_odds(mine, weights, sample) / overall).mean()
         widths[number] = np.exp(ratio * len(mine) / (len(mine) + FEW))
     return widths
 
 
-def _least_keeps(ranks: Ids, weights: Scores) -> Scores:
+def _least_odds(ranks: Ids, weights: Scores, sample: int) -> Scores:
     every = np.broadcast_to(weights, ranks.shape).ravel()
-    found: Scores = np.quantile(ranks.ravel(), LEVELS, method="inverted_cdf", weights=every)
+    keep = np.quantile(ranks.ravel(), LEVELS, method="inverted_cdf", weights=every)
+    found: Scores = (keep - 0.5) / (sample - keep + 0.5)
     return found
 
 

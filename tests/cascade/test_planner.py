@@ -17,6 +17,7 @@ from pipeline.cascade.planner import (
     plans_by_recall,
     ranks_among,
     thresholds,
+    widened,
 )
 from pipeline.core.bounds import lower_bound, mean_lower_bound
 
@@ -71,11 +72,16 @@ def test_a_querys_category_keeps_its_width_times_as_much(seed, keep):
     assert (kept == 50).all() if keep == 50 else (kept <= np.maximum(1, keep * 4)).all()
 
 
+def test_widths_change_little_of_what_keeps_nearly_all():
+    widths, keep = np.array([0.25, 1, 4]), np.array([[4], [396], [400]])
+    assert widened(keep, widths, 400).tolist() == [[1, 4, 15], [384, 396, 398], [400, 400, 400]]
+
+
 def test_a_hard_category_is_wide_and_a_small_one_like_all():
     rng = np.random.default_rng(0)
     category = np.array([0] * 300 + [1] * 300 + [2] * 2)
     ranks = np.ceil(np.exp(rng.normal(3, 0.8, (602, 4))) * (1 + 3 * (category == 1))[:, None])
-    widths = category_widths(ranks.astype(np.int64), np.full(4, 0.25), category, 4)
+    widths = category_widths(ranks.astype(np.int64), np.full(4, 0.25), category, 4, 10_000)
     assert widths[1] / widths[0] == pytest.approx(4, rel=0.2)
     assert 0.7 < widths[2] < 1.3
     assert widths[3] == 1
