@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from jobs.config import Config
-from jobs.console import console, print_table
+from jobs.console import console, print_by_category, print_table
 from jobs.sitting import Sitting
 from pipeline.cascade.calibration import Calibration, draw_samples
 from pipeline.cascade.calibration_store import calibrated_of, is_calibrated, keep_calibration
+from pipeline.cascade.choice import Goal, plan_for_one
 from pipeline.cascade.costs import measure_costs
 from pipeline.cascade.on_demand import on_demand_plan
 from pipeline.cascade.planner import StageCosts
@@ -62,6 +63,7 @@ def _calibrate(config: Config, store: Store) -> None:
         with sitting.stage("write"):
             keep_calibration(store, calibration, costs, of)
     _print(store, calibration, costs, len(drawn[0]))
+    _print_plan(config, calibration, costs, store.images())
 
 
 def _print(store: Store, calibration: Calibration, costs: StageCosts, fit: int) -> None:
@@ -72,3 +74,13 @@ def _print(store: Store, calibration: Calibration, costs: StageCosts, fit: int) 
     ]
     rows += [(f"{name}, ms an image", cost) for name, cost in costs.milliseconds.items()]
     print_table(f"calibration: {store.root}", ("what", "value"), rows)
+
+
+def _print_plan(config: Config, calibration: Calibration, costs: StageCosts, images: int) -> None:
+    """Print what `sluice cascade` of the same settings would promise a single query."""
+    asked = config.cascade.goal() | {"where": ()}  # a predicate may be asked of columns to come
+    goal = Goal(**asked, k=config.search.k, workers=config.ray.workers)
+    choice = plan_for_one(calibration, costs, goal, images)
+    print_by_category(choice.by_category, goal.confidence)
+    if not choice.plan.stages:
+        console.print(f"no cascade is proved to reach recall {goal.recall}: all will be compared")

@@ -10,6 +10,7 @@ from jobs.console import (
     SHOWN,
     console,
     print_arrow,
+    print_by_category,
     print_recall,
     print_results,
     warn,
@@ -81,6 +82,7 @@ def cascade(config: Config) -> CascadeAnswer:
     _print_funnel(answer, data)
     console.print(data.saved)
     print_recall(recall)
+    print_by_category(answer.choice.by_category, goal.confidence)
     console.print(promised)
     _print_break_even(answer, stored.costs)
     console.print(f"results: {output}/results.parquet, page: {output}/funnel.html")
@@ -136,6 +138,7 @@ def _page_data(
         answer.plan,
         funnel,
         funnel.overall(answer.choice.planned, answer.plan.recalls),
+        answer.choice.by_category,
         promised,
         saving(images, funnel, goal.needs_embeddings, costs.milliseconds[LAST]),
     )

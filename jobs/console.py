@@ -84,6 +84,13 @@ def print_arrow(title: str, table: pa.Table) -> None:
     print_table(title, table.column_names, rows)
 
 
+def print_by_category(table: pa.Table, confidence: float) -> None:
+    """Print what a plan gives each category of queries; nothing where there is no plan."""
+    if table.num_rows:
+        together = "; the categories' bounds hold all together" if table.num_rows > 1 else ""
+        print_arrow(f"recall by category of queries, proved at {confidence}{together}", table)
+
+
 def print_results(results: pa.Table, queries: int, images: int) -> int:
     """Print the first results of the first queries; return how many are not shown."""
     first = pa.compute.is_in(results["query"], results["query"].unique()[:SHOWN])

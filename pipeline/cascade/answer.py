@@ -95,4 +95,5 @@ def answer_tables(
         "funnel": funnel.overall(answer.choice.planned, answer.plan.recalls),
         "funnel_by_query": funnel.by_query(queries.keys),
         "recall_costs": answer.choice.costs,
+        "by_category": answer.choice.by_category,
     }

@@ -171,13 +171,20 @@ class Calibration:
         }
         ranks = {s: narrowed(of, widths[s][mine], images) for s, of in ranks.items()}
         among = {s: narrowed(of, widths[s][category], images) for s, of in among.items()}
-        return Evidence(ranks, weights, among, costs, images, widths)
+        drawn = neighbours == "semantic" and min(k, images - 1) > 1 == len(weights)
+        return Evidence(ranks, weights, among, costs, images, widths, mine, drawn)
 
     @cached_property
     def categories(self) -> Grid:
         """The k-means cells of the planning queries' embeddings, of A_CATEGORY or more each."""
         planning = embedding_matrix(self.sample["embedding"])[::PLANNING]
         return train_ivf(planning, max(1, min(CATEGORIES, len(planning) // A_CATEGORY)), 0)
+
+    def names(self) -> list[str]:
+        """Return the key of the sample image nearest to the middle of each of ``categories``."""
+        near = embedding_matrix(self.sample["embedding"]) @ self.categories.cells.T
+        keys: list[str] = self.sample["key"].take(pa.array(near.argmax(axis=0))).to_pylist()
+        return keys
 
     def category(self, vectors: Vectors, neighbours: Neighbours) -> Ids:
         """Return int64 (q,): the category of queries f32 (q, d); copies are all of one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.cascade.by_category import BY_CATEGORY, recall_by_category
 from pipeline.cascade.calibration import Calibration
 from pipeline.cascade.costs import RECALLS, recall_costs
 from pipeline.cascade.drift import Drift
@@ -28,8 +29,10 @@ from pipeline.cascade.stages.metadata import Where, matching
 from pipeline.core.arrays import Ids, Mask, Vectors
 from pipeline.core.errors import StoreError
 from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
 from pipeline.images.manifest import read_manifest
 from pipeline.search.condition import Condition
+from pipeline.search.queries import Queries
 from pipeline.search.unlike import promised, unlike
 
 LEAST_SAMPLE = 40  # calibration images a metadata filter must leave, else everything is searched
@@ -50,6 +53,11 @@ class Goal:
     condition: Condition | None = None  # beside ``where``
 
     @property
+    def asked(self) -> float | None:
+        """Return the recall asked for, None where a time is allowed instead."""
+        return self.recall if self.seconds is None else None
+
+    @property
     def needs_embeddings(self) -> bool:
         """Return whether the embeddings of all images must be there."""
         return any(STAGES[name].embeddings for name in self.stages)
@@ -66,6 +74,7 @@ class Choice:
     calibration: Calibration  # of the images that metadata lets pass
     plan: CascadePlan
     costs: pa.Table  # of other recalls, as recall_costs gives them
+    by_category: pa.Table  # as recall_by_category gives it
     queries: StagedQueries
     void: Mask  # bool (q,): queries unlike the calibration's, to which the plan promises nothing
     planned: tuple[float, ...]  # share of the images that each stage, FIRST to LAST, is to meet
@@ -93,6 +102,7 @@ def choose_plan(
             recall_costs(evidence, [], sample / whole, asked),
         )
         void, category = np.zeros(asked, np.bool_), np.zeros(asked, np.int64)
+        spread = BY_CATEGORY.empty_table()
     else:
         category = calibration.category(batch.queries.vectors, goal.neighbours)
         evidence = calibration.evidence(
@@ -101,10 +111,21 @@ def choose_plan(
         plan, plans = _planned(evidence, goal, goal.milliseconds(images))
         others = recall_costs(evidence, plans, sample / whole, asked)
         void = unlike(calibration.nearest(), calibration.nearest_to(batch.queries))
+        spread = recall_by_category(
+            evidence, plan, calibration.names(), category, goal.asked, goal.confidence
+        )
     queries = _staged(calibration, plan, batch.queries.vectors, codes, category)
     shares = expected_shares(evidence, plan.stages, plan.keep) if sample else (0.0,)
     planned = (1.0, *(share * sample / whole for share in shares))
-    return Choice(calibration, plan, others, queries, void, planned)
+    return Choice(calibration, plan, others, spread, queries, void, planned)
+
+
+def plan_for_one(calibration: Calibration, costs: StageCosts, goal: Goal, images: int) -> Choice:
+    """Return what choose_plan gives for the first sample image as the only query."""
+    first = calibration.sample.slice(0, 1)
+    ids, vectors = first["id"].to_numpy(), embedding_matrix(first["embedding"])
+    queries = Queries(first["key"].to_pylist(), ids, np.ones(1, np.bool_), vectors)
+    return choose_plan(calibration, costs, goal, Batch(queries, first), images)
 
 
 def _planned(

@@ -76,6 +76,8 @@ class Evidence:
 
     neighbour_ranks: by stage, int (u, j): the keep that each calibration query's neighbours need.
     weights: float (j,), of sum 1: what each neighbour counts; a recall is a mean by them.
+    category: int (u,) of each calibration query.
+    drawn: one neighbour stands for several, so no single query's recall is known.
     query_ranks: by stage, int (q, m): the keep that each sample image needs to pass for each query
     of the batch to be planned for; they tell what a setting will cost.
     """
@@ -86,6 +88,8 @@ class Evidence:
     costs: StageCosts
     sample: int
     widths: Mapping[str, Scores] = field(default_factory=dict)  # by stage (g,); none: one of 1.0
+    category: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    drawn: bool = False
 
 
 def ranks_among(queries: Vectors, codes: Vectors) -> Ids:
@@ -364,28 +368,43 @@ def _until_below(recall: float, plans: Iterable[CascadePlan]) -> list[CascadePla
     return list(takewhile(lambda plan: plan.bound >= recall, plans))
 
 
+def testing(queries: int) -> Mask:
+    """Return bool (queries,): which calibration queries test; the others plan."""
+    test: Mask = np.arange(queries) % PLANNING != 0
+    return test
+
+
+def recalls_of(evidence: Evidence, stages: Sequence[str], keep: Sequence[int]) -> Scores:
+    """Return float (u,): the share of each calibration query's neighbours that pass."""
+    passed = _passing(evidence.neighbour_ranks, stages, keep, evidence.weights)
+    recalls: Scores = passed.sum(axis=1)
+    return recalls
+
+
+def proved_recall(evidence: Evidence, recalls: Scores, some: Mask, confidence: float) -> float:
+    """Return the lower bound of the mean recall of queries like ``some`` bool (u,) of all.
+
+    recalls (u,): of all, as recalls_of gives them.
+    """
+    test = testing(len(recalls))
+    values = recalls[some & test]
+    if len(evidence.weights) == 1:
+        return lower_bound(int(values.sum()), len(values), confidence)
+    return mean_lower_bound(values, confidence, float(recalls[~test].std()))
+
+
 def _tested(evidence: Evidence, setting: _Setting, confidence: float) -> CascadePlan:
-    stages, keep, weights = setting.stages, setting.keep, evidence.weights
-    left = [
-        _passing(evidence.neighbour_ranks, stages[:n], keep[:n], weights).sum(axis=1)
-        for n in range(1, len(stages) + 1)
-    ]
-    planned = np.zeros(len(left[-1]), np.bool_)
-    planned[::PLANNING] = True
-    recalls = left[-1][~planned]
-    if len(weights) == 1:
-        bound = lower_bound(int(recalls.sum()), len(recalls), confidence)
-    else:
-        spread = float(left[-1][planned].std())
-        bound = mean_lower_bound(recalls, confidence, spread)
+    stages, keep = setting.stages, setting.keep
+    left = [recalls_of(evidence, stages[:n], keep[:n]) for n in range(1, len(stages) + 1)]
+    every, test = np.ones(len(left[-1]), np.bool_), testing(len(left[-1]))
     return CascadePlan(
         stages,
         keep,
         evidence.sample,
-        tuple(float(part[~planned].mean()) for part in left),
-        bound,
+        tuple(float(part[test].mean()) for part in left),
+        proved_recall(evidence, left[-1], every, confidence),
         setting.milliseconds,
-        len(recalls),
+        int(test.sum()),
         tuple(tuple(evidence.widths.get(stage, np.ones(1)).tolist()) for stage in stages),
     )
 

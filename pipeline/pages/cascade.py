@@ -27,6 +27,7 @@ class CascadeData:
     plan: CascadePlan
     funnel: Funnel
     rows: pa.Table
+    by_category: pa.Table  # as recall_by_category gives it
     promise: str
     saved: str
 

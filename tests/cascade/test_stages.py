@@ -13,7 +13,7 @@ from pipeline.cascade.calibration_store import (
     keep_calibration,
     stored_calibration,
 )
-from pipeline.cascade.choice import Goal, choose_plan, promise
+from pipeline.cascade.choice import Goal, choose_plan, plan_for_one, promise
 from pipeline.cascade.drift import Drift
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.queries import Batch
@@ -130,6 +130,20 @@ def test_nothing_is_promised_for_queries_unlike_the_calibrations(store):
     withdrawn = promise(wanted, choice, queries.keys, Drift(9, 9, 0.001))
     assert withdrawn.startswith("no recall of ")
     assert "run sluice calibrate again" in withdrawn
+
+
+def test_a_calibration_tells_what_a_single_query_would_be_promised(store):
+    calibrated(store)
+    stored = stored_calibration(store, CNN)
+    choice = plan_for_one(stored.calibration, stored.costs, goal(["signature"]), 4000)
+    *categories, together = choice.by_category.to_pylist()
+    keys = stored.calibration.sample["key"].to_pylist()
+    assert len({row["like"] for row in categories} & set(keys)) == len(categories) > 1
+    assert sum(row["queries"] for row in categories) == together["queries"] == 1
+    assert together["bound"] == choice.plan.bound >= together["asked"] == 0.5
+    allowed = goal(["signature"], seconds=0.5)
+    choice = plan_for_one(stored.calibration, stored.costs, allowed, 4000)
+    assert choice.by_category["asked"].null_count == choice.by_category.num_rows
 
 
 def test_a_calibration_without_one_of_the_stages_is_made_again(store, monkeypatch):

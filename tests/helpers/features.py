@@ -30,7 +30,8 @@ def made_samples(*counts):
         hidden = rng.normal(size=(count, 16))
         vectors = unit(hidden @ maps[2] + 0.3 * rng.normal(size=(count, 160)))
         columns = cheap_features(rng, hidden, maps) | {"embedding": embedding_column(vectors)}
-        tables.append(pa.table({"id": np.arange(count)} | columns))
+        names = {"id": np.arange(count), "key": [f"{number}.jpg" for number in range(count)]}
+        tables.append(pa.table(names | columns))
     changed = hidden + 0.1 * rng.normal(size=hidden.shape)
     copies = pa.table({"origin": np.arange(count)} | cheap_features(rng, changed, maps))
     return *tables, copies

@@ -244,6 +244,9 @@ def test_copies_are_found_and_files_can_ask(done, tmp_path, capsys):
     run = cascade(config(done, *own, "cascade.neighbours=copies", f"cascade.output={tmp_path}/c"))
     said = " ".join(capsys.readouterr().out.split())
     assert "copies (changed by one or two of: colour, crop, flip, overlay, recompression," in said
+    assert "recall by category of queries, proved at 0.95 " in said
+    by_category = pq.read_table(tmp_path / "c" / "by_category.parquet").to_pylist()
+    assert [(row["like"], row["bound"]) for row in by_category] == [("all", run.plan.bound)]
     assert len(set(run.ids[0].tolist()) & set(range(8))) >= 6
     (tmp_path / "chelsea.jpg").rename(tmp_path / "other.jpg")
     query.write_text("no photo")

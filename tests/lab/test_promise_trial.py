@@ -2,11 +2,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.cascade.by_category import ALL, BY_CATEGORY
 from pipeline.cascade.planner import StageCosts
 from pipeline.core.errors import InputError
 from pipeline.lab.promise_trial import (
     PromiseTrials,
     Trial,
+    categories_below,
     category_recalls,
     clusters,
     draw_rows,
@@ -53,7 +55,7 @@ def test_a_trial_asks_with_images_of_neither_sample_and_fits_anew_every_tenth_ti
 
 
 def trial(asked, given, cost, stages=1, worst=0.5):
-    return Trial(asked, 0.8, given, 0.1, 0.6, worst, 0.25, cost, stages)
+    return Trial(asked, 0.8, given, 0.1, 0.6, worst, int(given < 0.8), 0.25, cost, stages)
 
 
 def test_the_tables_count_broken_promises_plans_given_up_and_the_spread():
@@ -68,6 +70,14 @@ def test_the_tables_count_broken_promises_plans_given_up_and_the_spread():
     spread = spread_table(trials).to_pylist()[0]
     assert spread["worst category"] == pytest.approx(0.6)
     assert spread["least of any trial"] == 0.3
+    assert spread["a bound broken"] == pytest.approx(1 / 3)
+
+
+def test_a_category_is_below_its_bound_where_its_queries_got_less():
+    category, recalls = np.array([0, 0, 1, 1, 3]), np.array([1.0, 0.8, 0.5, 0.7, 0.1])
+    bounds = [("0", 0.89), ("1", 0.61), ("2", 0.9), ("3", None), (ALL, 0.9)]
+    proved = pa.Table.from_pylist([{"like": n, "bound": b} for n, b in bounds], BY_CATEGORY)
+    assert categories_below(recalls, category, proved) == 1
 
 
 def test_the_worst_category_is_of_those_that_are_large():

@@ -1,6 +1,8 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from pipeline.cascade.by_category import BY_CATEGORY
 from pipeline.cascade.funnel import Funnel
 from pipeline.cascade.planner import CascadePlan
 from pipeline.cascade.saving import saving
@@ -26,7 +28,10 @@ def page(jpegs):
     rows = funnel.overall((1.0, 1.0, 0.2, 0.04), plan.recalls)
     saved = saving(5000, funnel, False, 20.0)
     keys = [NAME, "b", "c"]
-    data = CascadeData(5000, keys, plan, funnel, rows, "recall & more: at least 0.910", saved)
+    facts = {"queries": 2, "tested": 50, "asked": 0.9, "recall": 0.94, "bound": 0.875, "kept": 0.07}
+    kinds = pa.Table.from_pylist([{"like": NAME} | facts], BY_CATEGORY)
+    promise = "recall & more: at least 0.910"
+    data = CascadeData(5000, keys, plan, funnel, rows, kinds, promise, saved)
     pictures = [Picture(n, NAME, data) for n, data in enumerate(jpegs)]
     hits = tuple(Hit(p, rank, 1 - rank / 50, None) for rank, p in enumerate(pictures[1:], start=1))
     return render_cascade(data, [QueryResult(pictures[0], hits)])
@@ -34,11 +39,17 @@ def page(jpegs):
 
 def test_the_page_tells_the_funnel_and_its_promise(page):
     body = page[page.index("<body>") :]
-    for text in ("Recall &amp; more: at least 0.910", "best 10.00%", "measured 18 %, planned 20 %"):
+    for text in (
+        "Recall &amp; more: at least 0.910",
+        "best 10.00%",
+        "measured 18 %, planned 20 %",
+        ">0.875<",
+    ):
         assert text in body
     assert 'src="http' not in page
     assert "<img src=x" not in page
-    assert page.count("<bdi>\u202ea folder") == 13  # query, 11 hits, table: it turns no other text
+    # The query, 11 hits, two tables: it turns no other text.
+    assert page.count("<bdi>\u202ea folder") == 14
 
 
 def test_what_is_saved_is_counted_from_the_images_met():
