@@ -178,7 +178,7 @@ def _print_funnel(answer: CascadeAnswer, data: CascadeData) -> None:
 
 
 def _print_break_even(answer: CascadeAnswer, costs: StageCosts) -> None:
-    if answer.plan.stages:
+    if answer.plan.stages and not answer.choice.compared.any():
         batches = costs.milliseconds[LAST] / answer.plan.milliseconds
         console.print(
             f"embedding everything once would cost as much as {batches:,.0f} such batches of "

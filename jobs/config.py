@@ -401,6 +401,9 @@ class CascadeConfig(Section):
     seconds: Annotated[float, Field(gt=0)] | None = Field(
         None, description="a time budget a batch of queries; replaces the recall asked for"
     )
+    compare_void: bool = Field(
+        False, description="compare queries unlike the calibration's with every image"
+    )
     features: Output = Field(Path("work/features"), description="CNN features made on demand")
     output: Output = Path("work/cascade")
 
@@ -421,7 +424,7 @@ class CascadeConfig(Section):
         """Return what a Goal takes of these settings."""
         stages = {s.stage: s.keep for s in self.stages if STAGES[s.stage].filters}
         where = tuple(comparison for stage in self.stages for comparison in stage.where)
-        names = {"neighbours", "recall", "confidence", "seconds"}
+        names = {"neighbours", "recall", "confidence", "seconds", "compare_void"}
         return self.model_dump(include=names) | {"stages": stages, "where": where}
 
 

@@ -51,6 +51,7 @@ class Goal:
     seconds: float | None  # a batch may take, by ``workers``; replaces the recall
     workers: int
     condition: Condition | None = None  # beside ``where``
+    compare_void: bool = False  # queries to which nothing is promised: with every image
 
     @property
     def asked(self) -> float | None:
@@ -77,6 +78,7 @@ class Choice:
     by_category: pa.Table  # as recall_by_category gives it
     queries: StagedQueries
     void: Mask  # bool (q,): queries unlike the calibration's, to which the plan promises nothing
+    compared: Mask  # bool (q,): those of them that are compared with every image instead
     planned: tuple[float, ...]  # share of the images that each stage, FIRST to LAST, is to meet
 
 
@@ -90,34 +92,49 @@ def choose_plan(
     """
     whole = calibration.sample.num_rows
     calibration = calibration.within(matching(calibration.sample, goal.where, goal.condition))
-    sample, asked = calibration.sample.num_rows, len(batch.queries.ids)
+    left = calibration.sample.num_rows / whole
+    if calibration.sample.num_rows < LEAST_SAMPLE or not goal.stages:
+        return _everything(calibration, costs, batch.queries, left)
     codes = {
         name: calibration.filters.query_codes(name, batch.features, goal.neighbours)
         for name in goal.stages
     }
-    if sample < LEAST_SAMPLE or not goal.stages:
-        evidence = Evidence({}, np.ones(1), {}, costs, sample)
-        plan, others = (
-            search_everything(evidence),
-            recall_costs(evidence, [], sample / whole, asked),
-        )
-        void, category = np.zeros(asked, np.bool_), np.zeros(asked, np.int64)
-        spread = BY_CATEGORY.empty_table()
-    else:
-        category = calibration.category(batch.queries.vectors, goal.neighbours)
-        evidence = calibration.evidence(
-            tuple(goal.stages), goal.neighbours, goal.k, whole / images, codes, category, costs
-        )
-        plan, plans = _planned(evidence, goal, goal.milliseconds(images))
-        others = recall_costs(evidence, plans, sample / whole, asked)
-        void = unlike(calibration.nearest(), calibration.nearest_to(batch.queries))
-        spread = recall_by_category(
+    vectors = batch.queries.vectors
+    category = calibration.category(vectors, goal.neighbours)
+    void = unlike(calibration.nearest(), calibration.nearest_to(batch.queries))
+    compared = void & goal.compare_void
+    filtered = ~compared | compared.all()  # on the others' CNN runs no plan has a bearing
+    asking = {name: of[filtered] for name, of in codes.items()}
+    mine, share = category[filtered], whole / images
+    evidence = calibration.evidence(
+        tuple(goal.stages), goal.neighbours, goal.k, share, asking, mine, costs
+    )
+    plan, plans = _planned(evidence, goal, goal.milliseconds(images))
+    shares = expected_shares(evidence, plan.stages, plan.keep)
+    last = 1.0 if compared.any() else shares[-1]
+    return Choice(
+        calibration,
+        plan,
+        recall_costs(evidence, plans, left, len(vectors)),
+        recall_by_category(
             evidence, plan, calibration.names(), category, goal.asked, goal.confidence
-        )
-    queries = _staged(calibration, plan, batch.queries.vectors, codes, category)
-    shares = expected_shares(evidence, plan.stages, plan.keep) if sample else (0.0,)
-    planned = (1.0, *(share * sample / whole for share in shares))
-    return Choice(calibration, plan, others, spread, queries, void, planned)
+        ),
+        _staged(calibration, plan, vectors, codes, category, compared),
+        void,
+        compared,
+        (1.0, *(left * share for share in (*shares[:-1], last))),
+    )
+
+
+def _everything(
+    calibration: Calibration, costs: StageCosts, queries: Queries, left: float
+) -> Choice:
+    """Return the choice to compare all that metadata lets pass, ``left`` of the images."""
+    evidence = Evidence({}, np.ones(1), {}, costs, calibration.sample.num_rows)
+    plan, none = search_everything(evidence), np.zeros(len(queries.ids), np.bool_)
+    others, spread = recall_costs(evidence, [], left, len(queries.ids)), BY_CATEGORY.empty_table()
+    staged = StagedQueries(queries.vectors, {}, {})
+    return Choice(calibration, plan, others, spread, staged, none, none, (1.0, left))
 
 
 def plan_for_one(calibration: Calibration, costs: StageCosts, goal: Goal, images: int) -> Choice:
@@ -146,12 +163,15 @@ def _staged(
     vectors: Vectors,
     codes: Mapping[str, Vectors],
     category: Ids,
+    compared: Mask,
 ) -> StagedQueries:
     sample = {stage: calibration.filters.codes(stage, calibration.sample) for stage in plan.stages}
     limits = {
         stage: thresholds(codes[stage] @ sample[stage].T, plan.keeps(number, category))
         for number, stage in enumerate(plan.stages)
     }
+    for of_stage in limits.values():
+        of_stage[compared] = -np.inf
     return StagedQueries(vectors, {stage: codes[stage] for stage in plan.stages}, limits)
 
 
@@ -162,10 +182,10 @@ def promise(goal: Goal, choice: Choice, keys: Sequence[str], drift: Drift | None
     it was made on, nothing is promised.
     """
     who, plan = CALLED[goal.neighbours], choice.plan
+    every = "every image that passes" if goal.where or goal.condition else "every image"
     if goal.neighbours == "copies":
         who = f"{who} (changed by one or two of: {', '.join(choice.calibration.changes())})"
     if not plan.stages:
-        every = "every image that passes" if goal.where or goal.condition else "every image"
         return (
             f"no cascade is proved to reach recall {goal.recall} of {who} for less than the CNN "
             f"on all: {every} was compared"
@@ -176,7 +196,10 @@ def promise(goal: Goal, choice: Choice, keys: Sequence[str], drift: Drift | None
         f"recall of {who} against brute force: at least {plan.bound:.3f} with confidence "
         f"{goal.confidence} ({plan.recall:.3f} of {plan.tested} calibration queries' neighbours)"
     )
-    said = promised(bound, keys, choice.void, "sluice embed and sluice search compare everything")
+    remedy = "cascade.compare_void=true, or sluice embed and sluice search, compare everything"
+    if choice.compared.any():
+        remedy = f"they were compared with {every}"
+    said = promised(bound, keys, choice.void, remedy)
     return f"{said}; {drift.told}" if drift else said
 
 

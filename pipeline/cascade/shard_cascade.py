@@ -31,7 +31,7 @@ class StagedQueries:
 
     vectors: Vectors  # (q, d), for the CNN
     codes: Mapping[str, Vectors]  # by stage, in their order: (q, 64)
-    limits: Mapping[str, Vectors]  # by stage: (q,)
+    limits: Mapping[str, Vectors]  # by stage: (q,), -inf of a query for which all pass
 
     def of(self, rows: Ids) -> "StagedQueries":
         """Return those of the queries numbered ``rows``."""
@@ -115,9 +115,12 @@ class _ShardCascade:
         alive = np.ones((len(queries.vectors), table.num_rows), np.bool_)
         counts.kept.append(alive.sum(axis=1))
         for stage, asked in queries.codes.items():
-            began, some = time.time(), np.flatnonzero(alive.any(axis=0))
+            began, limits = time.time(), queries.limits[stage]
+            choosy = np.isfinite(limits)
+            some = np.flatnonzero(alive[choosy].any(axis=0))
             codes = self._codes(stage, shard, table.take(pa.array(some)))
-            alive[:, some] &= asked @ codes.T >= queries.limits[stage][:, None]
+            passed = asked[choosy] @ codes.T >= limits[choosy, None]
+            alive[np.ix_(choosy, some)] &= passed
             counts.met(len(some), began)
             counts.kept.append(alive.sum(axis=1))
         return alive

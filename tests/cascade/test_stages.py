@@ -107,9 +107,8 @@ def test_a_stage_is_fitted_kept_and_planned_with_by_what_its_own_file_says(one_m
     assert set(choice.costs["stage"].to_pylist()) == {"texture", "cnn"}
 
 
-def test_nothing_is_promised_for_queries_unlike_the_calibrations(store):
-    calibrated(store)
-    stored = stored_calibration(store, CNN)
+def strays(stored):
+    """40 of the sample as queries, and 40 unlike them."""
     sample = stored.calibration.sample
     stray = unit(np.random.default_rng(9).normal(size=(40, 160)))
     vectors = np.concatenate([embedding_matrix(sample["embedding"])[:40], stray])
@@ -119,8 +118,15 @@ def test_nothing_is_promised_for_queries_unlike_the_calibrations(store):
     asked = asked.set_column(
         asked.column_names.index("embedding"), "embedding", embedding_column(vectors)
     )
-    wanted = goal(["signature"])
-    choice = choose_plan(stored.calibration, stored.costs, wanted, Batch(queries, asked), 4000)
+    return Batch(queries, asked)
+
+
+def test_nothing_is_promised_for_queries_unlike_the_calibrations(store):
+    calibrated(store)
+    stored = stored_calibration(store, CNN)
+    batch = strays(stored)
+    wanted, queries = goal(["signature"]), batch.queries
+    choice = choose_plan(stored.calibration, stored.costs, wanted, batch, 4000)
     assert choice.void[:40].sum() <= 6
     assert choice.void[40:].sum() >= 36
     told = promise(wanted, choice, queries.keys)
@@ -130,6 +136,31 @@ def test_nothing_is_promised_for_queries_unlike_the_calibrations(store):
     withdrawn = promise(wanted, choice, queries.keys, Drift(9, 9, 0.001))
     assert withdrawn.startswith("no recall of ")
     assert "run sluice calibrate again" in withdrawn
+
+
+def test_queries_unlike_the_calibrations_are_compared_with_everything_where_asked(store):
+    calibrated(store)
+    stored = stored_calibration(store, CNN)
+    batch = strays(stored)
+    told, asked = goal(["rough"]), goal(["rough"], compare_void=True)
+    plain, choice = (
+        choose_plan(stored.calibration, stored.costs, wanted, batch, 4000)
+        for wanted in (told, asked)
+    )
+    limits = choice.queries.limits["rough"]
+    assert np.array_equal(limits == -np.inf, plain.void)
+    assert np.array_equal(choice.compared, plain.void)
+    assert not plain.compared.any()
+    assert choice.planned[-1] == 1.0 > plain.planned[-1]
+    assert choice.plan.milliseconds < plain.plan.milliseconds
+    assert "they were compared with every image" in promise(asked, choice, batch.queries.keys)
+    rows, of = np.flatnonzero(plain.void), batch.queries
+    keys = [of.keys[row] for row in rows]
+    alone = Queries(keys, of.ids[rows], of.stored[rows], of.vectors[rows])
+    some = Batch(alone, batch.features.take(pa.array(rows)))
+    choice = choose_plan(stored.calibration, stored.costs, asked, some, 4000)
+    assert choice.compared.all()
+    assert not promise(asked, choice, keys).startswith("recall")
 
 
 def test_a_calibration_tells_what_a_single_query_would_be_promised(store):

@@ -258,6 +258,25 @@ def test_copies_are_found_and_files_can_ask(done, tmp_path, capsys):
         cascade(config(done, *own))
 
 
+def test_a_query_unlike_the_collection_can_be_compared_with_all_of_it(
+    done, tmp_path, capsys, monkeypatch
+):
+    void = np.array([True, False])
+    monkeypatch.setattr("pipeline.cascade.choice.unlike", lambda *_: void)
+    own = ("search.queries=[id:3,id:200]", "search.sample_queries=0")
+    compare = (*FIXED, "cascade.compare_void=true", f"cascade.output={tmp_path}/some")
+    run = cascade(config(done, *own, *compare))
+    assert (run.funnel.kept[:, 0] == 320).all()
+    assert run.funnel.kept[-1, 1] < 150
+    assert run.funnel.entered[2:].tolist() == [run.funnel.kept[1, 1], 320]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of its own images; they were compared with every image" in said
+    assert "embedding everything once would cost" not in said
+    cascade(config(done, *own, "cascade.stages=[{stage: cnn}]", f"cascade.output={tmp_path}/all"))
+    some, everything = (results(tmp_path / name).slice(0, 10) for name in ("some", "all"))
+    assert some.equals(everything)
+
+
 def test_the_curves_of_the_filters(done):
     bench_recall(LabConfig(**dict(config(done))))
     table = pq.read_table(done / "cascade" / "filters.parquet").to_pandas()
