@@ -10,7 +10,7 @@ from jobs.lab.config import LabConfig
 HEADINGS = {
     "Try it": ("demo", "corpus"),
     "Search": ("embed", "index", "search", "report"),
-    "Near-duplicates": ("dedup", "apply", "undo"),
+    "Near-duplicates": ("dedup", "leaks", "apply", "undo"),
     "Without the CNN on all": ("sign", "calibrate", "cascade"),
     "Look after": ("config", "verify", "usage", "models"),
     "Measure": ("lab", "bench"),

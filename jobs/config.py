@@ -311,6 +311,21 @@ class DedupConfig(Section):
         return self.model_dump(include=names)
 
 
+class LeaksConfig(Section):
+    """`sluice leaks`: the test images that have a copy in train, and a split without them."""
+
+    argument = ("TRAIN TEST", "leaks.folders")
+    flags = ("dedup.similarity", "ray.workers")
+    folders: Locations = Field((), description="two folders: that of train, then that of test")
+    output: Output = Path("work/leaks")
+    at_most: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="share of the test images that may have a copy in train; more: exit code 1"
+    )
+    copies: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
+        200, description="made of images of train, to learn what share of copies is found; 0: none"
+    )
+
+
 class ApplyConfig(Section):
     """`sluice apply`: act on what a deduplication would drop; without any of these nothing is."""
 
@@ -501,6 +516,7 @@ class Config(Section):
     calibrate: CalibrateConfig = Field(default_factory=CalibrateConfig)
     cascade: CascadeConfig = Field(default_factory=CascadeConfig)
     dedup: DedupConfig = Field(default_factory=DedupConfig)
+    leaks: LeaksConfig = Field(default_factory=LeaksConfig)
     apply: ApplyConfig = Field(default_factory=ApplyConfig)
     undo: UndoConfig = Field(default_factory=UndoConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)

@@ -46,16 +46,17 @@ def command(config: Config) -> None:
     folders = (*([made.against] if made.against else []), *made.folders)
     source = config.source.model_copy(update={"url": folders})
     config = config.model_copy(update={"source": source})
-    _embed_and_dedup(config)
-
-
-def _embed_and_dedup(config: Config) -> None:
     listed = list_source(**config.source.asked())
+    embed_and_dedup(config, listed)
+
+
+def embed_and_dedup(config: Config, listed: Listed, within: bool = False) -> Deduplicated:
+    """Embed what is not embedded of ``listed``, then run the job. within: as of ``dedup``."""
     settings = encoder_settings(**config.embed.encoder())
     store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
     with one_session(config.ray):
         _embed(config, listed, settings, store)
-        dedup(config)
+        return dedup(config, within)
 
 
 def _embed(config: Config, listed: Listed, settings: EncoderSettings, store: Store) -> None:
@@ -74,18 +75,20 @@ def _embed(config: Config, listed: Listed, settings: EncoderSettings, store: Sto
     print_not_taken(filled, store.root)
 
 
-def dedup(config: Config) -> Deduplicated:
-    """Run the job: sort the shards by partition, join the partitions, group, measure."""
+def dedup(config: Config, within: bool = False) -> Deduplicated:
+    """Run the job: sort the shards by partition, join the partitions, group, measure.
+
+    within: with ``dedup.against``, whether to keep in the store the pairs on either side too.
+    """
     made, root = config.dedup, config.dedup.output.resolve()
     embeddings = Store.open(config.embed.output.resolve(), "embeddings")
     settings = PartitionSettings(**made.partitions())
-    identity = dedup_identity(
-        embeddings, made.similarity, settings, made.doubtful, made.against is not None
-    )
+    across = made.against is not None and not within
+    identity = dedup_identity(embeddings, made.similarity, settings, made.doubtful, across)
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
     with store.lock(), one_session(config.ray), sitting:
-        buckets = _join(made, embeddings, store, sitting)
+        buckets = _join(made, embeddings, store, sitting, across)
         with sitting.stage("group"):
             found = gather_results(
                 embeddings,
@@ -109,7 +112,9 @@ def dedup(config: Config) -> Deduplicated:
     return found
 
 
-def _join(made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting) -> int:
+def _join(
+    made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting, across: bool
+) -> int:
     """Bring the pairs up to ``embeddings``; return the number of buckets they were joined by."""
     parts = Store.create(store.root / "partitions", "partitions", store.identity)
     settings = PartitionSettings(**made.partitions())
@@ -119,7 +124,7 @@ def _join(made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting) 
     shards = range(partitions.generations[-1])
     rows = sum(entry.rows for entry in unsorted(embeddings, parts, shards))
     with sitting.stage("sort by partition"), Sitting("sort", rows, sitting.ray) as alone:
-        wanted = (partitions, made.assignments, shards, made.doubtful, made.against is not None)
+        wanted = (partitions, made.assignments, shards, made.doubtful, across)
         sort_shards(alone.spread, embeddings, parts, *wanted)
         parts.finish(len(shards))
     sitting.record.add_pools(alone.record)
@@ -135,7 +140,7 @@ def _measured(
     with sitting.stage("measure the recall"), alone:
         ids = found.images["id"].to_numpy()
         wanted = (made.recall_sample, made.similarity, made.confidence, made.seed, made.doubtful)
-        recall = measure_recall(alone.spread, embeddings, found.sets, ids, *wanted)
+        recall = measure_recall(alone.spread, embeddings, found.joined, ids, *wanted)
     sitting.record.add_pools(alone.record)
     return replace(found, recall=recall)
 

@@ -30,17 +30,22 @@ GROUPS = pa.schema(
 )
 
 
-def group_pairs(pairs: SetPairs, images: pa.Table, rule: Rule) -> pa.Table:
+def group_pairs(
+    pairs: SetPairs, images: pa.Table, rule: Rule, apart: tuple[Ids, Ids] | None = None
+) -> pa.Table:
     """Return GROUPS of all images in a pair, by group, then in the order of being kept.
 
     ``images`` has the id, the pixels and what ``keeping_order`` takes of every image at least in
-    ``pairs``. The survivor of a group comes first.
+    ``pairs``. The survivor of a group comes first. apart: pairs of ids int64 (m,) that no group
+    may hold: the one that would be kept later leaves it.
     """
     found = images.take(pa.array(places(pairs.ids, images["id"].to_numpy())))
     order = keeping_order(found)  # who survives before whom
     pixels = found["pixels"].to_numpy()
     members = pairs.ids[order]
     owner = _owners(pairs, pairs.set_of[order], rule)
+    if apart:
+        owner = _set_apart(owner, members, *apart)
     inside = _not_alone(owner)
     ids, group, kept = members[inside], members[owner][inside], pixels[order][inside]
     survivor = ids == group
@@ -65,6 +70,19 @@ def _owners(pairs: SetPairs, set_of: Ids, rule: Rule) -> Ids:
     held[one[one == other]] = True
     place = turn[set_of]
     return np.where(held[place], first[queue[owner[place]]], np.arange(len(set_of)))
+
+
+def _set_apart(owner: Ids, members: Ids, one: Ids, other: Ids) -> Ids:
+    """Return ``owner`` without groups that hold one[i] and other[i]; members int64 (n,): ids."""
+    there = np.isin(one, members) & np.isin(other, members)
+    ranks = np.argsort(members)
+    ends = [ranks[np.searchsorted(members, ids[there], sorter=ranks)] for ids in (one, other)]
+    first, later = np.minimum(*ends), np.maximum(*ends)
+    owner = owner.copy()
+    for place in np.lexsort((later, first)):  # as few as a user has judged
+        if owner[first[place]] == owner[later[place]]:
+            owner[later[place]] = later[place]
+    return owner
 
 
 def _graph(one: Ids, other: Ids, count: int) -> Any:

@@ -105,15 +105,16 @@ class SetPairs:
 
     def at_least(self, similarity: float) -> "SetPairs":
         """Return the pairs with a score of ``similarity`` and above; no image is left out."""
-        return self._some(self.scores >= similarity)
+        return self.some(self.scores >= similarity)
 
     def among(self, ids: Ids) -> "SetPairs":
         """Return the pairs between the sets that ``ids`` int64 (m,) are of."""
         mine = np.zeros(len(self.sizes), np.bool_)
         mine[self.set_of[np.isin(self.ids, ids)]] = True
-        return self._some(mine[self.one] & mine[self.other])
+        return self.some(mine[self.one] & mine[self.other])
 
-    def _some(self, rows: Mask) -> "SetPairs":
+    def some(self, rows: Mask) -> "SetPairs":
+        """Return the pairs chosen, bool (p,); no image is left out."""
         one, other, scores = self.one[rows], self.other[rows], self.scores[rows]
         return replace(self, one=one, other=other, scores=scores)
 

@@ -31,6 +31,7 @@ from pipeline.dedup.identical_sets import (
 )
 from pipeline.dedup.keeping import TOLD, preferred
 from pipeline.dedup.pair_recall import PairRecall
+from pipeline.dedup.verdicts import read_verdicts, rejected, without_rejected
 from pipeline.images.evidence import doubts, evidence_columns, evident
 from pipeline.images.listing import of_first_folder
 from pipeline.images.manifest import has_manifest, read_manifest, stored_source
@@ -46,6 +47,7 @@ class Deduplicated:
 
     pairs: pa.Table  # PAIRS, a_key, b_key: of images that stand for their set, and who is in it
     sets: SetPairs  # the same pairs, to count and to group
+    joined: SetPairs  # they with those that a user has rejected
     groups: pa.Table  # GROUPS, key and, of a source, path, bytes, checksum
     images: pa.Table  # id, key, pixels and, where known, scene and transform
     buckets: int
@@ -73,17 +75,20 @@ def gather_results(
     with one of the others are kept, and none of them is dropped.
     """
     images, left_out = read_images(embeddings, doubtful, prefer, against)
-    pairs = gather_pairs(store, images)
-    sets = set_pairs(pairs)
+    pairs, verdicts = gather_pairs(store, images), read_verdicts(store)
+    joined = set_pairs(pairs)
     if against:
-        sets = across(sets, images.filter(images["preferred"])["id"].to_numpy())
+        joined = across(joined, images.filter(images["preferred"])["id"].to_numpy())
+    sets = without_rejected(joined, verdicts) if verdicts.num_rows else joined
+    if sets is not joined or against:
         pairs = as_pairs(sets)
-    groups = with_keys(group_pairs(sets, images, rule), images, {"id": "key"})
+    groups = group_pairs(sets, images, rule, rejected(verdicts))
+    groups = with_keys(groups, images, {"id": "key"})
     groups = with_files(groups, embeddings)
     pairs = with_keys(pairs, images, {"a": "a_key", "b": "b_key"})
     for name, table in zip(RESULTS, (pairs, groups), strict=True):
         store.attach(name, parquet_bytes(table))
-    return Deduplicated(pairs, sets, groups, images, buckets, left_out)
+    return Deduplicated(pairs, sets, joined, groups, images, buckets, left_out)
 
 
 def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa.Table:

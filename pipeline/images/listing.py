@@ -23,6 +23,7 @@ FILES = pa.schema(
         ("suffix", pa.string()),  # in lower case, with its dot; empty where there is none
     ]
 )
+ANOTHER_NAME = "another name of a file listed already"
 # What photo managers and archivers put beside the photos: smaller copies, and no photos at all.
 THUMBNAIL_FOLDERS = frozenset({"@eaDir", "__MACOSX", ".thumbs", ".thumbnails"})
 # What filesystems call a file's version, the most telling first.
@@ -121,7 +122,7 @@ def _one_name_each(files: list[File], left_out: Counter[str]) -> list[File]:
     kept = []
     for file in sorted(files, key=lambda file: (file.folder, file.link, file.path)):
         if file.identity in seen:
-            left_out["another name of a file listed already"] += 1
+            left_out[ANOTHER_NAME] += 1
             continue
         if file.identity:
             seen.add(file.identity)

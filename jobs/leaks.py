@@ -1,0 +1,165 @@
+"""`sluice leaks`: how many test images have a copy in train, and a split in which none has."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.config import Config
+from jobs.console import console, print_table
+from jobs.dedup import embed_and_dedup
+from jobs.sitting import Sitting, one_session
+from pipeline.core.errors import ConfigError, InputError, SluiceError
+from pipeline.core.files import write_atomically
+from pipeline.core.paths import refuse_unwritable
+from pipeline.core.store import Store
+from pipeline.core.tables import csv_bytes
+from pipeline.dedup.identical_sets import set_pairs
+from pipeline.dedup.leaks import (
+    LeakEvidence,
+    by_kind,
+    judged_images,
+    leaked_images,
+    missed_images,
+    same_files,
+    sided_images,
+    with_names,
+)
+from pipeline.dedup.made_copies import copy_scores, recognised
+from pipeline.dedup.results import Deduplicated, gather_pairs
+from pipeline.dedup.split import label_numbers, split_change, split_tables
+from pipeline.dedup.verdicts import read_verdicts, without_rejected
+from pipeline.embedding.stored import query_encoder
+from pipeline.images.manifest import stored_source
+from pipeline.images.source import list_source
+
+
+def command(config: Config) -> None:
+    """Count the images of TEST that have a copy in TRAIN; write a split in which none has.
+
+    What is not embedded yet is embedded first. Finished parts are skipped.
+    """
+    leaks(config)
+
+
+def leaks(config: Config) -> LeakEvidence:
+    """Run the job. Raises SluiceError where more leaks were found than ``leaks.at_most``."""
+    train, test = _folders(config)
+    made = config.leaks
+    source = config.source.model_copy(update={"url": (train, test)})
+    joined = config.dedup.model_copy(update={"output": made.output, "against": train})
+    config = config.model_copy(update={"source": source, "dedup": joined})
+    asked = source.asked()
+    listed = list_source(**asked)
+    shared = same_files(listed, test, **{k: v for k, v in asked.items() if k != "urls"})
+    refuse_unwritable(made.output)
+    with one_session(config.ray):
+        found = embed_and_dedup(config, listed, within=True)
+        embeddings = Store.open(config.embed.output.resolve(), "embeddings")
+        evidence, leaked, copies = _evidence(config, embeddings, found, shared)
+    images = sided_images(embeddings, stored_source(embeddings, source.given()))
+    root = made.output.resolve()
+    write_atomically(root / "leaks.csv", csv_bytes(with_names(leaked, images, shared)))
+    _print(config, evidence, leaked, copies, shared.num_rows)
+    _split(config, images, found, root)
+    share = evidence.found / max(1, evidence.images)
+    if share > made.at_most:
+        raise SluiceError(
+            f"{evidence.found:,} of {evidence.images:,} test images ({share:.3%}) have a copy in "
+            f"train, more than --at-most {made.at_most:g}; {root}/split.csv is a split without them"
+        )
+    return evidence
+
+
+def _folders(config: Config) -> tuple[str, str]:
+    if len(config.leaks.folders) != 2:
+        raise ConfigError("name two folders: sluice leaks TRAIN TEST")
+    train, test = config.leaks.folders
+    for one, other in ((train, test), (test, train)):
+        if Path(one).resolve().is_relative_to(Path(other).resolve()):
+            raise InputError(f"{one} lies in {other}; name two folders apart from each other")
+    return train, test
+
+
+def _evidence(
+    config: Config, embeddings: Store, found: Deduplicated, shared: pa.Table
+) -> tuple[LeakEvidence, pa.Table, pa.Table]:
+    """Return what is known of the test images, those that leaked, and the copies made."""
+    made, root = config.dedup, config.leaks.output.resolve()
+    sides = found.images["preferred"]
+    train, test = (found.images.filter(s)["id"].to_numpy() for s in (sides, pc.invert(sides)))
+    leaked = leaked_images(found.sets, found.pairs)
+    ids = leaked["id"].to_numpy()
+    right, wrong = judged_images(read_verdicts(Store.open(root, "pairs")), test)
+    wrong = np.setdiff1d(wrong, ids)
+    same = leaked.filter(pc.equal(leaked["score"], 1.0))["id"].to_numpy()
+    right = np.setdiff1d(np.intersect1d(right, ids), same)
+    asked, missed = None, 0
+    if found.buckets > 1:
+        unfound = np.setdiff1d(test, np.concatenate([ids, wrong]))
+        with Sitting("recall", found.images.num_rows, config.ray) as alone:
+            wanted = (made.recall_sample, made.similarity, made.seed, made.doubtful)
+            asked, missed = missed_images(alone.spread, embeddings, unfound, train, *wanted)
+    copies = _copies(config, embeddings, train)
+    counts: dict[str, Any] = {
+        "images": len(test) + shared.num_rows,
+        "found": len(ids) + shared.num_rows,
+        "sure": len(same) + len(right) + shared.num_rows,
+        "judged": len(right) + len(wrong),
+        "right": len(right),
+        "copies": copies.num_rows,
+        "recognised": pc.sum(pc.greater_equal(copies["score"], made.similarity)).as_py() or 0,
+    }
+    return LeakEvidence(**counts, asked=asked, missed=missed), leaked, copies
+
+
+def _copies(config: Config, embeddings: Store, train: Any) -> pa.Table:
+    source = stored_source(embeddings, config.source.given())
+    encode = query_encoder(embeddings, config.embed.weights).start()
+    wanted = (config.leaks.copies, encode, config.dedup.seed)
+    return copy_scores(source, embeddings, train, *wanted)
+
+
+def _print(
+    config: Config, evidence: LeakEvidence, leaked: pa.Table, copies: pa.Table, shared: int
+) -> None:
+    confidence, images = config.dedup.confidence, max(1, evidence.images)
+    low, high = evidence.interval(confidence)
+    rows: list[tuple[str, Any]] = [
+        ("test images compared", evidence.images),
+        ("of them with a copy in train, as found", evidence.found),
+        ("sure: identical, or judged to be copies", evidence.sure),
+        ("judged to be none", evidence.judged - evidence.right),
+        ("files of train and test alike", shared),
+        *((f"found, {kind}", count) for kind, count in by_kind(leaked)),
+    ]
+    print_table(f"leaks: {config.leaks.output}", ("what", "value"), rows)
+    if copies.num_rows:
+        header = ("copies of train images by", "found", "of", "share")
+        print_table("what would be found", header, recognised(copies, config.dedup.similarity))
+    console.print(
+        f"{low:,} to {high:,} of {evidence.images:,} test images ({low / images:.3%} to "
+        f"{high / images:.3%}) have a copy in train, with {confidence:.0%} confidence"
+    )
+    console.print(evidence.told(config.dedup.similarity))
+
+
+def _split(config: Config, images: pa.Table, found: Deduplicated, root: Path) -> None:
+    """Write the corrected split and the labels that disagree, and say what they hold."""
+    store = Store.open(root, "pairs")
+    pairs = set_pairs(gather_pairs(store, found.images))
+    pairs = without_rejected(pairs, read_verdicts(store))
+    split, labels, new = split_tables(images, pairs, config.dedup.seed)
+    for name, table in (("split", split), ("labels", labels)):
+        write_atomically(root / f"{name}.csv", csv_bytes(table))
+    test = images["test"].to_numpy()
+    size, share = split_change(test, new, label_numbers(images))
+    console.print(
+        f"a split without leaks: {root}/split.csv ({int((new != test).sum()):,} images moved; "
+        f"a side's size changes by {size:.2%} at most, a label's share by {share:.2%})"
+    )
+    if labels.num_rows:
+        groups = len(labels["group"].unique())
+        console.print(f"groups whose labels disagree: {groups:,}, in {root}/labels.csv")

@@ -1,0 +1,256 @@
+"""How many test images have a copy in train, from what was found, judged and measured."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.arrays import Ids
+from pipeline.core.bounds import lower_bound
+from pipeline.core.errors import InputError
+from pipeline.core.spread import Spread
+from pipeline.core.store import Store
+from pipeline.core.tables import flat_column
+from pipeline.dedup.identical_sets import SetPairs
+from pipeline.dedup.join_shard import PartnersPlan
+from pipeline.dedup.results import FOLDERS
+from pipeline.images.kinds.urls import open_url
+from pipeline.images.listing import ANOTHER_NAME, of_first_folder
+from pipeline.images.source import Listed, Source, list_source
+from pipeline.search.queries import stored_queries
+
+CARRIED = ("verified", "why")  # what is known of a pair beside its score, where it is
+IDENTICAL, ALIKE = "identical", "similar"
+
+
+@dataclass(frozen=True)
+class LeakEvidence:
+    """What is known of the test images; those in no pair were left out of ``found``."""
+
+    images: int  # of test
+    found: int  # those paired with an image of train
+    sure: int  # of them, those identical to it, or judged to be its copy
+    judged: int = 0  # those that a user has judged, and that are not identical
+    right: int = 0  # of them, copies
+    asked: int | None = None  # images not found, compared with all of train; None: all pairs were
+    missed: int = 0  # of them, those that had a partner
+    copies: int = 0  # made of images of train and compared with these
+    recognised: int = 0  # of them, those that would be found
+
+    def interval(self, confidence: float = 0.95) -> tuple[int, int]:
+        """Return the fewest and the most test images that may have a copy in train.
+
+        Both hold with ``confidence`` where the judged were drawn from those found, or were the
+        least sure of them, and the copies made are as those in test. Of what was neither judged
+        nor identical nothing says that it is a copy: without a verdict only ``sure`` is the least.
+        """
+        tail = (1 - confidence) / 2
+        likely = self.found - self.sure
+        wrong = self.judged - self.right
+        # Those judged wrong are not among the found, those judged right are sure.
+        low, _ = counts_within(likely + self.judged, self.judged, self.right, tail)
+        low = max(self.sure, self.sure - self.right + low)
+        unfound = self.images - self.found - wrong
+        high = self.found
+        tail /= 1 + (self.asked is not None) + (2 if self.copies else 0)
+        if self.asked is not None:
+            high += counts_within(unfound, self.asked, self.missed, tail)[1]
+        if self.copies:
+            recall = lower_bound(self.recognised, self.copies, 1 - tail)
+            high = _most(high, recall, self.images - wrong, tail)
+        return low, min(high, self.images - wrong)
+
+    def told(self, similarity: float) -> str:
+        """Return in a sentence or two what the interval rests on."""
+        sure = self.judged or self.sure == self.found
+        least = (
+            f"The least rests on {self.judged:,} verdicts."
+            if self.judged
+            else "The least are all found."
+            if sure
+            else "The least are those identical alone: judge some pairs on the page of pictures "
+            "(sluice review), and run this again, to know of the others."
+        )
+        if not self.copies:
+            return f"{least} The most are copies with a similarity of {similarity} and above."
+        return (
+            f"{least} The most allows for copies that are not found, changed as those made: crops, "
+            "mirrored, recoloured, overlaid, scaled, turned a little, recompressed."
+        )
+
+
+def counts_within(size: int, drawn: int, seen: int, tail: float) -> tuple[int, int]:
+    """Return the fewest and the most marked things among ``size``, of which ``seen`` were drawn.
+
+    drawn: how many were, without putting back. Each bound is broken with a chance of ``tail`` at
+    most (the hypergeometric test inverted).
+    """
+    if not drawn:
+        return 0, size
+    from scipy.stats import hypergeom
+
+    marked = np.arange(seen, size - (drawn - seen) + 1)
+    enough = hypergeom.sf(seen - 1, size, marked, drawn) > tail
+    few = hypergeom.cdf(seen, size, marked, drawn) > tail
+    return int(marked[enough].min()), int(marked[few].max())
+
+
+def _most(found: int, recall: float, images: int, tail: float) -> int:
+    """Return the most copies of which at most ``found`` may be recognised, each with ``recall``."""
+    from scipy.stats import binom
+
+    copies = np.arange(found, images + 1)
+    may = binom.cdf(found, copies, recall) > tail
+    return int(copies[may].max(initial=found))
+
+
+def leaked_images(sets: SetPairs, pairs: pa.Table) -> pa.Table:
+    """Return (id, train, score, and CARRIED where known): each test image's nearest of train.
+
+    sets: pairs across, whose reference is train; pairs: PAIRS of those that stand for them, and
+    what is known of each. By score, the highest first, then id; of train images as near the one
+    of the lowest id, which stands for its set.
+    """
+    assert sets.reference is not None
+    one, other = sets.first[sets.one], sets.first[sets.other]
+    theirs = np.isin(one, sets.reference)
+    test, train = np.where(theirs, other, one), np.where(theirs, one, other)
+    order = np.lexsort((train, -sets.scores, test))
+    test, first = np.unique(test[order], return_index=True)
+    stands = sets.first[sets.set_of]
+    mine = np.isin(stands, test)
+    nearest = order[first][np.searchsorted(test, stands[mine])]
+    columns = (sets.ids[mine], train[nearest], sets.scores[nearest])
+    found = pa.table(dict(zip(("id", "train", "score"), columns, strict=True)))
+    known = [name for name in CARRIED if name in pairs.column_names]
+    row = _rows_of(pairs, stands[mine], train[nearest])
+    for name in known:
+        found = found.append_column(name, pairs[name].take(pa.array(row, mask=row < 0)))
+    return found.sort_by([("score", "descending"), ("id", "ascending")])
+
+
+def _rows_of(pairs: pa.Table, one: Ids, other: Ids) -> Ids:
+    """Return the row of ``pairs`` of each pair, int64 (n,), -1 where there is none."""
+    kind = [("a", np.int64), ("b", np.int64)]
+    known, asked = np.empty(pairs.num_rows, kind), np.empty(len(one), kind)
+    known["a"], known["b"] = pairs["a"].to_numpy(), pairs["b"].to_numpy()
+    asked["a"], asked["b"] = np.minimum(one, other), np.maximum(one, other)
+    if not len(known):
+        return np.full(len(asked), -1)
+    place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    return np.where(known[place] == asked, place, -1)
+
+
+def by_kind(leaked: pa.Table) -> list[tuple[str, int]]:
+    """Return how many of ``leaked`` are copies of each kind, the most frequent first."""
+    same = pc.equal(leaked["score"], 1.0)
+    kinds = pc.if_else(same, IDENTICAL, ALIKE)
+    if "why" in leaked.column_names:
+        kinds = pc.coalesce(leaked["why"], kinds)
+    counts = [(row["values"], row["counts"]) for row in pc.value_counts(kinds).to_pylist()]
+    return sorted(counts, key=lambda row: (-row[1], row[0]))
+
+
+def missed_images(
+    spread: Spread,
+    embeddings: Store,
+    unfound: Ids,
+    train: Ids,
+    sample: int,
+    similarity: float,
+    seed: int,
+    doubtful: bool = False,
+) -> tuple[int, int]:
+    """Compare ``sample`` of the test images ``unfound`` with all of ``train``, both int64 (n,).
+
+    Returns how many were drawn, and how many of them have a partner. doubtful: as in SortPlan.
+    """
+    rng = np.random.default_rng([seed, 2])
+    drawn = np.sort(rng.choice(np.sort(unfound), min(sample, len(unfound)), replace=False))
+    if not len(drawn):
+        return 0, 0
+    queries = stored_queries(embeddings, drawn.tolist())
+    nobody = np.empty(0, np.int64)
+    plan = PartnersPlan(embeddings.root, queries.ids, queries.vectors, nobody, similarity, doubtful)
+    tables = list(spread(plan, [entry.shard for entry in embeddings.manifest()]))
+    image, partner = (
+        np.concatenate([flat_column(table, name) for table in tables])
+        for name in ("image", "partner")
+    )
+    return len(drawn), len(np.unique(image[np.isin(partner, train)]))
+
+
+def sided_images(embeddings: Store, source: Source) -> pa.Table:
+    """Return (id, key, path, label, test) of all images of a store of train and test.
+
+    path: where the file is, null where an image is none of its own; label: null where nothing
+    tells one, as of a file that lies in no folder of train's or test's own.
+    """
+    has = "label" in embeddings.columns()
+    columns = ["id", "key", "file", *(["label"] if has else [])]
+    shards = [embeddings.read(entry.shard, columns) for entry in embeddings.manifest()]
+    images = pa.concat_tables(shards)
+    train = of_first_folder(images["file"])
+    files = images["file"]
+    nothing = pa.nulls(images.num_rows, pa.string())
+    path, label = nothing, images["label"].cast(pa.string()) if has else nothing
+    if source.kind == FOLDERS:
+        path = pc.if_else(train, pc.binary_join_element_wise(f"{source.root}/", files, ""), files)
+        roots = pa.array([source.root, *(_root(url) for url in source.urls[1:])])
+        folder = pc.replace_substring_regex(path, "/[^/]*$", "")
+        label = pc.if_else(pc.is_in(folder, value_set=roots), None, label)
+    names = ("id", "key", "path", "label", "test")
+    values = (images["id"], images["key"], path, label, pc.invert(train))
+    return pa.table(dict(zip(names, values, strict=True)))
+
+
+def same_files(listed: Listed, test: str, **asked: Any) -> pa.Table:
+    """Return the files of ``test`` (path) that are files of train under another name, too.
+
+    listed: of train and test; asked: what ``list_source`` takes beside the URL. Raises InputError
+    where these are not images of their own.
+    """
+    if not listed.left_out[ANOTHER_NAME]:
+        return pa.table({"path": pa.array([], pa.string())})
+    alone = list_source(test, **asked)
+    root = pa.scalar(f"/{alone.source.root}/".replace("//", "/"))
+    paths = pc.binary_join_element_wise(root, alone.files["path"], "")
+    shared = paths.filter(pc.invert(pc.is_in(paths, value_set=listed.files["path"])))
+    if len(shared) and alone.source.kind != FOLDERS:
+        raise InputError(f"{shared[0]} is a file of train and of test; take it out of one of them")
+    return pa.table({"path": shared})
+
+
+def with_names(leaked: pa.Table, images: pa.Table, shared: pa.Table) -> pa.Table:
+    """Return ``leaked`` with keys and paths for ids, and ``shared`` (path), without a train image.
+
+    images: as of ``sided_images``.
+    """
+    told: dict[str, pa.ChunkedArray] = {}
+    for side, ids in (("test", "id"), ("train", "train")):
+        place = pc.index_in(leaked[ids], value_set=images["id"])
+        told |= {f"{side}_{name}": images[name].take(place) for name in ("key", "path")}
+    known = {name: leaked[name] for name in ("score", *CARRIED) if name in leaked.column_names}
+    named = pa.table(told | known)
+    both = {"test_key": shared["path"], "test_path": shared["path"]}
+    ones = pa.array(np.ones(shared.num_rows))
+    return pa.concat_tables([pa.table(both | {"score": ones}), named], promote_options="default")
+
+
+def judged_images(verdicts: pa.Table, test: Ids) -> tuple[Ids, Ids]:
+    """Return the images of ``test`` int64 (n,) judged to be copies, and those judged not to be.
+
+    One with a verdict of either kind is a copy. verdicts: VERDICTS of pairs across.
+    """
+    a, b = verdicts["a"].to_numpy(), verdicts["b"].to_numpy()
+    mine, theirs = np.isin(a, test), np.isin(b, test)
+    across, yes = mine != theirs, verdicts["duplicate"].to_numpy(zero_copy_only=False)
+    image = np.where(mine, a, b)
+    right = np.unique(image[across & yes])
+    return right, np.setdiff1d(image[across & ~yes], right)
+
+
+def _root(url: str) -> str:
+    return str(open_url(url)[1].rstrip("/"))

@@ -1,0 +1,109 @@
+"""The share of copies that a similarity recognises, by kind: of copies made of a sample."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import simplejpeg
+
+from pipeline.core.arrays import Ids
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
+from pipeline.corpus.scenes import TRANSFORMS, change
+from pipeline.embedding.settings import Encode
+from pipeline.images.decode import decode_rgb
+from pipeline.images.decoded import UndecodableImage
+from pipeline.images.manifest import read_manifest
+from pipeline.images.reader import read_images
+from pipeline.images.source import Source
+from pipeline.images.squares import decode_squares
+from pipeline.search.exact_topk import pair_scores
+
+SIDE = 512  # pixels: copies are made of the scaled decode that covers this
+QUALITY, RECOMPRESSED = 85, (25, 55)
+SHARDS = 8  # that a sample is drawn from
+COPIES = pa.schema([("id", pa.int64()), ("transform", pa.string()), ("score", pa.float64())])
+
+
+def copy_scores(
+    source: Source, embeddings: Store, ids: Ids, count: int, encode: Encode, seed: int
+) -> pa.Table:
+    """Return COPIES: the similarity of ``count`` images among ``ids`` int64 (n,) with copies.
+
+    Each is changed by one of TRANSFORMS in turn, as ``sluice corpus`` does, and is drawn from
+    SHARDS shards at most. encode: the encoder of ``embeddings``. Images that have changed since
+    they were embedded are left out.
+    """
+    rng = np.random.default_rng([seed, 4])
+    entries = embeddings.manifest()
+    drawn = np.sort(rng.permutation(len(entries))[:SHARDS])
+    parts = [COPIES.empty_table()]
+    for number, place in enumerate(drawn):
+        table = embeddings.read(
+            entries[place].shard, ["id", "key", "file", "checksum", "embedding"]
+        )
+        mine = table.filter(pc.is_in(table["id"], value_set=pa.array(ids)))
+        share = (count * (number + 1)) // len(drawn) - (count * number) // len(drawn)
+        rows = rng.permutation(mine.num_rows)[:share]
+        known = mine.take(pa.array(np.sort(rows)))
+        parts.append(_scores(source, embeddings, entries[place].shard, known, encode, number))
+    return pa.concat_tables(parts)
+
+
+def _scores(
+    source: Source, embeddings: Store, shard: int, known: pa.Table, encode: Encode, turn: int
+) -> pa.Table:
+    if not known.num_rows:
+        return COPIES.empty_table()
+    manifest = read_manifest(embeddings)
+    asked = pc.is_in(manifest["path"], value_set=known["file"].combine_chunks())
+    images = read_images(source, manifest.filter(asked), shard, known)
+    copies = pa.Table.from_pylist(list(_copies(images, source.max_pixels, turn)), _MADE)
+    squares = decode_squares(copies, embeddings.identity["input_size"])
+    made = copies.take(pa.array(squares.rows, pa.int64()))
+    originals = known.take(pc.index_in(made["id"], value_set=known["id"]))
+    rows = np.arange(made.num_rows)
+    vectors = encode(squares.pixels) if len(rows) else np.empty((0, 1), np.float32)
+    scores = pair_scores(embedding_matrix(originals["embedding"]), rows, vectors, rows)
+    return pa.table([made["id"], made["transform"], scores], schema=COPIES)
+
+
+_MADE = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("key", pa.string()),
+        ("bytes", pa.binary()),
+        ("transform", pa.string()),
+    ]
+)
+
+
+def _copies(images: pa.Table, max_pixels: int, turn: int) -> Iterator[dict[str, object]]:
+    for row, image in enumerate(images.to_pylist()):
+        transform = TRANSFORMS[1 + (row + turn) % (len(TRANSFORMS) - 1)]
+        rng = np.random.default_rng([5, image["id"] % 2**64])
+        try:
+            pixels = decode_rgb(image["bytes"] or b"", SIDE, max_pixels).pixels
+        except UndecodableImage:
+            continue
+        quality = int(rng.integers(*RECOMPRESSED)) if transform == "recompression" else QUALITY
+        changed = np.ascontiguousarray(change(pixels, transform, rng))
+        jpeg = simplejpeg.encode_jpeg(changed, quality, "RGB", "420")
+        yield {"id": image["id"], "key": image["key"], "bytes": jpeg, "transform": transform}
+
+
+def recognised(copies: pa.Table, similarity: float) -> list[tuple[str, int, int, float]]:
+    """Return for each kind in COPIES how many of how many are recognised, and their share."""
+    enough = pc.greater_equal(copies["score"], similarity)
+    counts = copies.append_column("found", enough.cast(pa.int64())).group_by("transform")
+    rows = counts.aggregate([("found", "sum"), ("found", "count")]).sort_by("transform")
+    return [
+        (
+            row["transform"],
+            row["found_sum"],
+            row["found_count"],
+            row["found_sum"] / row["found_count"],
+        )
+        for row in rows.to_pylist()
+    ]
