@@ -21,7 +21,7 @@ from pydantic_core import to_jsonable_python
 from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.stages import FIRST, LAST, LEARNED, STAGES
 from pipeline.core.errors import ConfigError
-from pipeline.embedding.models import EMBEDDERS, WITHOUT_WEIGHTS
+from pipeline.embedding.kinds import EXAMPLES, kind_of
 from pipeline.embedding.settings import BackendName, Precision
 from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.formats import MAX_PIXELS
@@ -30,12 +30,19 @@ from pipeline.images.shard_rows import SHARDS_A_WORKER, Evenly, ShardRows
 
 if TYPE_CHECKING:
     SourceKind = str
-    ModelName = str
     StageName = str
 else:
     SourceKind = Literal["auto", *KINDS]
-    ModelName = Literal[EMBEDDERS]
     StageName = Literal[tuple(STAGES)]
+
+
+def _model(name: str) -> str:
+    try:
+        kind_of(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return name
+
 
 LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int
 RAY_STARTS = 10.0  # seconds, about, until Ray's workers are there
@@ -66,6 +73,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Location = Annotated[str, AfterValidator(os.path.expanduser)]  # a path or an fsspec URL
 Locations = Annotated[tuple[Location, ...], BeforeValidator(_listed)]  # one, or several
 LocalPath = Annotated[Path, AfterValidator(_expanded)]
+ModelName = Annotated[str, AfterValidator(_model)]
 Output = Annotated[LocalPath, BeforeValidator(_refuse_url)]
 
 
@@ -167,11 +175,11 @@ class EmbedConfig(Section):
     argument = ("SOURCE", "source.url")
     flags = (*READ_AS, "ray.workers")
     output: Output = Path("work/embeddings")
-    model: ModelName = "efficientnet_lite0"
+    model: ModelName = Field("efficientnet_lite0", description=f"{', '.join(EXAMPLES)}")
     weights: LocalPath | None = Field(
         None,
-        description="weights file (.pth or .safetensors), which no package brings for "
-        + ", ".join(WITHOUT_WEIGHTS),
+        description="weights file (.pth or .safetensors) of a network that is named, which no "
+        "package brings for any but efficientnet_lite0",
     )
     weights_sha256: str | None = Field(None, description="refuse weights with another checksum")
     backend: Literal["auto", BackendName] = Field(
@@ -180,8 +188,8 @@ class EmbedConfig(Section):
     precision: Literal["auto", Precision] = Field(
         "auto", description="auto: bf16 where the hardware has it, else f32; int8 needs nncf"
     )
-    input_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = Field(
-        224, description="side of the square the model sees, pixels"
+    input_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
+        None, description="side of the square the model sees, pixels; none: the model's own"
     )
     batch_size: Count | None = Field(None, description="none: 1 on a CPU, 64 on a GPU")
     seconds_an_image: Annotated[float, Field(gt=0, le=86_400)] = Field(

@@ -22,7 +22,7 @@ def embed_by_recipe(images: pa.Table, settings: EncoderSettings, workers: int) -
     """
 
     def preprocess(row: dict[str, Any]) -> dict[str, Any]:
-        return {"id": row["id"], "pixels": pillow_square(row["bytes"], settings.input_size)}
+        return {"id": row["id"], "pixels": pillow_square(row["bytes"], settings)}
 
     class Embedder:
         def __init__(self) -> None:

@@ -11,7 +11,8 @@ from jobs.config import Config
 from jobs.console import print_table, warn
 from jobs.lab.config import LabConfig
 from jobs.sitting import Sitting, one_session
-from pipeline.core.errors import InputError
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.embedding.kinds import kind_of
 from pipeline.embedding.settings import EncoderSettings, Precision
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.shard_rows import MOST
@@ -40,6 +41,8 @@ def command(config: LabConfig) -> None:
     whole.
     """
     wanted = config.bench_embed
+    if "torch" not in kind_of(config.embed.model).backends:
+        raise ConfigError(f"the others run on torch, which cannot run {config.embed.model}")
     settings = encoder_settings(**config.embed.encoder())
     listed = list_source(**config.source.asked())
     images = whole_source(listed, config.source.shard_rows or MOST).sort_by("id")

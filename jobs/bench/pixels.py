@@ -7,6 +7,7 @@ from pipeline.cascade.signature import LENGTH, SIDE
 from pipeline.core.errors import InputError
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings
+from pipeline.embedding.models import SIZE
 from pipeline.images.shard_rows import MOST
 from pipeline.images.source import list_source
 from pipeline.lab.decoders import decodable
@@ -30,7 +31,7 @@ def command(config: LabConfig) -> None:
             f"no image of {listed.source.url}'s first shard decodes; name another source"
         )
     on_one_thread()
-    _decode(photos, config.embed.input_size, rounds)
+    _decode(photos, config.embed.input_size or SIZE, rounds)
     title = f"signing {len(photos)} images, {LENGTH} bytes each, {rounds} rounds"
     print_arrow(title, time_signing(photos, rounds))
     _make(config.corpus, rounds)

@@ -24,7 +24,7 @@ def command(config: LabConfig) -> None:
     listed = list_source(**config.source.asked())
     settings = encoder_settings(**config.embed.encoder())
     images = first_shard(listed, config.source.shard_rows or MOST)
-    squares = decode_squares(images, settings.input_size).pixels
+    squares = decode_squares(images, settings.input_size, fit=settings.transform.fit).pixels
     if len(squares) <= K:
         raise InputError(f"fewer than {K + 1} images of {listed.source.url}'s first shard decode")
     rows = time_precisions(settings, squares, K, ROUNDS)

@@ -11,7 +11,7 @@ from pipeline.cascade.stages import LAST, NETWORKS
 from pipeline.core.arrays import Ids, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
-from pipeline.embedding.encoder import Encoder
+from pipeline.embedding.encoder import Encoder, has_direction
 from pipeline.embedding.settings import Encode, EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import stored_encoder
@@ -97,7 +97,12 @@ class OnDemandFeatures:
         parts = [np.empty((0, self.plan.encoders[name].dimensions), np.float32)]
         for start in range(0, images.num_rows, settings.batch_size):
             batch = images.slice(start, settings.batch_size)
-            squares = decode_squares(batch, settings.input_size, self.plan.source.max_pixels)
+            squares = decode_squares(
+                batch,
+                settings.input_size,
+                self.plan.source.max_pixels,
+                fit=settings.transform.fit,
+            )
             if squares.quarantine.num_rows:
                 row = squares.quarantine.slice(0, 1).to_pylist()[0]
                 raise InputError(
@@ -105,6 +110,13 @@ class OnDemandFeatures:
                     f"{row['detail']}); put it back, or run sluice sign again"
                 )
             parts.append(self.encode[name](squares.pixels))
+            usable = has_direction(parts[-1])
+            if not usable.all():
+                key = batch["key"][int(usable.argmin())]
+                raise InputError(
+                    f"{settings.model} gives {key} no embedding (NaN, or a row of no length); take "
+                    "it out of the source and run sluice sign again"
+                )
         return np.concatenate(parts)
 
     def images(self, shard: int, ids: Ids) -> pa.Table:

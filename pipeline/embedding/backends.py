@@ -12,17 +12,23 @@ GPU_DRIVERS = ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll")
 
 
 def choose_backend(
-    backend: Literal["auto"] | BackendName, precision: str
+    backend: Literal["auto"] | BackendName,
+    precision: str,
+    of: tuple[BackendName, ...] = ("cuda", "openvino", "torch"),
 ) -> tuple[BackendName, Precision]:
     """Return the backend and precision to use here: CUDA torch, else OpenVINO's best.
 
+    of: those that can run the model.
     int8 is taken only when asked for: its embeddings drift furthest. Whether a worker has a GPU
     is the cluster's to know, so "cuda" passes here. Raises ConfigError where what was asked for
     cannot run on this machine.
     """
     chosen = backend
     if chosen == "auto":
-        chosen = "cuda" if has_cuda() else "openvino"
+        here = [name for name in of if name != "cuda" or has_cuda()]
+        chosen = here[0]
+    if chosen not in of:
+        raise ConfigError(f"the model cannot run on {chosen}; set embed.backend={of[0]}")
     usable = usable_precisions(chosen)
     if precision == "auto":
         return chosen, "bf16" if "bf16" in usable else "f32"
@@ -38,7 +44,7 @@ def usable_precisions(backend: BackendName) -> tuple[Precision, ...]:
     """Return the precisions ``backend`` computes natively here; int8 needs NNCF installed."""
     if backend == "cuda":
         return ("f32", "bf16")
-    if backend == "torch":
+    if backend in ("torch", "python"):
         return ("f32",)
     bf16: tuple[Precision, ...] = ("bf16",) if "BF16" in openvino_capabilities() else ()
     int8: tuple[Precision, ...] = ("int8",) if importlib.util.find_spec("nncf") else ()

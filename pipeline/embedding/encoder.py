@@ -1,13 +1,14 @@
 """An encoder: squares of pixels in, embeddings out, on what the settings name."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.core.arrays import Pixels, Vectors
+from pipeline.core.arrays import Mask, Pixels, Vectors
 from pipeline.embedding.models import MODELS
 from pipeline.embedding.settings import Encode, EncoderSettings
+from pipeline.embedding.trial import tried_dimensions
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,12 @@ class Encoder:
     """
 
     settings: EncoderSettings
+    dimensions: int
     network: bytes = b""
     constants: bytes = b""
 
-    @property
-    def dimensions(self) -> int:
-        return MODELS[self.settings.model].dimensions
-
     def start(self) -> Encode:
-        """Return (n,s,s,3) -> (n,d), each row of unit length.
+        """Return (n,s,s,3) -> (n,d), each row of unit length, NaN where it has none.
 
         Batches are padded to one fixed shape: an image's embedding must not depend on how many
         others it meets, and kernels differ between shapes.
@@ -39,22 +37,44 @@ class Encoder:
             from pipeline.embedding.on_openvino import openvino_runner
 
             return openvino_runner(self.network, self.constants, self.settings.precision)
+        if self.settings.backend == "python":
+            from pipeline.embedding.kinds.function import load
+
+            return load(self.settings)
         from pipeline.embedding.on_torch import torch_runner
 
         return torch_runner(self.settings)
 
 
+def encoder_of(settings: EncoderSettings, network: bytes, constants: bytes) -> Encoder:
+    """Return the encoder of a network that is converted already, as ``build_encoder`` does."""
+    if settings.model in MODELS:
+        return Encoder(settings, MODELS[settings.model].dimensions, network, constants)
+    return _tried(Encoder(settings, 0, network, constants))
+
+
 @functools.lru_cache(maxsize=4)  # converting takes seconds, and jobs run one after the other
 def build_encoder(settings: EncoderSettings) -> Encoder:
-    """Convert the model for the backend. Raises InputError where the weights are not its own."""
-    if settings.backend != "openvino":
-        from pipeline.embedding.cnn import load_cnn
+    """Convert the model for the backend, and try it on a batch.
 
-        load_cnn(settings.model, settings.weights, settings.input_size)  # as each worker will
-        return Encoder(settings)
+    Raises InputError where the weights are not its own, or what it gives is no embedding.
+    """
+    if settings.backend != "openvino":
+        return _tried(Encoder(settings, 0))
     from pipeline.embedding.on_openvino import converted, network_bytes
 
-    return Encoder(settings, *network_bytes(converted(settings)))
+    return _tried(Encoder(settings, 0, *network_bytes(converted(settings))))
+
+
+def _tried(encoder: Encoder) -> Encoder:
+    settings = encoder.settings
+    if settings.backend == "cuda":  # of the worker's machine: here it may be none
+        from pipeline.embedding.on_torch import torch_runner_on
+
+        run = torch_runner_on("cpu", replace(settings, precision="f32"))
+    else:
+        run = encoder._runner()
+    return replace(encoder, dimensions=tried_dimensions(run, settings))
 
 
 def _in_fixed_batches(run: Encode, batch_size: int, pixels: Pixels) -> Vectors:
@@ -65,5 +85,12 @@ def _in_fixed_batches(run: Encode, batch_size: int, pixels: Pixels) -> Vectors:
         padded[: len(batch)] = batch
         parts.append(run(padded)[: len(batch)])
     embeddings = np.concatenate(parts)
-    unit: Vectors = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        unit: Vectors = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     return unit
+
+
+def has_direction(vectors: Vectors) -> Mask:
+    """Return bool (n,): whether rows f32 (n, d) that an encoder gave are embeddings at all."""
+    whole: Mask = np.atleast_1d(np.isfinite(vectors).all(axis=1))
+    return whole

@@ -7,8 +7,8 @@ import torch
 
 from pipeline.core.arrays import Pixels, Vectors
 from pipeline.core.errors import ConfigError
-from pipeline.embedding.cnn import load_cnn
-from pipeline.embedding.models import MODELS, find_weights
+from pipeline.embedding.kinds import load_model
+from pipeline.embedding.models import file_weights
 from pipeline.embedding.settings import Encode, EncoderSettings, Precision
 
 
@@ -43,13 +43,13 @@ def torch_runner_on(kind: Literal["cuda", "cpu"], settings: EncoderSettings) -> 
     Raises InputError where this machine does not hold the weights' file, or another one.
     """
     torch.set_num_threads(1)  # a worker has one core
-    device, model = torch.device(kind), MODELS[settings.model]
-    weights = find_weights(settings.model, settings.weights.path, settings.weights.sha256)
-    module = load_cnn(settings.model, weights, settings.input_size)
+    device, transform = torch.device(kind), settings.transform
+    file_weights(settings.weights.path, settings.weights.sha256)
+    module = load_model(settings)
     module = module.to(device).to(memory_format=torch.channels_last)
     mean, deviation = (
         torch.tensor(values, device=device).view(1, 3, 1, 1)
-        for values in (model.mean, model.deviation)
+        for values in (transform.mean, transform.deviation)
     )
 
     @torch.inference_mode()

@@ -80,7 +80,7 @@ def _both(store: Store, source: Source, settings: EncoderSettings) -> tuple[Vect
     encode, size = build_encoder(settings).start(), settings.input_size
     whole, found = [], []
     for images, known in _sampled(store, source):
-        squares = decode_squares(images, size, source.max_pixels)
+        squares = decode_squares(images, size, source.max_pixels, fit=settings.transform.fit)
         if squares.rows:
             ids = images["id"].to_numpy()[squares.rows]
             whole.append(encode(squares.pixels))

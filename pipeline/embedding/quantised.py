@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.core.arrays import Pixels
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.corpus.scenes import CorpusSettings, make_images
-from pipeline.embedding.encoder import Encoder, build_encoder
+from pipeline.embedding.encoder import Encoder, build_encoder, encoder_of
 from pipeline.embedding.openvino import openvino_core
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.images.decode import decode_rgb
@@ -36,16 +36,19 @@ def _quantise(settings: EncoderSettings) -> Encoder:
 
     whole = build_encoder(replace(settings, precision="f32"))
     model = openvino_core().read_model(model=whole.network, weights=whole.constants)
-    batches = _calibration_batches(settings.input_size, settings.batch_size)
+    batches = _calibration_batches(settings)
     quantised = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
-    return Encoder(settings, *network_bytes(quantised))
+    return encoder_of(settings, *network_bytes(quantised))
 
 
-def _calibration_batches(size: int, batch_size: int) -> list[Pixels]:
+def _calibration_batches(settings: EncoderSettings) -> list[Pixels]:
+    size, batch_size, fit = settings.input_size, settings.batch_size, settings.transform.fit
+    least = fit.covering(size)
     photos, _ = load_photos(find_photos(None))
-    corpus = CorpusSettings(seed=0, copies=1, size=size, quality=90)
+    corpus = CorpusSettings(seed=0, copies=1, size=least, quality=90)
     made = make_images(photos, corpus, range(CALIBRATION_IMAGES))
-    squares = np.stack([resize_square(decode_rgb(i.jpeg, size).pixels, size) for i in made])
+    decoded = (decode_rgb(image.jpeg, least).pixels for image in made)
+    squares = np.stack([resize_square(pixels, size, fit) for pixels in decoded])
     count = max(1, len(squares) // batch_size)
     rows = np.arange(count * batch_size) % len(squares)
     return np.split(squares[rows], count)

@@ -19,10 +19,12 @@ from pipeline.core.spread import ShardFunction
 from pipeline.core.stopwatch import Stopwatch
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, unified
-from pipeline.embedding.encoder import Encoder
+from pipeline.embedding.encoder import Encoder, has_direction
 from pipeline.embedding.settings import Encode, EncoderSettings
+from pipeline.embedding.transform import plain
 from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.decode import DECODER
+from pipeline.images.fit import SQUASHED, Fit
 from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.guard import Guard
 from pipeline.images.reader import read_batches
@@ -44,11 +46,18 @@ def embedding_identity(settings: EncoderSettings) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "decoder": DECODER,
         "resizer": RESIZER,
+        "transform": plain(settings.transform),
+        "version": settings.version,
     }
 
 
 def _decoded_ahead(
-    batches: Iterable[pa.Table], size: int, threads: int, max_pixels: int, watched: Watched
+    batches: Iterable[pa.Table],
+    size: int,
+    threads: int,
+    max_pixels: int,
+    watched: Watched,
+    fit: Fit,
 ) -> Iterator[tuple[pa.Table, Squares]]:
     """Yield each batch without its bytes, and its squares, while next ones are read and decoded."""
     waiting: deque[tuple[pa.Table, Future[Squares]]] = deque()
@@ -58,7 +67,7 @@ def _decoded_ahead(
         while (batch := reading.result()) is not None:
             reading = pool.submit(next, coming, None)
             facts = batch.select([n for n in batch.column_names if n not in ("bytes", "refused")])
-            squares = pool.submit(decode_squares, batch, size, max_pixels, watched)
+            squares = pool.submit(decode_squares, batch, size, max_pixels, watched, fit)
             waiting.append((facts, squares))
             if len(waiting) > threads:
                 facts, squares = waiting.popleft()
@@ -88,6 +97,7 @@ def embed_images(
     at_once: int = 32,
     max_pixels: int = MAX_PIXELS,
     watched: Watched = unwatched,
+    fit: Fit = SQUASHED,
 ) -> tuple[pa.Table, pa.Table]:
     """Embed the tables that read_batches gives.
 
@@ -96,10 +106,11 @@ def embed_images(
     ``decode_threads`` decode ahead of the network; bytes and pixels of one batch a thread and one
     more stand in memory. The network is given multiples of ``at_once`` squares, however few large
     images a batch holds, for it is paid by full batches. Each image is ``watched`` as it decodes.
+    One of which the network gives no direction is quarantined as no-embedding.
     """
     vectors, quarantines, parts = [np.empty((0, dimensions), np.float32)], [], []
     waiting: list[Pixels] = []
-    for facts, squares in _decoded_ahead(batches, size, decode_threads, max_pixels, watched):
+    for facts, squares in _decoded_ahead(batches, size, decode_threads, max_pixels, watched, fit):
         done, waiting = _encoded([*waiting, squares.pixels], encode, at_once)
         vectors += done
         part = facts.take(pa.array(squares.rows, pa.int64()))
@@ -111,7 +122,24 @@ def embed_images(
     vectors += _encoded(waiting, encode, 1)[0]
     embeddings = embedding_column(np.concatenate(vectors))
     table = unified(parts).add_column(2 + len(FACTS), "embedding", embeddings)
-    return table, pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
+    usable = has_direction(np.concatenate(vectors))
+    quarantines.append(_without_direction(table.filter(pa.array(~usable))))
+    kept = table if usable.all() else table.filter(pa.array(usable))
+    return kept, pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
+
+
+def _without_direction(images: pa.Table) -> pa.Table:
+    """Return the quarantine of images of which the network has nothing to say."""
+    told = {"reason": "no-embedding", "detail": "the model gives it NaN, or a row of no length"}
+    columns = [
+        pa.repeat(told[field.name], images.num_rows)
+        if field.name in told
+        else images[field.name]
+        if field.name in images.column_names
+        else pa.nulls(images.num_rows, field.type)
+        for field in QUARANTINE
+    ]
+    return pa.table(columns, schema=QUARANTINE)
 
 
 @dataclass(frozen=True)
@@ -153,7 +181,8 @@ class ShardEmbedder:
         return self._cost(shard, images, refused, watch)
 
     def _guard(self, shard: int) -> Guard:
-        plan, size = self.plan, self.plan.encoder.settings.input_size
+        plan, made = self.plan, self.plan.encoder.settings
+        size = made.transform.fit.covering(made.input_size)
         limits = (plan.seconds_an_image, plan.source.max_pixels)
         return Guard(self.store, plan.manifest, shard, size, *limits)
 
@@ -169,7 +198,7 @@ class ShardEmbedder:
         encode, made = watch.timed("model", self.encode), encoder.settings
         sizes = (made.input_size, encoder.dimensions, threads, made.batch_size)
         limit = self.plan.source.max_pixels
-        return embed_images(images, encode, *sizes, limit, guard.watched)
+        return embed_images(images, encode, *sizes, limit, guard.watched, made.transform.fit)
 
     def _cost(self, shard: int, images: "Counted", refused: pa.Table, watch: Stopwatch) -> pa.Table:
         seconds = watch.seconds

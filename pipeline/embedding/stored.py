@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import Literal
 
+from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.embedding.backends import choose_backend
-from pipeline.embedding.encoder import Encoder, build_encoder
-from pipeline.embedding.models import Weights, find_weights
+from pipeline.embedding.encoder import Encoder, build_encoder, encoder_of
+from pipeline.embedding.kinds import find_model, kind_of
+from pipeline.embedding.kinds.kind import Asked
+from pipeline.embedding.models import MODELS, Weights, file_weights, find_weights
 from pipeline.embedding.settings import BackendName, EncoderSettings, Precision
 from pipeline.embedding.shard_embedder import embedding_identity
+from pipeline.embedding.transform import transform_of
 
 # A CPU gains nothing by larger batches, and one query is padded to a whole one.
-BATCH_SIZES: dict[BackendName, int] = {"cuda": 64, "openvino": 1, "torch": 1}
+BATCH_SIZES: dict[BackendName, int] = {"cuda": 64, "openvino": 1, "torch": 1, "python": 32}
 
 
 def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
@@ -22,12 +26,14 @@ def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
     """
     kept = _kept_network(store, settings.model)
     if kept is not None:
-        return Encoder(settings, *kept)
+        return encoder_of(settings, *kept)
     made = _made(settings)
     if made.network:
         network, constants = _names(settings.model)
         store.attach(constants, made.constants)
         store.attach(network, made.network)
+    else:
+        store.attach(_place(settings.model), str(settings.weights.path).encode())
     return made
 
 
@@ -40,7 +46,13 @@ def _made(settings: EncoderSettings) -> Encoder:
 
 
 def _names(model: str) -> tuple[str, str]:
-    return f"networks/{model}.xml", f"networks/{model}.bin"
+    name = model.replace(":", "_")
+    return f"networks/{name}.xml", f"networks/{name}.bin"
+
+
+def _place(model: str) -> str:
+    """Return the name under which a store keeps where the weights lie that it cannot hold."""
+    return f"networks/{model.replace(':', '_')}.path"
 
 
 def _kept_network(store: Store, model: str) -> tuple[bytes, bytes] | None:
@@ -54,39 +66,62 @@ def encoder_settings(
     weights_sha256: str | None,
     backend: Literal["auto"] | BackendName,
     precision: Literal["auto"] | Precision,
-    input_size: int,
+    input_size: int | None,
     batch_size: int | None,
 ) -> EncoderSettings:
-    """Resolve what "auto" means on this machine, and the weights' path and checksum.
+    """Resolve what "auto" means on this machine, the model's own transform, and its checksum.
 
-    batch_size: none for BATCH_SIZES'. Raises ConfigError where this machine cannot run it,
-    InputError where the weights are missing.
+    input_size: none for the model's own; batch_size: none for BATCH_SIZES'. Raises ConfigError
+    where this machine cannot run it, InputError where the weights are missing.
     """
-    chosen = choose_backend(backend, precision)
-    found = find_weights(model, weights, weights_sha256)
+    chosen = choose_backend(backend, precision, kind_of(model).backends)
+    found = find_model(Asked(model, weights, weights_sha256, input_size))
     batch = batch_size or BATCH_SIZES[chosen[0]]
-    return EncoderSettings(model, found, *chosen, input_size, batch)
+    return EncoderSettings(
+        found.model,
+        found.weights,
+        *chosen,
+        found.input_size,
+        batch,
+        found.brought,
+        found.version,
+    )
 
 
 def query_encoder(store: Store, weights: Path | None) -> Encoder:
     """Return the encoder that ``store`` was made with, so that queries are embedded alike.
 
-    Raises StoreError where the decoder or resizer installed here is another; InputError where the
-    network is not kept and ``weights`` (none: the installed package's) are not those it was made
-    with.
+    ``weights``: the file by now, none for where it lay. Raises StoreError where the decoder or
+    resizer installed here is another; InputError where the network is not kept and the file is not
+    the one it was made with.
     """
     made = store.identity
-    kept = _kept_network(store, made["model"])
-    sha256 = made["weights_sha256"]
+    model, sha256 = made["model"], made["weights_sha256"]
+    kept = _kept_network(store, model)
     # A kept network holds its weights, and nobody opens their file again.
-    found = Weights(store.root, sha256) if kept else find_weights(made["model"], weights, sha256)
+    found = Weights(store.root, sha256) if kept else _weights_again(store, weights)
     settings = EncoderSettings(
-        made["model"],
+        model,
         found,
         made["backend"],
         made["precision"],
         made["input_size"],
         made["batch_size"],
+        None if model in MODELS else transform_of(made["transform"]),
+        made["version"],
     )
     Store.create(store.root, "embeddings", embedding_identity(settings))
-    return Encoder(settings, *kept) if kept else build_encoder(settings)
+    return encoder_of(settings, *kept) if kept else build_encoder(settings)
+
+
+def _weights_again(store: Store, weights: Path | None) -> Weights:
+    model, sha256 = store.identity["model"], store.identity["weights_sha256"]
+    place = store.attached(_place(model))
+    if weights is None and place is not None and Path(place.decode()).exists():
+        weights = Path(place.decode())
+    if weights is None and model in MODELS:
+        return find_weights(model, None, sha256)
+    if weights is None:
+        was = place.decode() if place else model
+        raise InputError(f"{store.root} needs {was}, which is gone; name it in embed.weights")
+    return file_weights(weights, sha256)

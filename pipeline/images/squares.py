@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline.core.arrays import Pixels
 from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import DecodedImage, UndecodableImage
+from pipeline.images.fit import SQUASHED, Fit
 from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.resize import resize_square
 
@@ -55,7 +56,11 @@ def unwatched(image: int, key: str) -> AbstractContextManager[None]:
 
 
 def decode_squares(
-    images: pa.Table, size: int, max_pixels: int = MAX_PIXELS, watched: Watched = unwatched
+    images: pa.Table,
+    size: int,
+    max_pixels: int = MAX_PIXELS,
+    watched: Watched = unwatched,
+    fit: Fit = SQUASHED,
 ) -> Squares:
     """Decode and resize the ``bytes`` of ``images``; nothing is raised for one.
 
@@ -68,8 +73,9 @@ def decode_squares(
     for row, (name, data, reason) in enumerate(zip(names, images["bytes"], refusals, strict=False)):
         try:
             with watched(*name):
-                image = _decode(data.as_py(), reason and reason.as_py(), size, max_pixels)
-                square = resize_square(image.pixels, size)
+                least = fit.covering(size)
+                image = _decode(data.as_py(), reason and reason.as_py(), least, max_pixels)
+                square = resize_square(image.pixels, size, fit)
         except UndecodableImage as error:
             refused.append({"reason": error.reason, "detail": error.detail, "row": row})
             continue

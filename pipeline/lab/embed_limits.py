@@ -19,12 +19,12 @@ from pipeline.images.resize import resize_square
 def parts_alone(images: list[bytes], settings: EncoderSettings) -> dict[str, float]:
     """Return ms an image of decode, resize and model, each alone on one thread."""
     torch.set_num_threads(1)
-    size = settings.input_size
+    size, fit = settings.input_size, settings.transform.fit
     encode = build_encoder(settings).start()
     began = time.perf_counter()
-    decoded = [decode_rgb(data, size).pixels for data in images]
+    decoded = [decode_rgb(data, fit.covering(size)).pixels for data in images]
     after_decode = time.perf_counter()
-    squares = np.stack([resize_square(pixels, size) for pixels in decoded])
+    squares = np.stack([resize_square(pixels, size, fit) for pixels in decoded])
     after_resize = time.perf_counter()
     encode(squares[: settings.batch_size])
     warm = time.perf_counter()

@@ -12,9 +12,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.core.arrays import Pixels, Vectors
-from pipeline.embedding.cnn import load_cnn
-from pipeline.embedding.models import MODELS
+from pipeline.embedding.kinds import load_model
 from pipeline.embedding.settings import EncoderSettings
+from pipeline.images.resize import resize_square
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class RivalRun:
     rate: float
 
 
-def pillow_square(data: bytes, size: int) -> Pixels:
-    """Return uint8 (size, size, 3): the usual Pillow decode and bilinear resize."""
+def pillow_square(data: bytes, settings: EncoderSettings) -> Pixels:
+    """Return uint8 (s, s, 3): the usual Pillow decode and resize, of the whole file's pixels."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
+    return resize_square(np.asarray(image), settings.input_size, settings.transform.fit)
 
 
 class EagerNetwork:
@@ -36,10 +36,9 @@ class EagerNetwork:
 
     def __init__(self, settings: EncoderSettings, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.module = load_cnn(settings.model, settings.weights, settings.input_size)
-        model = MODELS[settings.model]
-        self.mean = torch.tensor(model.mean).view(1, 3, 1, 1)
-        self.deviation = torch.tensor(model.deviation).view(1, 3, 1, 1)
+        self.module, made = load_model(settings), settings.transform
+        self.mean = torch.tensor(made.mean).view(1, 3, 1, 1)
+        self.deviation = torch.tensor(made.deviation).view(1, 3, 1, 1)
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Vectors:
@@ -51,21 +50,21 @@ class EagerNetwork:
 
 
 class _Images(Dataset[Pixels]):
-    def __init__(self, images: list[bytes], size: int) -> None:
-        self.images, self.size = images, size
+    def __init__(self, images: list[bytes], settings: EncoderSettings) -> None:
+        self.images, self.settings = images, settings
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, row: int) -> Pixels:
-        return pillow_square(self.images[row], self.size)
+        return pillow_square(self.images[row], self.settings)
 
 
 def embed_by_data_loader(images: list[bytes], settings: EncoderSettings, workers: int) -> RivalRun:
     """Embed with a plain torch DataLoader: ``workers`` decode, the network has as many threads."""
     network = EagerNetwork(settings, workers)
     loader = DataLoader(
-        _Images(images, settings.input_size),
+        _Images(images, settings),
         settings.batch_size,
         num_workers=workers,
         multiprocessing_context="spawn",
@@ -84,16 +83,16 @@ def imagededup_encoder(settings: EncoderSettings) -> Any:
     from imagededup.utils import CustomModel
     from torchvision import transforms
 
-    model = MODELS[settings.model]
+    made = settings.transform
     side = (settings.input_size, settings.input_size)
     transform = transforms.Compose(
         [
             transforms.Resize(side),
             transforms.ToTensor(),
-            transforms.Normalize([m / 255 for m in model.mean], [d / 255 for d in model.deviation]),
+            transforms.Normalize([m / 255 for m in made.mean], [d / 255 for d in made.deviation]),
         ]
     )
-    network = load_cnn(settings.model, settings.weights, settings.input_size)
+    network = load_model(settings)
     wanted = CustomModel(name="ours", model=network, transform=transform)
     return CNN(verbose=False, model_config=wanted)
 

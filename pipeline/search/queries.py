@@ -17,8 +17,10 @@ from pipeline.core.errors import InputError
 from pipeline.core.spread import NearGpu
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
+from pipeline.embedding.encoder import has_direction
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.stored import query_encoder
+from pipeline.images.fit import SQUASHED, Fit
 from pipeline.images.formats import IMAGE_SUFFIXES, MAX_PIXELS
 from pipeline.images.listing import list_files
 from pipeline.images.manifest import most_pixels
@@ -189,14 +191,22 @@ def refuse_nothing_to_ask(count: int, refused: tuple[str, ...]) -> None:
 
 
 def embed_files(
-    paths: list[Path], encode: Encode, size: int, max_pixels: int = MAX_PIXELS
+    paths: list[Path],
+    encode: Encode,
+    size: int,
+    max_pixels: int = MAX_PIXELS,
+    fit: Fit = SQUASHED,
 ) -> Queries:
     """Embed image files; those that are no usable images are among ``refused``."""
     images = read_files(paths)
-    squares = decode_squares(images, size, max_pixels)
-    count, lines = len(squares.rows), refused_lines(squares.quarantine)
-    keys = images["key"].take(pa.array(squares.rows, pa.int64())).to_pylist()
-    vectors = encode(squares.pixels) if count else np.empty((0, 0), np.float32)
+    squares = decode_squares(images, size, max_pixels, fit=fit)
+    lines = refused_lines(squares.quarantine)
+    keys = np.array(images["key"].to_pylist(), object)[squares.rows]
+    vectors = encode(squares.pixels) if len(keys) else np.empty((0, 0), np.float32)
+    usable = has_direction(vectors)
+    lines += tuple(f"{key} (no-embedding: the model gives none)" for key in keys[~usable])
+    keys, vectors = keys[usable].tolist(), vectors[usable]
+    count = len(keys)
     return Queries(keys, np.zeros(count, np.int64), np.zeros(count, np.bool_), vectors, lines)
 
 
@@ -223,7 +233,9 @@ def gather_queries(
         def encode(squares: Pixels) -> Vectors:
             return near_gpu(settings.backend, lambda: encoder.start()(squares))
 
-        parts.insert(0, embed_files(paths, encode, settings.input_size, most_pixels(store)))
+        fit = settings.transform.fit
+        asked = embed_files(paths, encode, settings.input_size, most_pixels(store), fit)
+        parts.insert(0, asked)
     refused = tuple(line for part in parts for line in part.refused)
     parts = [part for part in parts if part.keys]
     refuse_nothing_to_ask(len(parts), refused)

@@ -184,7 +184,7 @@ def test_torch_computes_as_told_and_leaves_its_flags_as_they_were(monkeypatch, s
             seen.append((cudnn.enabled, cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32))
             return images.mean(dim=(2, 3))
 
-    monkeypatch.setattr("pipeline.embedding.on_torch.load_cnn", lambda *_: Module())
+    monkeypatch.setattr("pipeline.embedding.on_torch.load_model", lambda *_: Module())
     before = cudnn.deterministic, cudnn.allow_tf32, cudnn.conv.fp32_precision
     weights = find_weights("efficientnet_lite0", None)
     settings = EncoderSettings("efficientnet_lite0", weights, "cuda", "f32", SIZE, 8)
@@ -209,7 +209,7 @@ def test_a_worker_with_other_weights_at_that_path_says_so(tmp_path):
     weights = Weights(path, "ab12")
     settings = EncoderSettings("efficientnet_lite0", weights, "torch", "f32", SIZE, 8)
     with pytest.raises(InputError, match="not ab12"):
-        Encoder(settings).start()
+        Encoder(settings, 1280).start()
 
 
 def test_a_worker_without_a_gpu_says_so():

@@ -1,6 +1,5 @@
 from dataclasses import replace
 from pkgutil import resolve_name
-from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from pipeline.core.errors import InputError
 from pipeline.embedding.models import (
     EMBEDDERS,
     MODELS,
-    WITHOUT_WEIGHTS,
     InstalledWeights,
     find_weights,
 )
@@ -19,13 +17,12 @@ from pipeline.embedding.resnet50 import Resnet50
 
 
 def test_the_settings_offer_the_models_there_are():
-    assert get_args(EmbedConfig.model_fields["model"].annotation) == EMBEDDERS
-    assert "resnet50" in (EmbedConfig.model_fields["weights"].description or "")
+    told = EmbedConfig.model_fields["model"].description or ""
+    assert all(name in told for name in EMBEDDERS)
 
 
 def test_every_model_has_a_rough_one_or_is_one():
     assert set(EMBEDDERS) == {"efficientnet_lite0", "resnet50"}
-    assert WITHOUT_WEIGHTS == ("resnet50",)
     for name in EMBEDDERS:
         assert MODELS[MODELS[name].rough].rough is None
 

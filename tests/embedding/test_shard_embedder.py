@@ -8,6 +8,7 @@ from pipeline.core.spread import in_process
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.shard_embedder import EmbedPlan, embed_images
+from pipeline.embedding.transform import Transform
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.source import list_source
 from pipeline.images.squares import decode_squares
@@ -59,7 +60,7 @@ def test_a_plan_writes_shards_and_tells_where_their_time_went(tmp_path, jpegs):
         time.sleep(0.02)
         return mean_colour(pixels)
 
-    settings = SimpleNamespace(input_size=32, batch_size=2)
+    settings = SimpleNamespace(input_size=32, batch_size=2, transform=Transform())
     encoder = SimpleNamespace(settings=settings, dimensions=3, start=lambda: slow_colour)
     began = time.time()
     told = pa.concat_tables(in_process(EmbedPlan(source, manifest, store.root, encoder), [0, 1]))

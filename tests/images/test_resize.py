@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import v2
 
 from pipeline.images import resize
+from pipeline.images.fit import Fit
 from pipeline.images.resize import resize_square
 
 
@@ -30,3 +32,21 @@ def test_a_very_tall_image_is_shrunk_before_it_is_widened(monkeypatch):
     assert np.abs(shrunk.astype(int) - whole).max() <= 1
     assert (shrunk[0] == 0).all()
     assert (shrunk[-1] == 200).all()
+
+
+@pytest.mark.parametrize("way", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "short_side"), [(224, 256), (96, 96), (33, 50)])
+def test_the_middle_is_what_torchvision_would_cut(photos, way, size, short_side):
+    theirs = v2.Compose([v2.Resize(short_side, way), v2.CenterCrop(size)])
+    for photo in (photos[0], np.ascontiguousarray(photos[0].swapaxes(0, 1)), photos[2]):
+        ours = resize_square(photo, size, Fit(short_side, way))
+        wanted = np.asarray(theirs(Image.fromarray(photo)))
+        assert np.abs(ours.astype(int) - wanted).max() <= 2
+
+
+def test_the_middle_of_a_very_long_image_is_cut_at_its_own_scale():
+    long = np.zeros((2, 20_000, 3), np.uint8)
+    long[:, 10_000:] = 200
+    square = resize_square(long, 32, Fit(40))
+    assert (square[:, :4] == 0).all()
+    assert (square[:, -4:] == 200).all()

@@ -134,7 +134,7 @@ def test_config_prints_what_it_reads_back(tmp_path):
     printed = told("config", "-c", str(path), "--set", "embed.batch_size=8").output
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert "batch_size: 8 # --set; default null" in lines
-    assert "input_size: 224 # default" in lines
+    assert "input_size: null # default" in lines
     assert f"queries: [null.jpg] # {path}; default []" in lines
     kept = tmp_path / "b.yaml"
     kept.write_text(printed)

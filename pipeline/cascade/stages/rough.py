@@ -34,14 +34,16 @@ def _numbers(features: "pa.Table") -> "AnyArray":
 
 
 def _settings(cnn: "EncoderSettings") -> "EncoderSettings":
-    """Return the settings for the backend that the whole CNN runs on."""
+    """Return the settings for the backend that the whole CNN runs on, where that runs it too."""
     from pipeline.embedding.backends import usable_precisions
-    from pipeline.embedding.models import MODELS, find_weights
+    from pipeline.embedding.kinds import kind_of
+    from pipeline.embedding.models import MODELS, ROUGH, find_weights
     from pipeline.embedding.settings import EncoderSettings
 
-    precision: Precision = "bf16" if "bf16" in usable_precisions(cnn.backend) else "f32"
-    rough = MODELS[cnn.model].rough or cnn.model
-    return EncoderSettings(rough, find_weights(rough, None), cnn.backend, precision, SIDE, BATCH)
+    rough = (MODELS[cnn.model].rough or cnn.model) if cnn.model in MODELS else ROUGH
+    backend = cnn.backend if cnn.backend in kind_of(rough).backends else "openvino"
+    precision: Precision = "bf16" if "bf16" in usable_precisions(backend) else "f32"
+    return EncoderSettings(rough, find_weights(rough, None), backend, precision, SIDE, BATCH)
 
 
 STAGE = Stage("rough", numbers=_numbers, network=Network("rough", _settings))

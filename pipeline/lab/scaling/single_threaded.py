@@ -35,7 +35,8 @@ def embed_single_threaded(
     for shard in np.unique(manifest["shard"].to_numpy()).tolist():
         images = read_shard(source, manifest, shard)
         for start in range(0, images.num_rows, settings.batch_size):
-            squares = decode_squares(images.slice(start, settings.batch_size), settings.input_size)
+            batch = images.slice(start, settings.batch_size)
+            squares = decode_squares(batch, settings.input_size, fit=settings.transform.fit)
             if squares.rows:
                 ids.append(images["id"].to_numpy()[start:][squares.rows])
                 vectors.append(encode(squares.pixels))

@@ -1,0 +1,155 @@
+"""What is written beside a model's file of what its network takes and gives."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.embedding.transform import Layout, Pooling, Rgb, Transform
+from pipeline.images.fit import Fit, Interpolation
+
+SCALED = "mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225]"
+PREPROCESSOR = "preprocessor_config.json"  # of HuggingFace's models, beside them or above onnx/
+RESAMPLES: dict[int, Interpolation] = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+
+
+class Recipe(BaseModel):
+    """The YAML beside a model; what it does not say is read from the file, or as by default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    size: int | None = Field(None, ge=16, le=2048)  # side of the square, pixels
+    resize: Literal["squash"] | int = "squash"  # or the short side, of which the middle is cut
+    interpolation: Interpolation = "bilinear"
+    mean: Rgb | None = None
+    deviation: Rgb | None = None
+    range: Literal[1, 255] = 1  # of the pixels that mean and deviation are of
+    layout: Layout | None = None
+    output: str | int | None = None
+    pooling: Pooling | None = None
+
+    @property
+    def fit(self) -> Fit:
+        return Fit(None if self.resize == "squash" else self.resize, self.interpolation)
+
+    def side(self, path: Path, asked: int | None, fixed: int | None = None) -> int:
+        """Return the side of the square: asked for, fixed by the file at ``path``, or told here.
+
+        Raises ConfigError where nobody says, or two say different things.
+        """
+        size = asked or self.size or fixed
+        if size is None:
+            told = f"write size: 224, or what it takes, into {path.with_suffix('.yaml')}"
+            raise ConfigError(f"{path} does not say how large its images are; {told}")
+        if fixed and size != fixed:
+            raise ConfigError(f"{path} takes images of {fixed} pixels, not {size}")
+        if self.fit.short_side and self.fit.short_side < size:
+            raise ConfigError(
+                f"of images with a short side of {self.fit.short_side} pixels no square of {size} "
+                f"can be cut; mend resize beside {path}, or set embed.input_size"
+            )
+        return size
+
+
+def described(path: Path) -> Recipe:
+    """Return what is written beside the model at ``path``: PATH.yaml, or PREPROCESSOR.
+
+    Raises InputError where that cannot be read.
+    """
+    mine = path.with_suffix(".yaml")
+    if mine.exists():
+        return _recipe(mine, yaml.safe_load)
+    for theirs in (path.with_name(PREPROCESSOR), path.parent.parent / PREPROCESSOR):
+        if theirs.exists():
+            return _recipe(theirs, lambda text: from_preprocessor(json.loads(text)))
+    return Recipe()
+
+
+def _recipe(path: Path, read: Any) -> Recipe:
+    try:
+        return Recipe.model_validate(read(path.read_text()) or {})
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        problems = error.errors() if isinstance(error, ValidationError) else []
+        told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problems]
+        raise InputError(
+            f"{path} is no description of a model: {'; '.join(told) or error}"
+        ) from error
+
+
+def from_preprocessor(said: dict[str, Any]) -> dict[str, Any]:
+    """Return a Recipe's values from HuggingFace's preprocessor_config.json.
+
+    Raises ValueError for what no Recipe says.
+    """
+    size, crop = _sides(said.get("size")), _sides(said.get("crop_size"))
+    cut = said.get("do_center_crop", crop is not None) and crop is not None
+    if said.get("do_resize", True) is False or size is None or "crop_pct" in said:
+        raise ValueError("its way to resize is not known here: write a .yaml beside the model")
+    squashed = isinstance(said.get("size"), dict) and "height" in said["size"]
+    if cut and squashed and size != crop:
+        raise ValueError("it squashes and then cuts: write a .yaml beside the model")
+    scale = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
+    normalised = said.get("do_normalize", True)
+    mean, deviation = said["image_mean"], said["image_std"]
+    if not normalised:
+        mean, deviation = [0.0] * 3, [1.0] * 3
+    return {
+        "size": crop if cut else size,
+        "resize": size if cut and not squashed else "squash",
+        "interpolation": RESAMPLES[said.get("resample", 2)],
+        "mean": [value / scale for value in mean],
+        "deviation": [value / scale for value in deviation],
+        "range": 255,
+    }
+
+
+def _sides(size: Any) -> int | None:
+    """Return the one side that a size tells. Raises ValueError where it has two."""
+    if not isinstance(size, dict):
+        return size  # type: ignore[no-any-return]
+    sides = {size[name] for name in ("height", "width", "shortest_edge") if name in size}
+    if len(sides) != 1:
+        raise ValueError(f"its images are no squares: {size}; write a .yaml beside the model")
+    return int(sides.pop())
+
+
+def scaled(recipe: Recipe, path: Path, layout: Layout, whole: bool = False) -> Transform:
+    """Return the transform; ``whole``: the network takes pixels u8 as they are.
+
+    Raises InputError where a network of fractions has no mean and deviation.
+    """
+    if whole and (recipe.mean or recipe.deviation):
+        raise InputError(f"{path} takes whole numbers: leave mean and deviation out beside it")
+    if not whole and (recipe.mean is None or recipe.deviation is None):
+        raise InputError(
+            f"{path} does not say how its pixels are scaled; write that into "
+            f"{path.with_suffix('.yaml')}, as {SCALED} for ImageNet's"
+        )
+    unit = 255 / recipe.range
+    mean = _times(unit, recipe.mean or (0.0, 0.0, 0.0))
+    deviation = _times(unit, recipe.deviation) if recipe.deviation else (1.0, 1.0, 1.0)
+    chosen = (recipe.layout or layout, recipe.output, recipe.pooling)
+    return Transform(recipe.fit, mean, deviation, *chosen)
+
+
+def _times(unit: float, values: Rgb) -> Rgb:
+    red, green, blue = values
+    return unit * red, unit * green, unit * blue
+
+
+def beside(path: Path, size: int, theirs: Transform, asked: int | None) -> tuple[int, Transform]:
+    """Return the side and transform of weights at ``path``: what is beside them, else ``theirs``.
+
+    Where another side is asked for, images are made as much larger or smaller before the cut.
+    Raises as ``described`` does.
+    """
+    if path.with_suffix(".yaml").exists():
+        recipe = described(path)
+        return recipe.side(path, asked), scaled(recipe, path, "NCHW")
+    if asked is None or asked == size or theirs.fit.short_side is None:
+        return asked or size, theirs
+    short_side = round(theirs.fit.short_side * asked / size)
+    fit = Fit(max(asked, short_side), theirs.fit.interpolation)
+    return asked, Transform(fit, theirs.mean, theirs.deviation)

@@ -1,0 +1,54 @@
+"""Weights from a file: tensors alone, nothing in it is executed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from pipeline.core.errors import InputError
+
+WRAPPED = ("state_dict", "model", "model_state_dict")  # what training loops put tensors under
+BESIDE = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's names for a whole network
+
+
+def load_tensors(module: nn.Module, path: Path, model: str, left_out: str | None = None) -> None:
+    """Give ``module`` the tensors of the file ``path``, but those of the layer ``left_out``.
+
+    weights_only for a pickle, safetensors where the file is called so. Raises InputError where the
+    file does not hold ``model``'s weights.
+    """
+    try:
+        state = _read(path)
+        if left_out:
+            state = {n: v for n, v in state.items() if not n.startswith(f"{left_out}.")}
+        module.load_state_dict(state)
+    except Exception as error:
+        raise InputError(
+            f"{path} does not hold weights of {model} ({_reason(error)}); name a .pth or "
+            ".safetensors file of that model's tensors in embed.weights"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    # torch's own text advises to run what is in the file
+    if isinstance(error, UnpicklingError | EOFError):
+        return "it is no file of tensors alone"
+    lines = str(error).splitlines() or [type(error).__name__]
+    return "its tensors have other names or shapes" if len(lines) > 1 else lines[0]
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    held: Any = torch.load(path, map_location="cpu", weights_only=True)
+    for name in WRAPPED:
+        if isinstance(held.get(name), Mapping):
+            held = held[name]
+    for beside in BESIDE:
+        if all(name.startswith(beside) for name in held):
+            held = {name.removeprefix(beside): tensor for name, tensor in held.items()}
+    return dict(held)
