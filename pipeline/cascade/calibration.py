@@ -67,13 +67,13 @@ class StageFilters:
     learned: dict[str, LearnedFilter]  # by stage
 
     def codes(self, stage: str, features: pa.Table) -> Vectors:
-        """Return the codes f32 (n, 64) by which ``stage`` knows images with these features."""
+        """Return the codes f32 (n, c) by which ``stage`` knows images with these features."""
         if stage in LEARNED:
             return self.learned[stage].codes(LEARNED[stage](features))
         return self.space.codes(embedding_matrix(features["embedding"]))
 
     def query_codes(self, stage: str, queries: pa.Table, neighbours: Neighbours) -> Vectors:
-        """Return the codes f32 (q, 64) by which queries ask.
+        """Return the codes f32 (q, c) by which queries ask.
 
         For semantic neighbours a query asks by its own embedding, which is better than what the
         filter predicts of it; a copy is found best by what the filter says of both alike.

@@ -14,7 +14,7 @@ from sklearn.linear_model import RidgeCV
 from pipeline.core.arrays import AnyArray, Scores, Vectors
 from pipeline.core.files import checksum
 
-COMPONENTS = 64
+COMPONENTS = 64  # or all of an embedding that has fewer; c below
 # Products of two codes are at most LENGTH ** 2 < 2 ** 24: float32 sums them without rounding.
 LENGTH = 2047
 WEIGHT_LEVELS = 2**20
@@ -26,20 +26,20 @@ class EmbeddingSpace:
     """The leading principal components of embeddings."""
 
     mean: Vectors  # (d,)
-    basis: Vectors  # (COMPONENTS, d)
+    basis: Vectors  # (c, d)
 
     @property
     def checksum(self) -> str:
         return checksum(self.mean.tobytes() + self.basis.tobytes())
 
     def project(self, vectors: Vectors) -> Scores:
-        """Return the components float64 (n, COMPONENTS) of f32 (n, d), row by row alike."""
+        """Return the components float64 (n, c) of f32 (n, d), row by row alike."""
         basis = self.basis.astype(np.float64)
         rows = [(basis * (v.astype(np.float64) - self.mean)).sum(axis=1) for v in vectors]
         return np.stack(rows) if rows else np.empty((0, len(basis)))
 
     def codes(self, vectors: Vectors) -> Vectors:
-        """Return whole numbers f32 (n, COMPONENTS): the direction of each projection."""
+        """Return whole numbers f32 (n, c): the direction of each projection."""
         return directions(self.project(vectors))
 
 
@@ -47,12 +47,12 @@ class EmbeddingSpace:
 class LearnedFilter:
     """Predicts the direction of an image's projection from its integer features."""
 
-    weights: Scores  # (f, COMPONENTS), whole numbers
-    step: Scores  # (COMPONENTS,), what one of them stands for
-    offset: Scores  # (COMPONENTS,)
+    weights: Scores  # (f, c), whole numbers
+    step: Scores  # (c,), what one of them stands for
+    offset: Scores  # (c,)
 
     def codes(self, features: AnyArray) -> Vectors:
-        """Return whole numbers f32 (n, COMPONENTS) for integer features (n, f)."""
+        """Return whole numbers f32 (n, c) for integer features (n, f)."""
         return directions(features.astype(np.float64) @ self.weights * self.step + self.offset)
 
 
@@ -64,8 +64,8 @@ def directions(points: Scores) -> Vectors:
 
 
 def fit_space(vectors: Vectors) -> EmbeddingSpace:
-    """Fit the principal components of f32 (n, d), n > COMPONENTS."""
-    pca = PCA(COMPONENTS, svd_solver="full").fit(vectors)
+    """Fit the principal components of f32 (n, d), n > COMPONENTS: all where d is smaller."""
+    pca = PCA(min(COMPONENTS, vectors.shape[1]), svd_solver="full").fit(vectors)
     return EmbeddingSpace(
         pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_, np.float32)
     )
@@ -79,6 +79,6 @@ def fit_filter(features: AnyArray, vectors: Vectors, space: EmbeddingSpace) -> L
     mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
     ridge = RidgeCV(alphas=PENALTIES).fit((features - mean) / spread, space.project(vectors))
     whole = ridge.coef_.T / spread[:, None]
-    step = np.abs(whole).max(axis=0) / WEIGHT_LEVELS
+    step = np.maximum(np.abs(whole).max(axis=0), 1e-30) / WEIGHT_LEVELS  # 0 where none differs
     weights = np.rint(whole / step)
     return LearnedFilter(weights, step, ridge.intercept_ - mean @ (weights * step))

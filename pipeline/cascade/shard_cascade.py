@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from pipeline.cascade.calibration import StageFilters
 from pipeline.cascade.feature_cache import FeatureCache
-from pipeline.cascade.filters import COMPONENTS
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.cascade.stages import LAST, NETWORKS, STAGES
 from pipeline.cascade.stages.metadata import Where, matching
@@ -30,7 +29,7 @@ class StagedQueries:
     """What a batch of queries asks: a stage lets an image pass that scores at least its limit."""
 
     vectors: Vectors  # (q, d), for the CNN
-    codes: Mapping[str, Vectors]  # by stage, in their order: (q, 64)
+    codes: Mapping[str, Vectors]  # by stage, in their order: (q, c)
     limits: Mapping[str, Vectors]  # by stage: (q,), -inf of a query for which all pass
 
     def of(self, rows: Ids) -> "StagedQueries":
@@ -144,7 +143,7 @@ class _ShardCascade:
     def _kept_codes(self, name: str, shard: int, ids: Ids) -> Vectors:
         space = self.plan.filters.space
         # Codes of another calibration's space mean something else.
-        cache = FeatureCache(self.features.kept, f"{name}-{space.checksum}", COMPONENTS)
+        cache = FeatureCache(self.features.kept, f"{name}-{space.checksum}", len(space.basis))
         codes, _ = cache.get(shard, ids, lambda missing: space.codes(self._vectors(shard, missing)))
         return codes
 
