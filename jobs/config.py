@@ -22,6 +22,7 @@ from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.stages import FIRST, LAST, LEARNED, STAGES
 from pipeline.core.errors import ConfigError
 from pipeline.embedding.kinds import EXAMPLES, kind_of
+from pipeline.embedding.models import DEFAULT, SIMILARITY
 from pipeline.embedding.settings import BackendName, Precision
 from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.formats import MAX_PIXELS
@@ -175,11 +176,11 @@ class EmbedConfig(Section):
     argument = ("SOURCE", "source.url")
     flags = (*READ_AS, "ray.workers")
     output: Output = Path("work/embeddings")
-    model: ModelName = Field("efficientnet_lite0", description=f"{', '.join(EXAMPLES)}")
+    model: ModelName = Field(DEFAULT, description=", ".join(EXAMPLES))
     weights: LocalPath | None = Field(
         None,
         description="weights file (.pth or .safetensors) of a network that is named, which no "
-        "package brings for any but efficientnet_lite0",
+        f"package brings for any but {DEFAULT}",
     )
     weights_sha256: str | None = Field(None, description="refuse weights with another checksum")
     backend: Literal["auto", BackendName] = Field(
@@ -277,8 +278,10 @@ class DedupConfig(Section):
         None, description="a folder to compare with: only pairs across, and none of it is dropped"
     )
     output: Output = Path("work/dedup")
-    similarity: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.85, description="cosine from which two images are a pair"
+    similarity: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="cosine from which two images are a pair; none: what fits the encoder, "
+        f"{SIMILARITY} for {DEFAULT}",
     )
     rule: Literal["survivor", "components"] = Field(
         "survivor", description="survivor: all are similar to the one kept; components: chains too"
@@ -312,6 +315,11 @@ class DedupConfig(Section):
         if self.against and self.rule == "components":
             raise ValueError("by components chains would drop images of against: use rule=survivor")
         return self
+
+    @property
+    def cosine(self) -> float:
+        """The similarity, DEFAULT's where none is set."""
+        return self.similarity or SIMILARITY
 
     def partitions(self) -> dict[str, Any]:
         """Return what PartitionSettings takes."""

@@ -18,10 +18,11 @@ from pipeline.dedup.join import join_partitions
 from pipeline.dedup.pair_recall import measure_recall
 from pipeline.dedup.partitions import PartitionSettings, dedup_identity, grown_partitions
 from pipeline.dedup.results import Deduplicated, facts, gather_results, recall_text
+from pipeline.dedup.similarity import keep_similarity, kept_similarity, measured_similarity
 from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
-from pipeline.embedding.stored import encoder_settings
+from pipeline.embedding.stored import encoder_settings, query_encoder
 from pipeline.images.manifest import has_manifest, stored_source
 from pipeline.images.source import Listed, list_source
 from pipeline.index.sort_shard import sort_shards, unsorted
@@ -80,11 +81,11 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
 
     within: with ``dedup.against``, whether to keep in the store the pairs on either side too.
     """
-    made, root = config.dedup, config.dedup.output.resolve()
     embeddings = Store.open(config.embed.output.resolve(), "embeddings")
+    made, root = fitted(config, embeddings).dedup, config.dedup.output.resolve()
     settings = PartitionSettings(**made.partitions())
     across = made.against is not None and not within
-    identity = dedup_identity(embeddings, made.similarity, settings, made.doubtful, across)
+    identity = dedup_identity(embeddings, made.cosine, settings, made.doubtful, across)
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
     with store.lock(), one_session(config.ray), sitting:
@@ -105,11 +106,26 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
     _write_lists(found, root)
     if has_manifest(embeddings):
         source = stored_source(embeddings, config.source.given())
-        page = group_page(found, embeddings, source, made.rule, made.similarity, made.shown)
+        page = group_page(found, embeddings, source, made.rule, made.cosine, made.shown)
         write_atomically(root / "report.html", page.encode())
         console.print(f"report: {made.output}/report.html ({len(page.encode()):,} bytes)")
     print_more_workers(sitting.record)
     return found
+
+
+def fitted(config: Config, embeddings: Store) -> Config:
+    """Return the settings with the similarity that fits the encoder, where none is set."""
+    if config.dedup.similarity is not None:
+        return config
+    similarity = kept_similarity(embeddings)
+    if similarity is None:
+        with Sitting("similarity", 0, config.ray) as sitting:
+            encoder = query_encoder(embeddings, config.embed.weights)
+            backend = encoder.settings.backend
+            similarity = sitting.near_gpu(backend, lambda: measured_similarity(encoder))
+        keep_similarity(embeddings, similarity)
+    joined = config.dedup.model_copy(update={"similarity": similarity})
+    return config.model_copy(update={"dedup": joined})
 
 
 def _join(
@@ -129,7 +145,7 @@ def _join(
         parts.finish(len(shards))
     sitting.record.add_pools(alone.record)
     spread = sitting.spreading(len(partitions.missing(store)), "partitions")
-    join_partitions(spread, parts, store, partitions, made.similarity)
+    join_partitions(spread, parts, store, partitions, made.cosine)
     return partitions.grid.buckets
 
 
@@ -139,7 +155,7 @@ def _measured(
     alone = Sitting("recall", found.images.num_rows, sitting.ray)
     with sitting.stage("measure the recall"), alone:
         ids = found.images["id"].to_numpy()
-        wanted = (made.recall_sample, made.similarity, made.confidence, made.seed, made.doubtful)
+        wanted = (made.recall_sample, made.cosine, made.confidence, made.seed, made.doubtful)
         recall = measure_recall(alone.spread, embeddings, found.joined, ids, *wanted)
     sitting.record.add_pools(alone.record)
     return replace(found, recall=recall)
@@ -154,7 +170,7 @@ def _write_lists(found: Deduplicated, root: Path) -> None:
 
 
 def _print(made: DedupConfig, found: Deduplicated) -> None:
-    rows = facts(found, made.similarity, made.rule)
+    rows = facts(found, made.cosine, made.rule)
     print_table(f"near-duplicates: {made.output}", ("what", "value"), rows)
     console.print(recall_text(found.recall))
     if found.buckets == 1 and found.images.num_rows > made.brute_force_up_to:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from jobs.config import Config
 from jobs.console import console, print_table
-from jobs.dedup import embed_and_dedup
+from jobs.dedup import embed_and_dedup, fitted
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import ConfigError, InputError, SluiceError
 from pipeline.core.files import write_atomically
@@ -58,6 +58,7 @@ def leaks(config: Config) -> LeakEvidence:
     with one_session(config.ray):
         found = embed_and_dedup(config, listed, within=True)
         embeddings = Store.open(config.embed.output.resolve(), "embeddings")
+        config = fitted(config, embeddings)
         evidence, leaked, copies = _evidence(config, embeddings, found, shared)
     images = sided_images(embeddings, stored_source(embeddings, source.given()))
     root = made.output.resolve()
@@ -100,7 +101,7 @@ def _evidence(
     if found.buckets > 1:
         unfound = np.setdiff1d(test, np.concatenate([ids, wrong]))
         with Sitting("recall", found.images.num_rows, config.ray) as alone:
-            wanted = (made.recall_sample, made.similarity, made.seed, made.doubtful)
+            wanted = (made.recall_sample, made.cosine, made.seed, made.doubtful)
             asked, missed = missed_images(alone.spread, embeddings, unfound, train, *wanted)
     copies = _copies(config, embeddings, train)
     counts: dict[str, Any] = {
@@ -110,7 +111,7 @@ def _evidence(
         "judged": len(right) + len(wrong),
         "right": len(right),
         "copies": copies.num_rows,
-        "recognised": pc.sum(pc.greater_equal(copies["score"], made.similarity)).as_py() or 0,
+        "recognised": pc.sum(pc.greater_equal(copies["score"], made.cosine)).as_py() or 0,
     }
     return LeakEvidence(**counts, asked=asked, missed=missed), leaked, copies
 
@@ -138,12 +139,12 @@ def _print(
     print_table(f"leaks: {config.leaks.output}", ("what", "value"), rows)
     if copies.num_rows:
         header = ("copies of train images by", "found", "of", "share")
-        print_table("what would be found", header, recognised(copies, config.dedup.similarity))
+        print_table("what would be found", header, recognised(copies, config.dedup.cosine))
     console.print(
         f"{low:,} to {high:,} of {evidence.images:,} test images ({low / images:.3%} to "
         f"{high / images:.3%}) have a copy in train, with {confidence:.0%} confidence"
     )
-    console.print(evidence.told(config.dedup.similarity))
+    console.print(evidence.told(config.dedup.cosine))
 
 
 def _split(config: Config, images: pa.Table, found: Deduplicated, root: Path) -> None:

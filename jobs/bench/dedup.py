@@ -74,7 +74,7 @@ def _rivals(config: Config, folder: Path) -> dict[str, DedupRun]:
     files.mkdir()
     write_files(images["bytes"].to_pylist(), files)
     settings = encoder_settings(**config.embed.encoder())
-    wanted = rival_settings(settings, config.dedup.similarity, config.ray.workers)
+    wanted = rival_settings(settings, config.dedup.cosine, config.ray.workers)
     runs = {}
     for name, method in RIVALS.items():
         output = folder / f"{method}.parquet"

@@ -111,7 +111,7 @@ def open_workloads(config: LabConfig, settings: ScaleSettings) -> dict[str, Work
         "sign": lambda: sign_workload(images()),
         "search": lambda: search_workload(embeddings(), settings),
         "join": lambda: join_workload(
-            embeddings(), settings, config.dedup.similarity, config.scale.output.resolve()
+            embeddings(), settings, config.dedup.cosine, config.scale.output.resolve()
         ),
     }
     return {name: openers[name]() for name in settings.workloads}

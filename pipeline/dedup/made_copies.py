@@ -12,6 +12,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.scenes import TRANSFORMS, change
 from pipeline.embedding.settings import Encode
+from pipeline.embedding.transform import transform_of
 from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import UndecodableImage
 from pipeline.images.manifest import read_manifest
@@ -60,7 +61,8 @@ def _scores(
     asked = pc.is_in(manifest["path"], value_set=known["file"].combine_chunks())
     images = read_images(source, manifest.filter(asked), shard, known)
     copies = pa.Table.from_pylist(list(_copies(images, source.max_pixels, turn)), _MADE)
-    squares = decode_squares(copies, embeddings.identity["input_size"])
+    fit = transform_of(embeddings.identity["transform"]).fit
+    squares = decode_squares(copies, embeddings.identity["input_size"], fit=fit)
     made = copies.take(pa.array(squares.rows, pa.int64()))
     originals = known.take(pc.index_in(made["id"], value_set=known["id"]))
     rows = np.arange(made.num_rows)

@@ -67,6 +67,8 @@ MODELS: dict[str, Model] = {
         rough=None,
     ),
 }
+DEFAULT = "efficientnet_lite0"
+SIMILARITY = 0.85  # its cosine from which two images are taken for copies
 EMBEDDERS = tuple(name for name, model in MODELS.items() if model.rough)
 
 

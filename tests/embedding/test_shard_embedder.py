@@ -96,3 +96,17 @@ def test_the_network_is_given_full_batches_whatever_few_images_come_at_once(jpeg
     assert given == [4, 4, 1]
     whole, _ = embed_images([images], mean_colour, 32, dimensions=3)
     assert kept.equals(whole)
+
+
+def test_an_image_of_which_the_network_has_nothing_to_say_is_quarantined(jpegs):
+    def without_second(pixels):
+        vectors = mean_colour(pixels)
+        vectors[1] = np.nan
+        return vectors
+
+    images = table(jpegs[:4]).append_column("file", pa.array([f"{n}.jpg" for n in range(4)]))
+    kept, refused = embed_images([images], without_second, 32, dimensions=3)
+    assert kept["id"].to_pylist() == [0, 2, 3]
+    (row,) = refused.to_pylist()
+    assert (row["id"], row["key"], row["file"]) == (1, "k1", "1.jpg")
+    assert row["reason"] == "no-embedding"
