@@ -62,15 +62,16 @@ def _calibrate(config: Config, store: Store) -> None:
             costs = sitting.near_gpu(plan.backend, lambda: measure_costs(plan, store, calibration))
         with sitting.stage("write"):
             keep_calibration(store, calibration, costs, of)
-    _print(store, calibration, costs, len(drawn[0]))
+    _print(store, calibration, costs, len(drawn[0]), config.search.k)
     _print_plan(config, calibration, costs, store.images())
 
 
-def _print(store: Store, calibration: Calibration, costs: StageCosts, fit: int) -> None:
+def _print(store: Store, calibration: Calibration, costs: StageCosts, fit: int, k: int) -> None:
     rows: list[tuple[str, Any]] = [
         ("images embedded to fit the filters", fit),
         ("images embedded to prove recall", calibration.sample.num_rows),
         ("changed copies made of them", calibration.copies.num_rows),
+        (f"of an image's {k} nearest, there on average", calibration.held(k, store.images())),
     ]
     rows += [(f"{name}, ms an image", cost) for name, cost in costs.milliseconds.items()]
     print_table(f"calibration: {store.root}", ("what", "value"), rows)

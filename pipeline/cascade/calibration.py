@@ -131,6 +131,10 @@ class Calibration:
         targets, weights = weighted_neighbours(vectors, k, share, groups(self.sample))
         return Questions(self.sample, np.arange(len(targets)), targets, weights)
 
+    def held(self, k: int, images: int) -> float:
+        """Return how many of an image's ``k`` nearest of all ``images`` the sample holds, about."""
+        return float(k * self.sample.num_rows / images)
+
     def nearest(self) -> Scores:
         """Return float64 (n,): the score of each sample image's nearest one of another group."""
         group = groups(self.sample)

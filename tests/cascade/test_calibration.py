@@ -1,7 +1,13 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from pipeline.cascade.calibration import draw_samples, nearer_weights, weighted_neighbours
+from pipeline.cascade.calibration import (
+    Calibration,
+    draw_samples,
+    nearer_weights,
+    weighted_neighbours,
+)
 from pipeline.core.errors import InputError
 
 
@@ -73,3 +79,8 @@ def test_samples_are_apart_and_depend_on_the_set_of_ids_alone():
     assert [len(part) for part in draw_samples(ids, 900, 900, seed=0)] == [250, 250]
     with pytest.raises(InputError, match="too few"):
         draw_samples(ids[:50], 10, 10, seed=0)
+
+
+def test_a_sample_holds_its_share_of_the_nearest():
+    sample = Calibration(None, pa.table({"id": np.arange(700)}), None)
+    assert sample.held(10, 100_000) == pytest.approx(0.07)
