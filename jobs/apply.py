@@ -14,6 +14,7 @@ from pipeline.core.store import Store
 from pipeline.dedup.acting import Action, Outcome, act, steps_of, tell
 from pipeline.dedup.applied import begin
 from pipeline.dedup.results import read_results
+from pipeline.dedup.verdicts import read_verdicts, refuse_rejected
 
 DOES = {
     "move": "moved",
@@ -38,10 +39,12 @@ def command(config: Config) -> None:
             f"the images of {root} are not files of their own in a folder: there is nothing to "
             "act on; attached/groups.parquet names them"
         )
+    store = Store.open(root, "pairs")
+    refuse_rejected(groups, read_verdicts(store))
     _refuse_remote(groups)
     if folder:
         _refuse_inside(groups, folder)
-    steps, store = steps_of(groups, folder), Store.open(root, "pairs")
+    steps = steps_of(groups, folder)
     with bar("apply", steps.num_rows, "img", 1) as shown, told_of(0, shown.heard):
         if action:
             with store.lock():

@@ -306,7 +306,13 @@ class DedupConfig(Section):
     sample: Count = Field(64, description="vectors a bucket to train the grid on")
     recall_sample: Count = Field(1000, description="images compared with all, to measure recall")
     confidence: Share = 0.95
-    shown: Count = Field(40, description="connected components on the page, with their pictures")
+    shown: Count = Field(400, description="connected components on the page, with their pictures")
+    review: bool = Field(
+        False, description="serve the page on this machine, to judge pairs, until it says done"
+    )
+    verdicts: LocalPath | None = Field(
+        None, description="take in the verdicts that the page has downloaded (CSV)"
+    )
     seed: Seed = 0
     add: bool = Field(False, description="only add new shards: the output must be there")
 
@@ -331,7 +337,7 @@ class LeaksConfig(Section):
     """`sluice leaks`: the test images that have a copy in train, and a split without them."""
 
     argument = ("TRAIN TEST", "leaks.folders")
-    flags = ("dedup.similarity", "ray.workers")
+    flags = ("dedup.similarity", "dedup.review", "dedup.verdicts", "ray.workers")
     folders: Locations = Field((), description="two folders: that of train, then that of test")
     output: Output = Path("work/leaks")
     at_most: Annotated[float, Field(ge=0, le=1)] = Field(

@@ -17,8 +17,9 @@ from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
 from pipeline.dedup.join import join_partitions
 from pipeline.dedup.pair_recall import measure_recall
 from pipeline.dedup.partitions import PartitionSettings, dedup_identity, grown_partitions
-from pipeline.dedup.results import Deduplicated, facts, gather_results, recall_text
+from pipeline.dedup.results import Deduplicated, facts, gather_results, recall_text, with_keys
 from pipeline.dedup.similarity import keep_similarity, kept_similarity, measured_similarity
+from pipeline.dedup.verdicts import keep_verdicts, verdicts_of_file
 from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.shard_embedder import embedding_identity
@@ -26,7 +27,8 @@ from pipeline.embedding.stored import encoder_settings, query_encoder
 from pipeline.images.manifest import has_manifest, stored_source
 from pipeline.images.source import Listed, list_source
 from pipeline.index.sort_shard import sort_shards, unsorted
-from pipeline.pages.groups import group_page
+from pipeline.pages.groups import group_page, group_review
+from pipeline.pages.review import serve_review
 
 
 def command(config: Config) -> None:
@@ -90,27 +92,57 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
     with store.lock(), one_session(config.ray), sitting:
         buckets = _join(made, embeddings, store, sitting, across)
+        if made.verdicts:
+            keep_verdicts(store, verdicts_of_file(made.verdicts, embeddings))
         with sitting.stage("group"):
-            found = gather_results(
-                embeddings,
-                store,
-                made.rule,
-                buckets,
-                made.doubtful,
-                made.prefer,
-                made.against is not None,
-            )
+            found = _grouped(made, embeddings, store, buckets)
         if buckets > 1:
             found = _measured(made, embeddings, found, sitting)
     _print(made, found)
-    _write_lists(found, root)
-    if has_manifest(embeddings):
-        source = stored_source(embeddings, config.source.given())
-        page = group_page(found, embeddings, source, made.rule, made.cosine, made.shown)
-        write_atomically(root / "report.html", page.encode())
-        console.print(f"report: {made.output}/report.html ({len(page.encode()):,} bytes)")
+    page = _write(config, embeddings, found, root)
     print_more_workers(sitting.record)
-    return found
+    return _reviewed(config, embeddings, store, found, page) if made.review and page else found
+
+
+def _grouped(made: DedupConfig, embeddings: Store, store: Store, buckets: int) -> Deduplicated:
+    against = made.against is not None
+    wanted = (made.rule, buckets, made.doubtful, made.prefer, against)
+    return gather_results(embeddings, store, *wanted)
+
+
+def _write(config: Config, embeddings: Store, found: Deduplicated, root: Path) -> bytes:
+    """Write the lists and the page; return the page, nothing where no source has its pictures."""
+    made = config.dedup
+    _write_lists(found, root)
+    if not has_manifest(embeddings):
+        return b""
+    source = stored_source(embeddings, config.source.given())
+    wanted = (made.rule, made.cosine, made.shown)
+    page = group_page(found, embeddings, source, *wanted).encode()
+    write_atomically(root / "report.html", page)
+    console.print(f"report: {made.output}/report.html ({len(page):,} bytes)")
+    return page
+
+
+def _reviewed(
+    config: Config, embeddings: Store, store: Store, found: Deduplicated, page: bytes
+) -> Deduplicated:
+    """Serve the page until the user is done; group anew without the pairs that were rejected."""
+    source = stored_source(embeddings, config.source.given())
+    ids = set(found.images["id"].to_pylist())
+    with store.lock():
+        serve_review(group_review(page, store, embeddings, source, ids), _tell_address)
+    again = _grouped(config.dedup, embeddings, store, found.buckets)
+    again = replace(again, recall=found.recall)
+    rows = facts(again, config.dedup.cosine, config.dedup.rule)
+    print_table(f"after {again.verdicts.num_rows:,} verdicts", ("what", "value"), rows)
+    _write(config, embeddings, again, store.root)
+    return again
+
+
+def _tell_address(url: str) -> None:
+    console.print(f"judge pairs at {url} and press its last button, done", soft_wrap=True)
+    console.print("verdicts are kept at once; after Ctrl-C the same command takes them in")
 
 
 def fitted(config: Config, embeddings: Store) -> Config:
@@ -163,6 +195,9 @@ def _measured(
 
 def _write_lists(found: Deduplicated, root: Path) -> None:
     write_atomically(root / "groups.csv", csv_bytes(found.groups))
+    if found.verdicts.num_rows:
+        told = with_keys(found.verdicts, found.images, {"a": "a_key", "b": "b_key"})
+        write_atomically(root / "verdicts.csv", csv_bytes(told))
     if "path" in found.groups.column_names:
         drop = found.groups.filter(pc.invert(found.groups["survivor"]))["path"].to_pylist()
         write_atomically(root / "drop.txt", "".join(f"{path}\n" for path in drop).encode())

@@ -59,6 +59,7 @@ def leaks(config: Config) -> LeakEvidence:
         found = embed_and_dedup(config, listed, within=True)
         embeddings = Store.open(config.embed.output.resolve(), "embeddings")
         config = fitted(config, embeddings)
+        config = fitted(config, embeddings)
         evidence, leaked, copies = _evidence(config, embeddings, found, shared)
     images = sided_images(embeddings, stored_source(embeddings, source.given()))
     root = made.output.resolve()
@@ -88,12 +89,12 @@ def _evidence(
     config: Config, embeddings: Store, found: Deduplicated, shared: pa.Table
 ) -> tuple[LeakEvidence, pa.Table, pa.Table]:
     """Return what is known of the test images, those that leaked, and the copies made."""
-    made, root = config.dedup, config.leaks.output.resolve()
+    made = config.dedup
     sides = found.images["preferred"]
     train, test = (found.images.filter(s)["id"].to_numpy() for s in (sides, pc.invert(sides)))
     leaked = leaked_images(found.sets, found.pairs)
     ids = leaked["id"].to_numpy()
-    right, wrong = judged_images(read_verdicts(Store.open(root, "pairs")), test)
+    right, wrong = judged_images(found.verdicts, test)
     wrong = np.setdiff1d(wrong, ids)
     same = leaked.filter(pc.equal(leaked["score"], 1.0))["id"].to_numpy()
     right = np.setdiff1d(np.intersect1d(right, ids), same)

@@ -20,6 +20,7 @@ from pipeline.dedup.identical_sets import SetPairs, connected
 from pipeline.dedup.keeping import keeping_order
 
 Rule = Literal["survivor", "components"]
+Apart = tuple[Ids, Ids] | None  # pairs of ids int64 (m,) that no group may hold
 GROUPS = pa.schema(
     [
         ("group", pa.int64()),  # the survivor's id
@@ -30,14 +31,12 @@ GROUPS = pa.schema(
 )
 
 
-def group_pairs(
-    pairs: SetPairs, images: pa.Table, rule: Rule, apart: tuple[Ids, Ids] | None = None
-) -> pa.Table:
+def group_pairs(pairs: SetPairs, images: pa.Table, rule: Rule, apart: Apart = None) -> pa.Table:
     """Return GROUPS of all images in a pair, by group, then in the order of being kept.
 
     ``images`` has the id, the pixels and what ``keeping_order`` takes of every image at least in
-    ``pairs``. The survivor of a group comes first. apart: pairs of ids int64 (m,) that no group
-    may hold: the one that would be kept later leaves it.
+    ``pairs``. The survivor of a group comes first. Of a pair that is kept ``apart`` the image that
+    would be kept later leaves the group.
     """
     found = images.take(pa.array(places(pairs.ids, images["id"].to_numpy())))
     order = keeping_order(found)  # who survives before whom

@@ -13,7 +13,7 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.core.arrays import Ids, Mask, Numbers, Scores
+from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Scores
 
 # identical false: two images that stand for their sets. identical true: a, which stands for its
 # set, and b, a further image of it, with a score of 1.
@@ -107,12 +107,6 @@ class SetPairs:
         """Return the pairs with a score of ``similarity`` and above; no image is left out."""
         return self.some(self.scores >= similarity)
 
-    def among(self, ids: Ids) -> "SetPairs":
-        """Return the pairs between the sets that ``ids`` int64 (m,) are of."""
-        mine = np.zeros(len(self.sizes), np.bool_)
-        mine[self.set_of[np.isin(self.ids, ids)]] = True
-        return self.some(mine[self.one] & mine[self.other])
-
     def some(self, rows: Mask) -> "SetPairs":
         """Return the pairs chosen, bool (p,); no image is left out."""
         one, other, scores = self.one[rows], self.other[rows], self.scores[rows]
@@ -160,6 +154,23 @@ def set_pairs(pairs: pa.Table) -> SetPairs:
         np.concatenate([set_of[right[~identical]], own]),
         np.concatenate([scores[~identical], np.ones(len(own))]),
     )
+
+
+def ends_of(one: Ids, other: Ids) -> AnyArray:
+    """Return pairs of ids int64 (n,), in either order, as (a, b) with a < b, (n,)."""
+    pairs = np.empty(len(one), [("a", np.int64), ("b", np.int64)])
+    pairs["a"], pairs["b"] = np.minimum(one, other), np.maximum(one, other)
+    return pairs
+
+
+def rows_of_pairs(pairs: pa.Table, one: Ids, other: Ids) -> Ids:
+    """Return the row of PAIRS of each pair of ids, int64 (n,), -1 where there is none."""
+    known = ends_of(pairs["a"].to_numpy(), pairs["b"].to_numpy())
+    asked = ends_of(one, other)
+    if not len(known):
+        return np.full(len(asked), -1)
+    place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    return np.where(known[place] == asked, place, -1)
 
 
 def across(pairs: SetPairs, reference: Ids) -> SetPairs:

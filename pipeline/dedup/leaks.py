@@ -13,7 +13,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
-from pipeline.dedup.identical_sets import SetPairs
+from pipeline.dedup.identical_sets import SetPairs, rows_of_pairs
 from pipeline.dedup.join_shard import PartnersPlan
 from pipeline.dedup.results import FOLDERS
 from pipeline.images.kinds.urls import open_url
@@ -71,7 +71,7 @@ class LeakEvidence:
             else "The least are all found."
             if sure
             else "The least are those identical alone: judge some pairs on the page of pictures "
-            "(sluice review), and run this again, to know of the others."
+            "(--review) to know of the others."
         )
         if not self.copies:
             return f"{least} The most are copies with a similarity of {similarity} and above."
@@ -125,22 +125,10 @@ def leaked_images(sets: SetPairs, pairs: pa.Table) -> pa.Table:
     columns = (sets.ids[mine], train[nearest], sets.scores[nearest])
     found = pa.table(dict(zip(("id", "train", "score"), columns, strict=True)))
     known = [name for name in CARRIED if name in pairs.column_names]
-    row = _rows_of(pairs, stands[mine], train[nearest])
+    row = rows_of_pairs(pairs, stands[mine], train[nearest])
     for name in known:
         found = found.append_column(name, pairs[name].take(pa.array(row, mask=row < 0)))
     return found.sort_by([("score", "descending"), ("id", "ascending")])
-
-
-def _rows_of(pairs: pa.Table, one: Ids, other: Ids) -> Ids:
-    """Return the row of ``pairs`` of each pair, int64 (n,), -1 where there is none."""
-    kind = [("a", np.int64), ("b", np.int64)]
-    known, asked = np.empty(pairs.num_rows, kind), np.empty(len(one), kind)
-    known["a"], known["b"] = pairs["a"].to_numpy(), pairs["b"].to_numpy()
-    asked["a"], asked["b"] = np.minimum(one, other), np.maximum(one, other)
-    if not len(known):
-        return np.full(len(asked), -1)
-    place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-    return np.where(known[place] == asked, place, -1)
 
 
 def by_kind(leaked: pa.Table) -> list[tuple[str, int]]:

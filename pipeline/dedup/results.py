@@ -49,7 +49,8 @@ class Deduplicated:
     sets: SetPairs  # the same pairs, to count and to group
     joined: SetPairs  # they with those that a user has rejected
     groups: pa.Table  # GROUPS, key and, of a source, path, bytes, checksum
-    images: pa.Table  # id, key, pixels and, where known, scene and transform
+    images: pa.Table  # id, key, pixels, width, height and, where known, scene, transform and FILES
+    verdicts: pa.Table  # VERDICTS
     buckets: int
     left_out: Counter[str]  # images that are no evidence of identity, by reason
     recall: PairRecall | None = None  # None where all pairs were compared
@@ -88,7 +89,7 @@ def gather_results(
     pairs = with_keys(pairs, images, {"a": "a_key", "b": "b_key"})
     for name, table in zip(RESULTS, (pairs, groups), strict=True):
         store.attach(name, parquet_bytes(table))
-    return Deduplicated(pairs, sets, joined, groups, images, buckets, left_out)
+    return Deduplicated(pairs, sets, joined, groups, images, verdicts, buckets, left_out)
 
 
 def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa.Table:
@@ -126,9 +127,9 @@ def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
 def read_images(
     embeddings: Store, doubtful: bool = False, prefer: Sequence[str] = (), against: bool = False
 ) -> tuple[pa.Table, Counter[str]]:
-    """Return the images still there: id, key, scene and transform where known, and what
-    ``keeping_order`` takes: preferred (of the patterns ``prefer``; ``against``: of the source's
-    first folder), whole, pixels, bytes, modified.
+    """Return the images still there: id, key, width, height, scene and transform where known, and
+    what ``keeping_order`` takes: preferred (of the patterns ``prefer``; ``against``: of the
+    source's first folder), whole, pixels, bytes, modified.
 
     Those that are no evidence of identity are counted by reason, unless ``doubtful`` asks for them.
     """
@@ -151,7 +152,7 @@ def read_images(
     kept["preferred"] = preferred(table["key"], prefer) if first is None else first
     if "decoded" in facts:
         kept["whole"] = pc.greater_equal(table["decoded"], 1.0)
-    known = [name for name in (*extra, *FILES) if name in table.column_names]
+    known = [n for n in ("width", "height", *extra, *FILES) if n in table.column_names]
     return pa.table(kept | {name: table[name] for name in known}), left_out
 
 

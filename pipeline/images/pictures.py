@@ -41,23 +41,27 @@ class Picture:
         return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
 
 
-def read_pictures(source: Source, store: Store, ids: set[int]) -> dict[int, Picture]:
-    """Read the images of ``ids`` from the shards of ``source`` that hold them, by id.
+def read_pictures(
+    source: Source, store: Store, ids: set[int], size: int = 200
+) -> dict[int, Picture]:
+    """Read the images of ``ids`` from the files of ``source`` that hold them, by id.
 
-    Raises InputError where one is no longer what ``store`` was made from.
+    size: of the longer side, pixels. Raises InputError where one is no longer what ``store`` was
+    made from.
     """
     manifest = read_manifest(store)
     wanted = pa.array(sorted(ids), pa.int64())
     pictures = {}
     for entry in store.manifest():
-        known = store.read(entry.shard, ["id", "key", "checksum"])
+        known = store.read(entry.shard, ["id", "key", "checksum", "file"])
         known = known.filter(pa.compute.is_in(known["id"], value_set=wanted))
         if not known.num_rows:
             continue
-        for row in read_images(source, manifest, entry.shard, known).to_pylist():
+        held = pa.compute.is_in(manifest["path"], value_set=known["file"].combine_chunks())
+        for row in read_images(source, manifest.filter(held), entry.shard, known).to_pylist():
             if row["bytes"] is None:
                 raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
-            jpeg = thumbnail(row["bytes"], source.max_pixels)
+            jpeg = thumbnail(row["bytes"], source.max_pixels, size)
             pictures[row["id"]] = Picture(row["id"], row["key"], jpeg)
     return pictures
 

@@ -1,8 +1,10 @@
-"""One self-contained page of groups of near-duplicates, with a slider for the similarity."""
+"""One self-contained page of groups of near-duplicates: to see them, to judge them, to choose."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -12,12 +14,16 @@ from pipeline.core.store import Store
 from pipeline.dedup.groups import Rule
 from pipeline.dedup.keeping import TOLD
 from pipeline.dedup.results import Deduplicated, recall_text
-from pipeline.dedup.steps import Component, Step, largest_components, slider_steps
+from pipeline.dedup.steps import Component, Step, least_sure, slider_steps
+from pipeline.dedup.verdicts import VERDICTS, keep_verdicts, read_verdicts, rejected
 from pipeline.images.pictures import Picture, read_pictures
 from pipeline.images.source import Source
 from pipeline.pages.page import TEMPLATES
+from pipeline.pages.review import Review
 
 LARGEST_SHOWN = 24
+LARGE = 1024  # pixels: the longer side of a picture that is looked at
+FACTS = ("width", "height", "pixels", "bytes", "modified")
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,10 @@ class GroupPageData:
     rule: Rule
     steps: Sequence[Step]
     components: Sequence[Component]
-    pictures: dict[int, Picture]
-    pixels: dict[int, int]
+    pictures: Mapping[int, Picture]
+    images: Mapping[int, dict[str, Any]]  # FACTS of each, where known
+    verdicts: Sequence[dict[str, Any]] = field(default=())  # VERDICTS, of images shown
+    apart: Sequence[tuple[int, int]] = field(default=())  # identical images that are none
 
 
 def group_page(
@@ -47,9 +55,12 @@ def group_page(
 
     Raises as ``read_pictures`` does.
     """
-    components = largest_components(found.sets, found.images, shown, LARGEST_SHOWN)
+    components = least_sure(found.sets, found.pairs, found.images, shown, LARGEST_SHOWN)
     ids = {number for component in components for number in component.ids}
     kept = found.images.filter(pa.compute.is_in(found.images["id"], pa.array(ids, pa.int64())))
+    known = kept.select(["id", *(name for name in FACTS if name in kept.column_names)]).to_pylist()
+    apart = rejected(found.verdicts)
+    told = Counter(found.verdicts["duplicate"].to_pylist())
     data = GroupPageData(
         title="Sluice: near-duplicates",
         facts=[
@@ -58,25 +69,59 @@ def group_page(
             ("similarity from", f"{similarity}"),
             ("rule", rule),
             ("buckets", f"{found.buckets:,}"),
+            ("judged duplicates", f"{told[True]:,}"),
+            ("judged none, left out", f"{told[False]:,}"),
         ],
         recall=recall_text(found.recall).capitalize(),
-        shown=f"Shown are the {len(components)} largest components, all that pairs connect, "
-        f"of up to {LARGEST_SHOWN} images.",
+        shown=f"Shown are the {len(components):,} components, all that pairs connect, that are "
+        f"least sure, of up to {LARGEST_SHOWN} images each.",
         rule=rule,
-        steps=slider_steps(found.sets, found.images, rule, similarity),
+        steps=slider_steps(found.sets, found.images, rule, similarity, apart),
         components=components,
         pictures=read_pictures(source, embeddings, ids),
-        pixels=dict(zip(kept["id"].to_pylist(), kept["pixels"].to_pylist(), strict=True)),
+        images={row["id"]: row for row in known},
+        verdicts=[row for row in found.verdicts.to_pylist() if {row["a"], row["b"]} <= ids],
+        apart=list(zip(*(ends.tolist() for ends in apart), strict=True)),
     )
     return render_groups(data)
 
 
+def group_review(
+    page: bytes, store: Store, embeddings: Store, source: Source, ids: Container[int]
+) -> Review:
+    """Return ``page`` with what it asks for when it is served; ids: the images that may be judged.
+
+    Verdicts are kept in ``store``.
+    """
+
+    def picture(number: int) -> bytes:
+        if number not in ids:
+            raise KeyError(number)
+        return read_pictures(source, embeddings, {number}, LARGE)[number].jpeg
+
+    def judge(one: int, other: int, duplicate: bool | None) -> int:
+        for number in (one, other):
+            if number not in ids:
+                raise KeyError(number)
+        judged = pa.table([[one], [other], pa.array([duplicate], pa.bool_())], schema=VERDICTS)
+        return int(keep_verdicts(store, judged).num_rows)
+
+    def verdicts() -> list[tuple[str, str, bool]]:
+        rows = read_verdicts(store).to_pylist()
+        return [(str(row["a"]), str(row["b"]), row["duplicate"]) for row in rows]
+
+    return Review(page, picture, judge, verdicts)
+
+
 def render_groups(data: GroupPageData) -> str:
     """Return the page; texts are escaped, scripts and pictures are inside it."""
+    verdicts = [[str(v["a"]), str(v["b"]), v["duplicate"]] for v in data.verdicts]
     inside = {
         "rule": data.rule,
         "steps": [asdict(step) for step in data.steps],
         "components": [_json_component(component, data) for component in data.components],
+        "verdicts": verdicts,
+        "apart": [[str(one), str(other)] for one, other in data.apart],
     }
     # JSON within a script element ends at the first "</script": no "<" may stand in it.
     text = json.dumps(inside).replace("<", "\\u003c")
@@ -89,8 +134,23 @@ def _json_component(component: Component, data: GroupPageData) -> dict[str, Any]
             "id": str(number),  # beyond 2^53 a script's numbers are not exact
             "key": data.pictures[number].key,
             "uri": data.pictures[number].uri,
-            "size": f"{data.pixels[number]:,} px",
+            "facts": image_facts(data.images[number]),
         }
         for number in component.ids
     ]
-    return {"images": images, "pairs": component.pairs}
+    return {"images": images, "pairs": [asdict(pair) for pair in component.pairs]}
+
+
+def image_facts(image: Mapping[str, Any]) -> str:
+    """Return the size, bytes and date of an image (FACTS) in words, where they are known."""
+    told = []
+    if image.get("width"):
+        told.append(f"{image['width']:,} × {image['height']:,} px")
+    elif image.get("pixels"):
+        told.append(f"{image['pixels']:,} px")
+    if image.get("bytes") is not None:
+        told.append(f"{image['bytes']:,} bytes")
+    if image.get("modified") is not None:
+        when = datetime.fromtimestamp(image["modified"] // 10**9, UTC)
+        told.append(f"{when:%Y-%m-%d %H:%M}")
+    return ", ".join(told)

@@ -1,6 +1,7 @@
 """`sluice dedup`, then `sluice apply` and `sluice undo`, on photos in folders, in this process."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +116,57 @@ def test_against_a_collection_only_what_is_new_is_dropped(tmp_path, jpegs):
         main_way.config(tmp_path, *folders, "dedup.rule=components")
     with pytest.raises(ConfigError, match="sluice dedup NEW"):
         dedup(main_way.config(tmp_path, folders[1], f"dedup.output={tmp_path}/other"))
+
+
+def twins(root, jpegs, *overrides):
+    """Return the settings for a folder of two pairs of files of the same bytes."""
+    (root / "photos").mkdir(exist_ok=True)
+    for name, data in {"a": 0, "a twin": 0, "b": 1, "b twin": 1}.items():
+        (root / "photos" / f"{name}.jpg").write_bytes(jpegs[data])
+    folders = (f"dedup.folders=['{root}/photos']", f"dedup.output={root}/dedup")
+    return main_way.config(root, *DEDUP, *folders, *overrides)
+
+
+def dropped(root):
+    lines = (root / "dedup" / "drop.txt").read_text().splitlines()
+    return sorted(Path(line).name for line in lines)
+
+
+def test_what_a_review_rejects_is_not_dropped_nor_applied_nor_back(tmp_path, jpegs, monkeypatch):
+    def review(asked, told):
+        told("http://127.0.0.1:1/token/")
+        (a, b) = read_results(tmp_path / "dedup")[1].sort_by("key")["id"].to_pylist()[:2]
+        assert asked.picture(a)[:2] == b"\xff\xd8"
+        with pytest.raises(KeyError):
+            asked.judge(a, 7, False)
+        assert asked.judge(b, a, False) == 1
+        with pytest.raises(InputError, match="run the same sluice dedup again"):
+            apply(wanted)
+        assert asked.verdicts() == [(str(min(a, b)), str(max(a, b)), False)]
+
+    monkeypatch.setattr("jobs.dedup.serve_review", review)
+    wanted = twins(tmp_path, jpegs)
+    dedup(twins(tmp_path, jpegs, "dedup.review=true"))
+    assert dropped(tmp_path) == ["b twin.jpg"]
+    apply(wanted.model_copy(update={"apply": wanted.apply.model_copy(update={"delete": True})}))
+    assert names(tmp_path / "photos") == ["a twin.jpg", "a.jpg", "b.jpg"]
+    dedup(wanted)
+    assert dropped(tmp_path) == []
+    assert "a.jpg" in (tmp_path / "dedup" / "verdicts.csv").read_text()
+
+
+def test_verdicts_of_a_page_opened_from_disk_are_taken_in(tmp_path, jpegs):
+    dedup(twins(tmp_path, jpegs))
+    assert dropped(tmp_path) == ["a twin.jpg", "b twin.jpg"]
+    a, b, *_ = read_results(tmp_path / "dedup")[1].sort_by("key")["id"].to_pylist()
+    path = tmp_path / "verdicts.csv"
+    path.write_text(f'a,b,duplicate,a_key,b_key\n{a},{b},false,"a, or so",\n')
+    dedup(twins(tmp_path, jpegs, f"dedup.verdicts={path}"))
+    assert dropped(tmp_path) == ["b twin.jpg"]
+    path.write_text(f"a,b,duplicate\n{a},{b},\n")
+    dedup(twins(tmp_path, jpegs, f"dedup.verdicts={path}"))
+    assert dropped(tmp_path) == ["a twin.jpg", "b twin.jpg"]
+    for text in ("a,b\n1,2\n", "a,b,duplicate\n1,x,true\n", f"a,b,duplicate\n{a},7,true\n", ""):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"verdicts.csv (holds no verdicts|judges image 7)"):
+            dedup(twins(tmp_path, jpegs, f"dedup.verdicts={path}"))

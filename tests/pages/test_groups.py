@@ -1,12 +1,23 @@
+import io
+import json
+import threading
+import urllib.error
+import urllib.request
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from pipeline.dedup.groups import group_pairs
-from pipeline.dedup.identical_sets import PAIRS, set_pairs
-from pipeline.dedup.steps import largest_components, slider_steps
+from pipeline.dedup.identical_sets import PAIRS, across, as_pairs, set_pairs
+from pipeline.dedup.steps import least_sure, slider_steps
 from pipeline.images.pictures import Picture
-from pipeline.pages.groups import GroupPageData, render_groups
-from tests.helpers.browser import in_a_browser, opened
+from pipeline.pages.groups import GroupPageData, image_facts, render_groups
+from pipeline.pages.review import Review, serve_review
+from tests.helpers.browser import BROKEN_WORDS, in_a_browser, low_contrast, opened
 
 # 0-1-2 is a chain, 3 and 4 are close, 5 to 9 all near each other; 10 and 11 are identical to 4,
 # 12 to 14 are identical by themselves, at a score that rounding left below 1.
@@ -20,12 +31,13 @@ def tables():
     rows = sorted((*pair, score, pair in IDENTICAL) for pair, score in (SCORES | IDENTICAL).items())
     columns = dict(zip(PAIRS.names, zip(*rows, strict=True), strict=True))
     images = {"id": list(PIXELS), "pixels": list(PIXELS.values())}
-    return set_pairs(pa.table(columns, schema=PAIRS)), pa.table(images)
+    known = pa.table(columns, schema=PAIRS)
+    return set_pairs(known), pa.table(images), known
 
 
 def page_data(jpegs, rule):
-    pairs, images = tables()
-    components = largest_components(pairs, images, 10, 24)
+    pairs, images, known = tables()
+    components = least_sure(pairs, known, images, 10, 24)
     return GroupPageData(
         title="Test",
         facts=[("images", "12")],
@@ -37,12 +49,12 @@ def page_data(jpegs, rule):
         pictures={
             n: Picture(n, "</script><script>alert(1)", jpegs[n % len(jpegs)]) for n in PIXELS
         },
-        pixels=PIXELS,
+        images={n: {"width": 40, "height": 30, "bytes": 1234, "modified": n} for n in PIXELS},
     )
 
 
 def test_steps_count_all_images_and_end_at_equality():
-    pairs, images = tables()
+    pairs, images, _ = tables()
     steps = slider_steps(pairs, images, "survivor", 0.9)
     assert (steps[0].threshold, steps[-1].threshold) == (0.9, 1.0)
     # Three pairs within each set of identical images, and 3 is a partner of all of its kind.
@@ -53,18 +65,54 @@ def test_steps_count_all_images_and_end_at_equality():
         assert step.groups + step.drop == groups.num_rows
 
 
-def test_the_largest_components_up_to_a_size_are_shown():
-    pairs, images = tables()
-    components = largest_components(pairs, images, 10, 24)
+def test_the_components_that_are_least_sure_come_first_up_to_a_size():
+    pairs, images, known = tables()
+    components = least_sure(pairs, known, images, 10, 24)
     assert [set(component.ids) for component in components] == [
+        {0, 1, 2},
         {5, 6, 7, 8, 9},
         {3, 4, 10, 11},
-        {0, 1, 2},
         {12, 13, 14},
     ]
-    assert components[2].ids == (2, 1, 0)
-    assert len(components[1].pairs) == 6
-    assert [set(c.ids) for c in largest_components(pairs, images, 1, 3)] == [{0, 1, 2}]
+    assert components[0].ids == (2, 1, 0)
+    assert [(p.one, p.other, p.score) for p in components[0].pairs] == [(1, 2, 0.91), (0, 1, 0.96)]
+    assert len(components[2].pairs) == 6
+    assert {pair.why for pair in components[2].pairs} == {None, "same pixels"}
+    assert [set(c.ids) for c in least_sure(pairs, known, images, 1, 4)] == [{0, 1, 2}]
+    assert [set(c.ids) for c in least_sure(pairs, known, images, 1, 2)] == []
+
+
+def test_what_is_known_of_a_pair_is_told_from_the_image_that_is_kept():
+    # 1 is kept before 0, and the map of 1 onto 0 is turned round.
+    rows = pa.table(dict(zip(PAIRS.names, ([0, 2], [1, 3], [0.9, 0.8], [False] * 2), strict=True)))
+    half = [0.5, 0.0, 0.25, 0.0, 0.5, 0.0]
+    known = rows.cast(PAIRS).append_column("verified", pa.array([0.3, None]))
+    known = known.append_column("why", pa.array(["crop 50 %", None]))
+    known = known.append_column("alignment", pa.array([half, None]))
+    images = pa.table({"id": list(range(4)), "pixels": [1, 9, 9, 1]})
+    first, second = least_sure(set_pairs(rows), known, images, 9, 9)
+    assert first.ids == (1, 0)
+    assert (first.pairs[0].sure, first.pairs[0].why) == (0.3, "crop 50 %")
+    assert first.pairs[0].alignment == (2.0, 0.0, -0.5, 0.0, 2.0, 0.0)
+    assert (second.pairs[0].sure, second.pairs[0].why, second.pairs[0].alignment) == (
+        0.8,
+        None,
+        None,
+    )
+
+
+def test_pairs_across_are_components_of_both_sides():
+    pairs, images, _ = tables()
+    sets = across(pairs, np.array([4, 10, 12]))
+    components = least_sure(sets, as_pairs(sets), images, 9, 9)
+    assert [set(component.ids) for component in components] == [{3, 4, 10, 11}, {12, 13, 14}]
+    assert {(p.one, p.other) for p in components[1].pairs} == {(0, 2), (1, 2)}
+
+
+def test_sizes_and_dates_are_told_where_they_are_known():
+    assert image_facts({"id": 1, "pixels": 1200}) == "1,200 px"
+    facts = {"width": 4032, "height": 3024, "bytes": 2_345_678, "modified": 1_700_000_000 * 10**9}
+    assert image_facts(facts) == "4,032 × 3,024 px, 2,345,678 bytes, 2023-11-14 22:13"
 
 
 @in_a_browser
@@ -84,13 +132,188 @@ def test_the_slider_groups_anew_as_python_does(jpegs, tmp_path, width, scheme, r
                 tab.keyboard.press("ArrowRight")
             texts = [tab.locator(f"#{n}").inner_text() for n in ("pairs", "groups", "drop")]
             strips = tab.locator("section.strip").count()
-            seen.append((*map(int, texts), strips, tab.locator("figure:not(.kept)").count()))
+            seen.append((*map(int, texts), strips, tab.locator(".strip figure:not(.kept)").count()))
         tab.locator("#threshold").press("Home")
         widths = tab.evaluate("[...document.images].map(image => image.naturalWidth)")
-        overflow = page.overflow()
+        overflow, low, broken = page.overflow(), low_contrast(tab), tab.evaluate(BROKEN_WORDS)
     assert seen == [(s.pairs, s.groups, s.drop, s.groups, s.drop) for s in data.steps]
     assert len({counts[1:3] for counts in seen}) > 3
     assert page.problems == []
     assert [url for url in page.requests if url.startswith("http")] == []
     assert min(widths) > 0
+    assert (low, broken) == ([], [])
     assert overflow <= 0
+
+
+BIG = 2**62 + 1  # no number of a script is it
+
+
+def judged_page(jpegs, groups=45):
+    """A page of pairs, each of a photo with its left half, which is sure by its place."""
+    rows = [(n, BIG + n, 0.95 - n / 1000, False) for n in range(groups)]
+    known = pa.table(dict(zip(PAIRS.names, zip(*rows, strict=True), strict=True)), schema=PAIRS)
+    half = [[0.5, 0.0, 0.0, 0.0, 1.0, 0.0]] * groups
+    known = known.append_column("alignment", pa.array(half)).append_column(
+        "why", pa.array(["crop 50 %"] * groups)
+    )
+    images = pa.table(
+        {"id": [*range(groups), *(BIG + n for n in range(groups))], "pixels": [2, 1] * groups}
+    )
+    images = images.set_column(1, "pixels", pa.array([2] * groups + [1] * groups))
+    pairs = set_pairs(known)
+    with Image.open(io.BytesIO(jpegs[0])) as whole:
+        left = whole.crop((0, 0, whole.width // 2, whole.height))
+    out = io.BytesIO()
+    left.save(out, "JPEG", quality=95)
+    pictures = {n: Picture(n, f"whole {n}.jpg", jpegs[0]) for n in range(groups)}
+    pictures |= {BIG + n: Picture(BIG + n, f"half {n}.jpg", out.getvalue()) for n in range(groups)}
+    return GroupPageData(
+        title="Test",
+        facts=[],
+        recall="All pairs were compared",
+        shown="All are shown.",
+        rule="survivor",
+        steps=slider_steps(pairs, images, "survivor", 0.9),
+        components=least_sure(pairs, known, images, 100, 24),
+        pictures=pictures,
+        images={n: {} for n in pictures},
+        verdicts=[{"a": 3, "b": BIG + 3, "duplicate": True}],
+    )
+
+
+@contextmanager
+def served(page, judge=None):
+    """Serve ``page``; yield its address and the verdicts that are kept."""
+    kept, address, there = {}, [], threading.Event()
+
+    def keep(one, other, duplicate):
+        if judge:
+            judge(one, other)
+        kept[one, other] = duplicate
+        return len(kept)
+
+    def told(url):
+        address.append(url)
+        there.set()
+
+    pictures = {0: b"none"}
+
+    def rows():
+        return [(str(a), str(b), yes) for (a, b), yes in kept.items() if yes is not None]
+
+    review = Review(page.encode(), pictures.__getitem__, keep, rows)
+    thread = threading.Thread(target=serve_review, args=(review, told))
+    thread.start()
+    assert there.wait(10)
+    try:
+        yield address[0], kept
+    finally:
+        with suppress(urllib.error.URLError):
+            asked(address[0] + "done", b"")
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def asked(url, data=None, **headers):
+    origin = url[: url.index("/", 8)]
+    said = {"Origin": origin} | {name: value for name, value in headers.items() if value}
+    request = urllib.request.Request(url, data, said)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read()
+
+
+def test_only_the_page_itself_under_its_token_may_write():
+    verdict = json.dumps({"a": "1", "b": str(BIG), "duplicate": False}).encode()
+    with served("the page") as (url, kept):
+        assert asked(url) == b"the page"
+        host = url[: url.index("/", 8)]
+        refused = [
+            (f"{host}/verdicts", verdict, {}, 403),
+            (f"{host}/{'x' * 22}/verdicts", verdict, {}, 403),
+            (f"{host}/", None, {}, 403),
+            (f"{url}verdicts", verdict, {"Origin": "http://evil.example"}, 403),
+            (f"{url}verdicts", verdict, {"Origin": "null"}, 403),
+            (f"{url}verdicts", verdict, {"Host": "evil.example:80"}, 403),
+            (url, None, {"Host": "127.0.0.1.evil.example"}, 403),
+            (f"{url}verdicts", b'{"a": 1, "b": 2, "duplicate": 1}', {}, 400),
+            (f"{url}verdicts", b"[]", {}, 400),
+            (f"{url}verdicts", b"x" * 5000, {}, 400),
+            (f"{url}picture/7", None, {}, 404),
+            (f"{url}../../etc/passwd", None, {}, 404),
+        ]
+        for address, data, headers, status in refused:
+            with pytest.raises(urllib.error.HTTPError) as error:
+                asked(address, data, **headers)
+            assert (error.value.code, address) == (status, address)
+        assert kept == {}
+        assert asked(f"{url}verdicts", verdict) == b"1"
+        assert kept == {(1, BIG): False}
+        assert json.loads(asked(f"{url}verdicts")) == [["1", str(BIG), False]]
+        tunnel = {"Host": "localhost:9", "Origin": "http://localhost:9"}
+        assert asked(f"{url}verdicts", verdict, **tunnel) == b"1"
+
+
+@in_a_browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
+def test_pairs_are_judged_by_keys_the_least_sure_first_and_kept_at_once(jpegs, width, scheme):
+    with (
+        served(render_groups(judged_page(jpegs))) as (url, kept),
+        opened(SimpleNamespace(as_uri=lambda: url), width, scheme) as page,
+    ):
+        tab = page.tab
+        tab.wait_for_selector("#done:visible")
+        assert tab.locator("#why").inner_text() == "crop 50 %, similarity 0.9060"
+        assert "half 44.jpg" in tab.locator("#dropped").inner_text()
+        tab.wait_for_function("document.getElementById('above').naturalWidth > 0")
+        boxes = [tab.locator(f"#{name}").bounding_box() for name in ("under", "above")]
+        tab.keyboard.press("n")
+        tab.wait_for_function("document.getElementById('saved').textContent === '1 verdicts kept'")
+        tab.keyboard.press("d")
+        tab.wait_for_function("document.getElementById('saved').textContent === '2 verdicts kept'")
+        assert "half 42.jpg" in tab.locator("#dropped").inner_text()
+        tab.keyboard.press("k")
+        assert tab.locator("#verdict").inner_text() == "judged duplicate"
+        tab.keyboard.press("u")
+        tab.wait_for_function("document.getElementById('verdict').textContent === ''")
+        first = tab.locator(".pager").first
+        assert first.locator("span").inner_text() == "page 1 of 3"
+        assert tab.locator("section.strip").count() == 20
+        assert tab.locator(".said").first.inner_text() == "judged not a duplicate"
+        first.get_by_text("next page").click()
+        first.get_by_text("next page").click()
+        assert tab.locator("section.strip").count() == 5
+        tab.locator(".strip figure:not(.kept)").last.click()
+        assert "half 0.jpg" in tab.locator("#dropped").inner_text()
+        low, broken, overflow = low_contrast(tab), tab.evaluate(BROKEN_WORDS), page.overflow()
+        tab.get_by_text("done: group anew").click()
+        tab.wait_for_function("document.getElementById('saved').textContent.startsWith('grouped')")
+        tab.keyboard.press("n")
+        tab.wait_for_function("document.getElementById('saved').textContent.startsWith('not kept')")
+        assert tab.locator("#verdict").inner_text() == ""
+        assert page.problems == []
+        assert all(request.startswith((url, "data:")) for request in page.requests)
+    assert kept == {(44, BIG + 44): False, (43, BIG + 43): None}
+    # The half lies on the left half of the whole.
+    assert boxes[1]["x"] == pytest.approx(boxes[0]["x"], abs=1)
+    assert boxes[1]["width"] == pytest.approx(boxes[0]["width"] / 2, abs=1)
+    assert boxes[1]["height"] == pytest.approx(boxes[0]["height"], abs=1)
+    assert (low, broken) == ([], [])
+    assert overflow <= 0
+
+
+@in_a_browser
+def test_a_page_opened_from_disk_hands_its_verdicts_over_as_a_file(jpegs, tmp_path):
+    path = tmp_path / "groups.html"
+    path.write_text(render_groups(judged_page(jpegs, 3)))
+    with opened(path, 1280, "light") as page:
+        tab = page.tab
+        tab.keyboard.press("n")
+        tab.keyboard.press("j")
+        tab.keyboard.press("d")
+        with tab.expect_download() as download:
+            tab.locator("#download").click()
+        rows = download.value.path().read_text().splitlines()
+        assert page.problems == []
+    assert rows[0] == "a,b,duplicate,a_key,b_key"
+    assert f'2,{BIG + 2},false,"whole 2.jpg","half 2.jpg"' in rows
+    assert f'0,{BIG},true,"whole 0.jpg","half 0.jpg"' in rows
