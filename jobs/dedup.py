@@ -36,6 +36,11 @@ def command(config: Config) -> None:
 
     What is not embedded yet is embedded first. Finished parts are skipped.
     """
+    deduplicate(config)
+
+
+def deduplicate(config: Config) -> Deduplicated:
+    """Embed what ``dedup.folders`` name, where they do, and run the job."""
     made = config.dedup
     if made.add and not (made.output / "store.json").exists():
         raise InputError(f"{made.output} holds no pairs to add to; leave --add out")
@@ -44,13 +49,11 @@ def command(config: Config) -> None:
     if not made.folders:
         if made.against:
             raise ConfigError("--against needs the folders to compare with it: sluice dedup NEW")
-        dedup(config)
-        return
+        return dedup(config)
     folders = (*([made.against] if made.against else []), *made.folders)
     source = config.source.model_copy(update={"url": folders})
     config = config.model_copy(update={"source": source})
-    listed = list_source(**config.source.asked())
-    embed_and_dedup(config, listed)
+    return embed_and_dedup(config, list_source(**config.source.asked()))
 
 
 def embed_and_dedup(config: Config, listed: Listed, within: bool = False) -> Deduplicated:

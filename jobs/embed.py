@@ -22,7 +22,7 @@ def command(config: Config) -> None:
     embed(config)
 
 
-def embed(config: Config) -> None:
+def embed(config: Config) -> Store:
     """Run the job: plan the shards, embed those not yet there, write the manifest."""
     listed = list_source(**config.source.asked())
     settings = encoder_settings(**config.embed.encoder())
@@ -43,6 +43,7 @@ def embed(config: Config) -> None:
                 settings.backend, lambda: measure_loss(store, listed.source, settings)
             )
     _print_summary(store, sitting.record, filled, loss)
+    return store
 
 
 def _print_summary(

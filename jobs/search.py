@@ -73,7 +73,7 @@ class Answer:
         return str(self.results.schema.metadata[b"loss"].decode())
 
 
-def search(config: Config) -> None:
+def search(config: Config) -> Answer:
     """Run the job: gather the queries, search every shard, merge, write the results."""
     wanted = config.search
     wanted.refuse_no_queries()
@@ -96,6 +96,7 @@ def search(config: Config) -> None:
     print_more_workers(sitting.record)
     if wanted.open:
         _open_sheet(config, store, answer, path.with_name(f"{path.name}.html"))
+    return answer
 
 
 def _by_index(config: Config, store: Store) -> OpenIndex:

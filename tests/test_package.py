@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("jobs", "pipeline", "cluster", "configs")
+PACKAGES = ("sluice", "jobs", "pipeline", "cluster", "configs")
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 
 

@@ -27,7 +27,7 @@ def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
     kept = _kept_network(store, settings.model)
     if kept is not None:
         return encoder_of(settings, *kept)
-    made = _made(settings)
+    made = built_encoder(settings)
     if made.network:
         network, constants = _names(settings.model)
         store.attach(constants, made.constants)
@@ -37,7 +37,8 @@ def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
     return made
 
 
-def _made(settings: EncoderSettings) -> Encoder:
+def built_encoder(settings: EncoderSettings) -> Encoder:
+    """Return the encoder, converted here and now; int8 is calibrated."""
     if settings.precision != "int8":
         return build_encoder(settings)
     from pipeline.embedding.quantised import quantise

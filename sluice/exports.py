@@ -1,0 +1,58 @@
+"""Embeddings as files that others open."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import faiss
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import ConfigError
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix, unified
+from sluice.stored import read_store
+
+
+def to_faiss(store: str | Path, path: str | Path) -> int:
+    """Write a flat FAISS index of inner products, which has our ids; return its vectors."""
+    found = read_store(store)
+    width = Store.open(found.root).schema().field("embedding").type.list_size
+    index = faiss.IndexIDMap2(faiss.IndexFlatIP(width))
+    for table in found.tables(["id", "embedding"]):
+        index.add_with_ids(embedding_matrix(table["embedding"]), table["id"].to_numpy())
+    faiss.write_index(index, str(path))
+    return int(index.ntotal)
+
+
+def to_huggingface(store: str | Path, folder: str | Path) -> list[Path]:
+    """Write Parquet files as HuggingFace's ``load_dataset(folder)`` takes them; return them."""
+    tables, data = list(_alike(store)), Path(folder) / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    paths = [data / f"train-{n:05}-of-{len(tables):05}.parquet" for n in range(len(tables))]
+    for path, table in zip(paths, tables, strict=True):
+        pq.write_table(table, path)
+    return paths
+
+
+def to_lance(store: str | Path, path: str | Path) -> None:
+    """Write a Lance dataset. Raises ConfigError where pylance is not installed."""
+    try:
+        import lance
+    except ImportError as error:
+        raise ConfigError("Lance is not installed; pip install pylance") from error
+    schema = _schema(store)
+    batches = (batch for table in _alike(store) for batch in table.to_batches())
+    lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches), str(path))
+
+
+def _schema(store: str | Path) -> pa.Schema:
+    """Return one schema for all shards: a column that some lack is null there."""
+    opened = Store.open(read_store(store).root)
+    schemas = [opened.shards.schema(entry.shard) for entry in opened.manifest()]
+    return pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
+
+
+def _alike(store: str | Path) -> Iterator[pa.Table]:
+    schema = _schema(store)
+    for table in read_store(store).tables():
+        yield unified([schema.empty_table(), table]).select(schema.names).cast(schema)
