@@ -156,7 +156,7 @@ def test_the_example_of_the_readme_and_a_ray_dataset(
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     told = {}
-    exec(example, told)
+    exec(example.replace("/my/photos", str(photos)), told)
     assert told["vectors"].shape == (10, 1280)
     assert "(2, 1280)" in capsys.readouterr().out
     rows = made.ray(["id", "embedding"]).to_pandas().sort_values("id")
