@@ -27,7 +27,7 @@ from pipeline.embedding.stored import encoder_settings, query_encoder
 from pipeline.images.manifest import has_manifest, stored_source
 from pipeline.images.source import Listed, list_source
 from pipeline.index.sort_shard import sort_shards, unsorted
-from pipeline.pages.groups import group_page, group_review
+from pipeline.pages.groups import GroupPageData, group_page, group_review, render_groups
 from pipeline.pages.review import serve_review
 
 
@@ -102,9 +102,9 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
         if buckets > 1:
             found = _measured(made, embeddings, found, sitting)
     _print(made, found)
-    page = _write(config, embeddings, found, root)
+    shown = _write(config, embeddings, found, root)
     print_more_workers(sitting.record)
-    return _reviewed(config, embeddings, store, found, page) if made.review and page else found
+    return _reviewed(config, embeddings, store, found, shown) if made.review and shown else found
 
 
 def _grouped(made: DedupConfig, embeddings: Store, store: Store, buckets: int) -> Deduplicated:
@@ -113,28 +113,30 @@ def _grouped(made: DedupConfig, embeddings: Store, store: Store, buckets: int) -
     return gather_results(embeddings, store, *wanted)
 
 
-def _write(config: Config, embeddings: Store, found: Deduplicated, root: Path) -> bytes:
-    """Write the lists and the page; return the page, nothing where no source has its pictures."""
+def _write(
+    config: Config, embeddings: Store, found: Deduplicated, root: Path
+) -> GroupPageData | None:
+    """Write the lists and the page; return what it shows, None where no source has pictures."""
     made = config.dedup
     _write_lists(found, root)
     if not has_manifest(embeddings):
-        return b""
+        return None
     source = stored_source(embeddings, config.source.given())
     wanted = (made.rule, made.cosine, made.shown)
-    page = group_page(found, embeddings, source, *wanted).encode()
+    shown = group_page(found, embeddings, source, *wanted)
+    page = render_groups(shown).encode()
     write_atomically(root / "report.html", page)
     console.print(f"report: {made.output}/report.html ({len(page):,} bytes)")
-    return page
+    return shown
 
 
 def _reviewed(
-    config: Config, embeddings: Store, store: Store, found: Deduplicated, page: bytes
+    config: Config, embeddings: Store, store: Store, found: Deduplicated, shown: GroupPageData
 ) -> Deduplicated:
     """Serve the page until the user is done; group anew without the pairs that were rejected."""
     source = stored_source(embeddings, config.source.given())
-    ids = set(found.images["id"].to_pylist())
     with store.lock():
-        serve_review(group_review(page, store, embeddings, source, ids), _tell_address)
+        serve_review(group_review(shown, store, embeddings, source), _tell_address)
     again = _grouped(config.dedup, embeddings, store, found.buckets)
     again = replace(again, recall=found.recall)
     rows = facts(again, config.dedup.cosine, config.dedup.rule)

@@ -119,9 +119,11 @@ def _evidence(
 
 def _copies(config: Config, embeddings: Store, train: Any) -> pa.Table:
     source = stored_source(embeddings, config.source.given())
-    encode = query_encoder(embeddings, config.embed.weights).start()
-    wanted = (config.leaks.copies, encode, config.dedup.seed)
-    return copy_scores(source, embeddings, train, *wanted)
+    encoder = query_encoder(embeddings, config.embed.weights)
+    wanted = (config.leaks.copies, encoder, config.dedup.seed)
+    with Sitting("copies", 0, config.ray) as alone:
+        backend = encoder.settings.backend
+        return alone.near_gpu(backend, lambda: copy_scores(source, embeddings, train, *wanted))
 
 
 def _print(

@@ -11,6 +11,7 @@ from pipeline.core.arrays import Ids
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.scenes import TRANSFORMS, change
+from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.transform import transform_of
 from pipeline.images.decode import decode_rgb
@@ -28,15 +29,16 @@ COPIES = pa.schema([("id", pa.int64()), ("transform", pa.string()), ("score", pa
 
 
 def copy_scores(
-    source: Source, embeddings: Store, ids: Ids, count: int, encode: Encode, seed: int
+    source: Source, embeddings: Store, ids: Ids, count: int, encoder: Encoder, seed: int
 ) -> pa.Table:
     """Return COPIES: the similarity of ``count`` images among ``ids`` int64 (n,) with copies.
 
     Each is changed by one of TRANSFORMS in turn, as ``sluice corpus`` does, and is drawn from
-    SHARDS shards at most. encode: the encoder of ``embeddings``. Images that have changed since
+    SHARDS shards at most. encoder: that of ``embeddings``. Images that have changed since
     they were embedded are left out.
     """
     rng = np.random.default_rng([seed, 4])
+    encode = encoder.start()
     entries = embeddings.manifest()
     drawn = np.sort(rng.permutation(len(entries))[:SHARDS])
     parts = [COPIES.empty_table()]

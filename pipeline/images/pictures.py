@@ -3,6 +3,7 @@
 import base64
 import io
 import sys
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,28 +42,59 @@ class Picture:
         return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
 
 
-def read_pictures(
-    source: Source, store: Store, ids: set[int], size: int = 200
-) -> dict[int, Picture]:
-    """Read the images of ``ids`` from the files of ``source`` that hold them, by id.
+@dataclass(frozen=True)
+class Located:
+    """Images of one shard, and the units of the source manifest that hold them."""
 
-    size: of the longer side, pixels. Raises InputError where one is no longer what ``store`` was
-    made from.
-    """
+    shard: int
+    images: pa.Table  # id, key, checksum, file
+    manifest: pa.Table  # UNITS
+
+    def among(self, ids: Container[int]) -> "Located":
+        """Return those of the images that are among ``ids``."""
+        mine = pa.array([number in ids for number in self.images["id"].to_pylist()], pa.bool_())
+        return _held(self.shard, self.images.filter(mine), self.manifest)
+
+
+def locate_images(store: Store, ids: set[int]) -> list[Located]:
+    """Return where the images of ``ids`` are, shard by shard."""
     manifest = read_manifest(store)
     wanted = pa.array(sorted(ids), pa.int64())
-    pictures = {}
+    found = []
     for entry in store.manifest():
         known = store.read(entry.shard, ["id", "key", "checksum", "file"])
         known = known.filter(pa.compute.is_in(known["id"], value_set=wanted))
-        if not known.num_rows:
-            continue
-        held = pa.compute.is_in(manifest["path"], value_set=known["file"].combine_chunks())
-        for row in read_images(source, manifest.filter(held), entry.shard, known).to_pylist():
-            if row["bytes"] is None:
-                raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
-            jpeg = thumbnail(row["bytes"], source.max_pixels, size)
-            pictures[row["id"]] = Picture(row["id"], row["key"], jpeg)
+        if known.num_rows:
+            found.append(_held(entry.shard, known, manifest))
+    return found
+
+
+def _held(shard: int, images: pa.Table, manifest: pa.Table) -> Located:
+    held = pa.compute.is_in(manifest["path"], value_set=images["file"].combine_chunks())
+    return Located(shard, images, manifest.filter(held))
+
+
+def read_pictures(source: Source, store: Store, ids: set[int]) -> dict[int, Picture]:
+    """Read the images of ``ids`` from the files of ``source`` that hold them, by id.
+
+    Raises InputError where one is no longer what ``store`` was made from.
+    """
+    found = [pictures_of(source, located) for located in locate_images(store, ids)]
+    return {picture.id: picture for some in found for picture in some if picture.id is not None}
+
+
+def pictures_of(source: Source, located: Located, size: int = 200) -> list[Picture]:
+    """Return the pictures of images located; size: of the longer side, pixels.
+
+    Raises as ``read_pictures`` does.
+    """
+    pictures = []
+    images = read_images(source, located.manifest, located.shard, located.images)
+    for row in images.to_pylist():
+        if row["bytes"] is None:
+            raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
+        jpeg = thumbnail(row["bytes"], source.max_pixels, size)
+        pictures.append(Picture(row["id"], row["key"], jpeg))
     return pictures
 
 

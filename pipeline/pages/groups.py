@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from pipeline.dedup.keeping import TOLD
 from pipeline.dedup.results import Deduplicated, recall_text
 from pipeline.dedup.steps import Component, Step, least_sure, slider_steps
 from pipeline.dedup.verdicts import VERDICTS, keep_verdicts, read_verdicts, rejected
-from pipeline.images.pictures import Picture, read_pictures
+from pipeline.images.pictures import Picture, locate_images, pictures_of, read_pictures
 from pipeline.images.source import Source
 from pipeline.pages.page import TEMPLATES
 from pipeline.pages.review import Review
@@ -50,8 +50,8 @@ def group_page(
     rule: Rule,
     similarity: float,
     shown: int,
-) -> str:
-    """Return the page over ``found``, with the pictures of ``shown`` components from ``source``.
+) -> GroupPageData:
+    """Return what the page over ``found`` shows: ``shown`` components, pictured from ``source``.
 
     Raises as ``read_pictures`` does.
     """
@@ -61,7 +61,7 @@ def group_page(
     known = kept.select(["id", *(name for name in FACTS if name in kept.column_names)]).to_pylist()
     apart = rejected(found.verdicts)
     told = Counter(found.verdicts["duplicate"].to_pylist())
-    data = GroupPageData(
+    return GroupPageData(
         title="Sluice: near-duplicates",
         facts=[
             ("images", f"{found.images.num_rows:,}"),
@@ -83,25 +83,24 @@ def group_page(
         verdicts=[row for row in found.verdicts.to_pylist() if {row["a"], row["b"]} <= ids],
         apart=list(zip(*(ends.tolist() for ends in apart), strict=True)),
     )
-    return render_groups(data)
 
 
-def group_review(
-    page: bytes, store: Store, embeddings: Store, source: Source, ids: Container[int]
-) -> Review:
-    """Return ``page`` with what it asks for when it is served; ids: the images that may be judged.
+def group_review(data: GroupPageData, store: Store, embeddings: Store, source: Source) -> Review:
+    """Return the page of ``data`` with what it asks for when it is served.
 
-    Verdicts are kept in ``store``.
+    Its images alone may be judged; the verdicts are kept in ``store``.
     """
+    located = locate_images(embeddings, set(data.pictures))
 
     def picture(number: int) -> bytes:
-        if number not in ids:
+        if number not in data.pictures:
             raise KeyError(number)
-        return read_pictures(source, embeddings, {number}, LARGE)[number].jpeg
+        mine = [part.among({number}) for part in located]
+        return pictures_of(source, next(p for p in mine if p.images.num_rows), LARGE)[0].jpeg
 
     def judge(one: int, other: int, duplicate: bool | None) -> int:
         for number in (one, other):
-            if number not in ids:
+            if number not in data.pictures:
                 raise KeyError(number)
         judged = pa.table([[one], [other], pa.array([duplicate], pa.bool_())], schema=VERDICTS)
         return int(keep_verdicts(store, judged).num_rows)
@@ -110,7 +109,7 @@ def group_review(
         rows = read_verdicts(store).to_pylist()
         return [(str(row["a"]), str(row["b"]), row["duplicate"]) for row in rows]
 
-    return Review(page, picture, judge, verdicts)
+    return Review(render_groups(data).encode(), picture, judge, verdicts)
 
 
 def render_groups(data: GroupPageData) -> str:
