@@ -2,7 +2,7 @@
 
 A stage keeps the images that score at least as high as the query's ``keep``-th best among the m
 images of a calibration sample: about keep / m of any collection the sample was drawn from. The
-*rank* of a true neighbour is the least ``keep`` that lets it pass. A quarter of the calibration
+*rank* of a true neighbour is the least ``keep`` that lets it pass. A third of the calibration
 queries orders the settings of all cascades from dear to cheap; the others test them in that order,
 each by a lower bound on the mean share of a query's neighbours that pass all stages, and stop at
 the first that fails. The order is one and fixed before the tests, so the error allowed is split
@@ -24,8 +24,8 @@ from pipeline.core.bounds import lower_bound, mean_lower_bound
 PREFIXES = 100  # settings tried of the stages before the last, log-spaced; of the last one all
 WIDER = 32  # settings between all images and the dearest that the planning queries order
 LEVELS = (0.75, 0.8, 0.85, 0.9, 0.95)  # of recall, by which categories are told apart
-FEW = 10  # planning queries of a category that count as much as its being like the others
-PLANNING = 4  # every how many-th query plans; the others test
+FEW = 3  # planning queries of a category that count as much as its being like the others
+PLANNING = 3  # every how many-th query plans; the others test
 
 
 @dataclass(frozen=True)
