@@ -120,6 +120,11 @@ def neighbour_ranks(queries: Vectors, targets: Ids, own: Ids, codes: Vectors) ->
     return found
 
 
+def least_kept(share: float, sample: int) -> int:
+    """Return how many of the ``sample`` are at least a ``share`` of it: one or more."""
+    return max(1, int(np.ceil(round(share * sample, 6))))  # 0.07 * 100 is more than 7
+
+
 def thresholds(scores: Vectors, keep: Ids) -> Vectors:
     """Return f32 (q,): the ``keep``-th (q,) highest score of each query of those (q, m) given."""
     places = scores.shape[1] - keep[:, None]
@@ -307,7 +312,7 @@ def _of_path(
 
 def _levels(share: float | None, m: int, free: int) -> list[int]:
     if share is not None:
-        return [max(1, int(np.ceil(share * m)))]
+        return [least_kept(share, m)]
     count = max(2, round(PREFIXES ** (1 / free)))
     found: list[int] = np.unique(np.geomspace(1, m, count).round().astype(int)).tolist()
     return found
@@ -368,7 +373,7 @@ def _until_below(recall: float, plans: Iterable[CascadePlan]) -> list[CascadePla
     return list(takewhile(lambda plan: plan.bound >= recall, plans))
 
 
-def testing(queries: int) -> Mask:
+def of_testing(queries: int) -> Mask:
     """Return bool (queries,): which calibration queries test; the others plan."""
     test: Mask = np.arange(queries) % PLANNING != 0
     return test
@@ -386,7 +391,7 @@ def proved_recall(evidence: Evidence, recalls: Scores, some: Mask, confidence: f
 
     recalls (u,): of all, as recalls_of gives them.
     """
-    test = testing(len(recalls))
+    test = of_testing(len(recalls))
     values = recalls[some & test]
     if len(evidence.weights) == 1:
         return lower_bound(int(values.sum()), len(values), confidence)
@@ -396,7 +401,7 @@ def proved_recall(evidence: Evidence, recalls: Scores, some: Mask, confidence: f
 def _tested(evidence: Evidence, setting: _Setting, confidence: float) -> CascadePlan:
     stages, keep = setting.stages, setting.keep
     left = [recalls_of(evidence, stages[:n], keep[:n]) for n in range(1, len(stages) + 1)]
-    every, test = np.ones(len(left[-1]), np.bool_), testing(len(left[-1]))
+    every, test = np.ones(len(left[-1]), np.bool_), of_testing(len(left[-1]))
     return CascadePlan(
         stages,
         keep,

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.cascade.calibration import Calibration
 from pipeline.cascade.neighbours import Neighbours
-from pipeline.cascade.planner import neighbour_ranks
+from pipeline.cascade.planner import least_kept, neighbour_ranks
 from pipeline.cascade.signature import PARTS, part_slice
 from pipeline.cascade.stages import LEARNED, pca
 from pipeline.core.arrays import AnyArray, Ids, Scores
@@ -83,7 +83,7 @@ def _by_distance(queries: AnyArray, rows: AnyArray) -> tuple[AnyArray, AnyArray]
 
 
 def _row(name: str, ranks: Ids, weights: Scores, share: float, sample: int) -> dict[str, Any]:
-    kept, drawn = max(1, int(np.ceil(share * sample))), len(ranks)
+    kept, drawn = least_kept(share, sample), len(ranks)
     passed = float(((ranks <= kept) @ weights).sum())
     low, high = interval(round(passed), drawn)
     return {

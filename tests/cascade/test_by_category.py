@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from pipeline.cascade.planner import (
     CascadePlan,
     Evidence,
     StageCosts,
+    of_testing,
     plan_cascade,
     search_everything,
 )
@@ -87,3 +90,11 @@ def test_a_single_category_has_no_row_of_its_own_and_no_plan_has_none():
     assert [row["like"] for row in rows(one)[1]] == [ALL]
     nothing = recall_by_category(one, search_everything(one), NAMES, np.array([0]), 0.9, 0.95)
     assert nothing.equals(BY_CATEGORY.empty_table())
+
+
+def test_a_category_that_none_of_those_tested_is_of_promises_nothing():
+    found = evidence(5)
+    category = np.where(of_testing(QUERIES), 0, found.category)
+    _, (_, untested, together) = rows(replace(found, category=category))
+    assert (untested["tested"], untested["recall"], untested["bound"]) == (0, None, None)
+    assert together["tested"] > 0

@@ -10,6 +10,7 @@ from pipeline.cascade.planner import (
     Evidence,
     StageCosts,
     category_widths,
+    least_kept,
     narrowed,
     neighbour_ranks,
     plan_cascade,
@@ -210,3 +211,10 @@ def test_a_means_bound_gains_from_little_spread():
     assert narrow > lower_bound(round(values.sum()), 500, 0.95) + 0.015
     assert mean_lower_bound(np.zeros(50), 0.95, 0.1) == 0
     assert 0.9 < mean_lower_bound(np.ones(500), 0.95, 0) < 1
+
+
+@pytest.mark.parametrize(
+    ("share", "sample", "kept"), [(0.07, 100, 7), (0.28, 150, 42), (0.071, 100, 8), (0.001, 9, 1)]
+)
+def test_a_share_keeps_no_more_than_it_must(share, sample, kept):
+    assert least_kept(share, sample) == kept
