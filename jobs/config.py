@@ -235,6 +235,14 @@ class SearchConfig(Section):
     queries: tuple[Location, ...] = Field(
         (), description="image paths, folders, keys of images embedded, or id:NUMBER"
     )
+    text: tuple[str, ...] = Field(
+        (), description="queries in words, where the model has a text half"
+    )
+    text_model: LocalPath | None = Field(
+        None,
+        description="ONNX file of that half, its tokenizer.json beside it; none: text_model.onnx "
+        "beside the images' half",
+    )
     sample_queries: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
         0, description="further queries drawn evenly from the store's own images"
     )
@@ -259,10 +267,10 @@ class SearchConfig(Section):
 
     def refuse_no_queries(self) -> None:
         """Raise ConfigError where no queries are named."""
-        if not self.queries and not self.sample_queries:
+        if not self.queries and not self.sample_queries and not self.text:
             raise ConfigError(
                 "no queries: name image files, folders, keys or id:NUMBER on the command line or "
-                "in search.queries, or set search.sample_queries"
+                "in search.queries, say --text, or set search.sample_queries"
             )
 
 

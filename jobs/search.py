@@ -30,7 +30,7 @@ from pipeline.search.condition import Condition
 from pipeline.search.copy_recall import CopyRecall
 from pipeline.search.merge import Merged
 from pipeline.search.passing import Passing, condition_of, passing_images
-from pipeline.search.queries import Queries, gather_queries
+from pipeline.search.queries import Queries, gather_queries, joined_queries
 
 
 def command(config: Config) -> None:
@@ -113,9 +113,7 @@ def _answer(
 ) -> Answer:
     wanted, k = config.search, config.search.k
     with sitting.stage("queries"):
-        queries = gather_queries(
-            store, wanted.queries, wanted.sample_queries, config.embed.weights, sitting.near_gpu
-        )
+        queries = _queries(config, store, sitting)
     warn_of_refused(queries.refused)
     passing = _passing(condition, store, sitting)
     if by_index is None:
@@ -136,6 +134,19 @@ def _answer(
         results = result_table(store, queries, ids, scores, merged.shards, wanted.min_score)
         recall = known_copies(store, queries, ids, scores, condition)
     return Answer(queries, results.replace_schema_metadata({"loss": loss}), recall, passing)
+
+
+def _queries(config: Config, store: Store, sitting: Sitting) -> Queries:
+    """Return what is asked: images first, then words."""
+    wanted, parts = config.search, []
+    if wanted.queries or wanted.sample_queries:
+        asked = (wanted.queries, wanted.sample_queries, config.embed.weights)
+        parts.append(gather_queries(store, *asked, sitting.near_gpu))
+    if wanted.text:
+        from pipeline.search.text_queries import embed_texts
+
+        parts.append(embed_texts(store, wanted.text, wanted.text_model))
+    return joined_queries(parts)
 
 
 def _exactly(
@@ -193,8 +204,10 @@ def _passing(condition: Condition | None, store: Store, sitting: Sitting) -> Pas
 def _ray(config: Config, store: Store, opened: OpenIndex | None) -> RayConfig:
     """Return the settings of Ray, with no workers for what this process does in a few seconds."""
     asked = config.search
-    count = asked.sample_queries + sum(
-        len(os.listdir(text)) if os.path.isdir(text) else 1 for text in asked.queries
+    count = (
+        asked.sample_queries
+        + len(asked.text)
+        + sum(len(os.listdir(text)) if os.path.isdir(text) else 1 for text in asked.queries)
     )
     if opened:
         return config.ray.for_work_of(opened.seconds(count))

@@ -32,9 +32,15 @@ def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
         network, constants = _names(settings.model)
         store.attach(constants, made.constants)
         store.attach(network, made.network)
-    else:
+    if settings.brought or not made.network:
         store.attach(_place(settings.model), str(settings.weights.path).encode())
     return made
+
+
+def weights_place(store: Store) -> Path | None:
+    """Return where the file lay that the vectors of ``store`` were made with, if that is known."""
+    place = store.attached(_place(store.identity["model"]))
+    return Path(place.decode()) if place else None
 
 
 def built_encoder(settings: EncoderSettings) -> Encoder:
@@ -52,7 +58,7 @@ def _names(model: str) -> tuple[str, str]:
 
 
 def _place(model: str) -> str:
-    """Return the name under which a store keeps where the weights lie that it cannot hold."""
+    """Return the name under which a store keeps where the weights lie."""
     return f"networks/{model.replace(':', '_')}.path"
 
 
@@ -117,12 +123,13 @@ def query_encoder(store: Store, weights: Path | None) -> Encoder:
 
 def _weights_again(store: Store, weights: Path | None) -> Weights:
     model, sha256 = store.identity["model"], store.identity["weights_sha256"]
-    place = store.attached(_place(model))
-    if weights is None and place is not None and Path(place.decode()).exists():
-        weights = Path(place.decode())
+    place = weights_place(store)
+    if weights is None and place is not None and place.exists():
+        weights = place
     if weights is None and model in MODELS:
         return find_weights(model, None, sha256)
     if weights is None:
-        was = place.decode() if place else model
-        raise InputError(f"{store.root} needs {was}, which is gone; name it in embed.weights")
+        raise InputError(
+            f"{store.root} needs {place or model}, which is gone; name it in embed.weights"
+        )
     return file_weights(weights, sha256)

@@ -17,6 +17,8 @@ from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_images
 from pipeline.images.source import Source
 
+TEXT = "text:"  # what the key of a query in words begins with
+
 
 def thumbnail(data: bytes, max_pixels: int = MAX_PIXELS, size: int = 200) -> bytes:
     """Return ``data`` as a small JPEG for a page. Raises UndecodableImage."""
@@ -31,7 +33,7 @@ def thumbnail(data: bytes, max_pixels: int = MAX_PIXELS, size: int = 200) -> byt
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as the page shows it; ``jpeg`` is its thumbnail's bytes."""
+    """An image as the page shows it; ``jpeg`` is a thumbnail, empty of a query in words."""
 
     id: int | None  # none: of no store
     key: str
@@ -98,8 +100,11 @@ def pictures_of(source: Source, located: Located, size: int = 200) -> list[Pictu
     return pictures
 
 
-def query_picture(path: Path) -> Picture:
+def query_picture(key: str) -> Picture:
     """Return the picture of a query's file. Raises InputError where it is there no more."""
+    if key.startswith(TEXT):
+        return Picture(None, key.removeprefix(TEXT), b"")
+    path = Path(key)
     if not path.exists():
         raise InputError(f"the query image {path} is gone; put it back or search again")
     return Picture(None, path.name, thumbnail(path.read_bytes(), sys.maxsize))

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -77,7 +76,7 @@ def query_results(
     for row in rows:
         query, number = row["query_id"], row["id"]
         if row["query"] not in found:
-            mine = query_picture(Path(row["query"])) if query is None else pictures[query]
+            mine = query_picture(row["query"]) if query is None else pictures[query]
             found[row["query"]] = (mine, [])
         copy = query in origin and origin[query][0] == origin[number][0]
         hit = Hit(pictures[number], row["rank"], row["score"], origin[number][1] if copy else None)

@@ -236,6 +236,11 @@ def gather_queries(
         fit = settings.transform.fit
         asked = embed_files(paths, encode, settings.input_size, most_pixels(store), fit)
         parts.insert(0, asked)
+    return joined_queries(parts)
+
+
+def joined_queries(parts: Sequence[Queries]) -> Queries:
+    """Return the queries of ``parts`` in one. Raises InputError where there are none."""
     refused = tuple(line for part in parts for line in part.refused)
     parts = [part for part in parts if part.keys]
     refuse_nothing_to_ask(len(parts), refused)

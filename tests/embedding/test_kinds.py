@@ -318,7 +318,7 @@ def test_timm_by_name(tmp_path):
 
 def test_timm_that_is_not_installed_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match="pip install timm"):
+    with pytest.raises(ConfigError, match=r"pip install .sluice\[timm\]"):
         asked("timm:test_vit")
 
 

@@ -37,3 +37,36 @@ def write_onnx(module, path, beside=SCALED, size=32, **options):
     if beside is not None:
         path.with_suffix(".yaml").write_text(beside)
     return path
+
+
+class Words(nn.Module):
+    """The sum of random vectors of 24 numbers, one a token; 0 pads."""
+
+    def __init__(self, words=16):
+        super().__init__()
+        torch.manual_seed(1)
+        self.table = nn.Embedding(words, 24)
+
+    def forward(self, input_ids, attention_mask):
+        return (self.table(input_ids) * attention_mask.unsqueeze(2)).sum(dim=1)
+
+
+def write_text_half(folder, words, length=None):
+    """Write text_model.onnx over the list ``words`` and its tokenizer.json into ``folder``."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    known = {word: number for number, word in enumerate(("[PAD]", "[UNK]", *words))}
+    tokenizer = Tokenizer(WordLevel(known, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokens = torch.zeros(1, length or 4, dtype=torch.int64)
+    options = {"input_names": ["input_ids", "attention_mask"], "output_names": ["text_embeds"]}
+    if length is None:
+        options["dynamic_axes"] = {name: {1: "t"} for name in options["input_names"]}
+    path = folder / "text_model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Words().eval(), (tokens, tokens), str(path), dynamo=False, **options)
+    return path

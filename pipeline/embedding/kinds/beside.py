@@ -71,11 +71,15 @@ def _recipe(path: Path, read: Any) -> Recipe:
     try:
         return Recipe.model_validate(read(path.read_text()) or {})
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        problems = error.errors() if isinstance(error, ValidationError) else []
-        told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problems]
-        raise InputError(
-            f"{path} is no description of a model: {'; '.join(told) or error}"
-        ) from error
+        raise InputError(f"{path} is no description of a model: {in_a_line(error)}") from error
+
+
+def in_a_line(error: Exception) -> str:
+    """Return what is wrong with a description, every wrong value of it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problems = error.errors()
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problems)
 
 
 def from_preprocessor(said: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _timm(model: str) -> Any:
         import timm.data
     except ImportError as error:
         raise ConfigError(
-            f"{model} needs timm, which is not installed; pip install timm"
+            f"{model} needs timm, which is not installed; pip install 'sluice[timm]'"
         ) from error
     return timm
 

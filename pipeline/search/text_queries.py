@@ -1,0 +1,142 @@
+"""Queries in words, by the text half of the model that the images were embedded with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.core.arrays import AnyArray, Vectors
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.store import Store
+from pipeline.embedding.encoder import has_direction
+from pipeline.embedding.kinds.beside import in_a_line
+from pipeline.embedding.openvino import openvino_core
+from pipeline.embedding.stored import weights_place
+from pipeline.images.pictures import TEXT
+from pipeline.search.queries import Queries
+
+TEXT_HALF, TOKENIZER = "text_model.onnx", "tokenizer.json"
+
+
+class TextRecipe(BaseModel):
+    """The YAML beside a text half."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    length: int | None = Field(None, ge=1)  # tokens that every text is padded or cut to
+    pad: int | None = None  # the token it is padded with; none: the tokenizer's
+    output: str | None = None  # none: text_embeds, or the only one
+
+
+def embed_texts(store: Store, texts: Sequence[str], half: Path | None) -> Queries:
+    """Return ``texts`` as queries of ``store``, each of unit length; a key is "text:" and the text.
+
+    half: the ONNX file of the text half, with TOKENIZER beside or above it; none: TEXT_HALF beside
+    where the images' half lay. Raises ConfigError where tokenizers is not installed, InputError
+    where there is no such half, or it gives no vectors of the store's dimensions.
+    """
+    path = half or _beside_images(store)
+    recipe = _recipe(path)
+    network = _network(path)
+    tokens = [_tokens(path, recipe, network, text) for text in texts]
+    vectors = np.concatenate([_vector(path, recipe, network, each) for each in tokens])
+    width = store.schema().field("embedding").type.list_size
+    if vectors.shape[1] != width:
+        raise InputError(
+            f"{path} gives {vectors.shape[1]} numbers a text, and the images of {store.root} have "
+            f"{width}; name the text half of their model in search.text_model"
+        )
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not has_direction(unit).all():
+        raise InputError(f"{path} gives NaN or zeros for a text; look after its weights")
+    count = len(texts)
+    keys = [f"{TEXT}{text}" for text in texts]
+    return Queries(keys, np.zeros(count, np.int64), np.zeros(count, np.bool_), unit)
+
+
+def _beside_images(store: Store) -> Path:
+    place = weights_place(store)
+    path = place.with_name(TEXT_HALF) if place else None
+    if path is None or not path.exists():
+        raise InputError(
+            f"{store.identity['model']} of {store.root} has no text half ({path or TEXT_HALF} is "
+            "not there); name its ONNX file in search.text_model, or ask by images"
+        )
+    return path
+
+
+def _recipe(path: Path) -> TextRecipe:
+    mine = path.with_suffix(".yaml")
+    try:
+        return TextRecipe.model_validate(yaml.safe_load(mine.read_text()) or {})
+    except FileNotFoundError:
+        return TextRecipe()
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise InputError(f"{mine} is no description of a text half: {in_a_line(error)}") from error
+
+
+def _network(path: Path) -> Any:
+    core = openvino_core()
+    try:
+        return core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise InputError(f"OpenVINO cannot read {path} ({reason}); name another") from error
+
+
+def _tokens(path: Path, recipe: TextRecipe, network: Any, text: str) -> AnyArray:
+    """Return the tokens int64 (1, t) of a text, padded or cut to the length that is wanted."""
+    tokenizer = _tokenizer(path)
+    ids = next((i for i in network.inputs if "input_ids" in i.names), network.inputs[0])
+    fixed = ids.partial_shape[1]
+    length = recipe.length or (fixed.get_length() if fixed.is_static else None)
+    if length:
+        padding = tokenizer.padding or {"pad_id": 0, "pad_token": "[PAD]"}
+        pad = padding["pad_id"] if recipe.pad is None else recipe.pad
+        tokenizer.enable_truncation(length)
+        tokenizer.enable_padding(length=length, pad_id=pad, pad_token=padding["pad_token"])
+    else:
+        tokenizer.no_padding()
+    encoded = tokenizer.encode(text)
+    return np.array([encoded.ids, encoded.attention_mask], np.int64)
+
+
+def _tokenizer(path: Path) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ConfigError("queries in words need tokenizers; pip install 'sluice[text]'") from error
+    found = [p for p in (path.with_name(TOKENIZER), path.parent.parent / TOKENIZER) if p.exists()]
+    if not found:
+        raise InputError(f"{TOKENIZER} is not beside {path}; put the model's own there")
+    try:
+        return Tokenizer.from_file(str(found[0]))
+    except Exception as error:  # it raises a bare Exception
+        raise InputError(f"{found[0]} is no tokenizer ({error}); fetch it again") from error
+
+
+def _vector(path: Path, recipe: TextRecipe, network: Any, tokens: AnyArray) -> Vectors:
+    given = {}
+    for each in network.inputs:
+        name = next(iter(each.names))
+        row = tokens[1:] if "mask" in name else tokens[:1]
+        kind = np.int32 if each.element_type.get_type_name() == "i32" else np.int64
+        given[name] = np.zeros_like(row, kind) if "type" in name else row.astype(kind)
+    wanted = recipe.output or "text_embeds"
+    outputs = [output for output in network.outputs if wanted in output.names]
+    if not outputs and (recipe.output or len(network.outputs) != 1):
+        names = ", ".join(next(iter(output.names), "?") for output in network.outputs)
+        raise InputError(f"{path} has the outputs {names}; write output: NAME beside it")
+    try:
+        found = network(given)[(outputs or network.outputs)[0]]
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} fails on a text of {tokens.shape[1]} tokens; write length: 77, or what it "
+            "takes, into the .yaml beside it"
+        ) from error
+    if found.ndim != 2:
+        raise InputError(f"{path} gives {found.shape} for a text; choose the output of one row")
+    vector: Vectors = np.asarray(found, np.float32)
+    return vector
