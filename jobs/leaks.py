@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.config import Config
-from jobs.console import console, print_table
+from jobs.console import console, print_table, warn
 from jobs.dedup import embed_and_dedup, fitted
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import ConfigError, InputError, SluiceError
@@ -34,6 +34,8 @@ from pipeline.dedup.verdicts import read_verdicts, without_rejected
 from pipeline.embedding.stored import query_encoder
 from pipeline.images.manifest import stored_source
 from pipeline.images.source import list_source
+
+WITHIN = 0.01  # by which sides and labels' shares may change unsaid
 
 
 def command(config: Config) -> None:
@@ -92,6 +94,9 @@ def _evidence(
     made = config.dedup
     sides = found.images["preferred"]
     train, test = (found.images.filter(s)["id"].to_numpy() for s in (sides, pc.invert(sides)))
+    for url, ids in zip(config.source.url, (train, test), strict=True):
+        if not len(ids) and not shared.num_rows:
+            raise InputError(f"{url} holds no image that can be compared; name another folder")
     leaked = leaked_images(found.sets, found.pairs)
     ids = leaked["id"].to_numpy()
     right, wrong = judged_images(found.verdicts, test)
@@ -164,6 +169,11 @@ def _split(config: Config, images: pa.Table, found: Deduplicated, root: Path) ->
         f"a split without leaks: {root}/split.csv ({int((new != test).sum()):,} images moved; "
         f"a side's size changes by {size:.2%} at most, a label's share by {share:.2%})"
     )
+    if max(size, share) > WITHIN:
+        warn(
+            f"the split is not within {WITHIN:.0%} of what it was: too few images of a label are "
+            "in no group; add some, or leave images of the largest groups out"
+        )
     if labels.num_rows:
         groups = len(labels["group"].unique())
         console.print(f"groups whose labels disagree: {groups:,}, in {root}/labels.csv")

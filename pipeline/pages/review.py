@@ -7,6 +7,7 @@ Whoever has the address, which holds a token, may read and judge. A request unde
 import hmac
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,10 +45,18 @@ def serve_review(review: Review, told: Callable[[str], None]) -> None:
 
     told: hears the address once it is served.
     """
-    with ThreadingHTTPServer((HOST, 0), partial(_Handler, review)) as server:
-        server.daemon_threads = True
+    with _Server((HOST, 0), partial(_Handler, review)) as server:
         told(f"http://{HOST}:{server.server_port}/{review.token}/")
         server.serve_forever(poll_interval=0.1)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Leave out what a browser that has gone away brings: it is no failure of the job."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -92,3 +92,6 @@ def test_folders_that_cannot_be_train_and_test_are_refused(folders):
     with pytest.raises(InputError, match="none is not there; mend"):
         command(config(folders, folders=("train", "none")))
     assert not (folders / "leaks").exists()
+    (folders / "blank").mkdir()
+    with pytest.raises(InputError, match="blank holds no image that can be compared"):
+        command(config(folders, folders=("train", "blank")))

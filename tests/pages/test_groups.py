@@ -1,5 +1,7 @@
 import io
 import json
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -222,6 +224,21 @@ def asked(url, data=None, **headers):
         return answer.read()
 
 
+EVIL = {"Host": "evil.example:80", "Origin": "http://evil.example:80"}  # a name bound to us
+
+
+def test_a_browser_that_goes_away_is_not_told_of(capfd):
+    with served("the page") as (url, _):
+        port = int(url.split(":")[2].partition("/")[0])
+        for said in (b"", b"GET / HTTP/1.1\r\n"):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(said)
+                linger = struct.pack("ii", 1, 0)  # ends it with a reset
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        assert asked(url) == b"the page"
+    assert capfd.readouterr().err == ""
+
+
 def test_only_the_page_itself_under_its_token_may_write():
     verdict = json.dumps({"a": "1", "b": str(BIG), "duplicate": False}).encode()
     with served("the page") as (url, kept):
@@ -234,6 +251,7 @@ def test_only_the_page_itself_under_its_token_may_write():
             (f"{url}verdicts", verdict, {"Origin": "http://evil.example"}, 403),
             (f"{url}verdicts", verdict, {"Origin": "null"}, 403),
             (f"{url}verdicts", verdict, {"Host": "evil.example:80"}, 403),
+            (f"{url}verdicts", verdict, EVIL, 403),
             (url, None, {"Host": "127.0.0.1.evil.example"}, 403),
             (f"{url}verdicts", b'{"a": 1, "b": 2, "duplicate": 1}', {}, 400),
             (f"{url}verdicts", b"[]", {}, 400),
