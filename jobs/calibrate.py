@@ -8,7 +8,12 @@ from jobs.config import Config
 from jobs.console import console, print_by_category, print_table
 from jobs.sitting import Sitting
 from pipeline.cascade.calibration import Calibration, draw_samples
-from pipeline.cascade.calibration_store import calibrated_of, is_calibrated, keep_calibration
+from pipeline.cascade.calibration_store import (
+    calibrated_of,
+    is_calibrated,
+    keep_calibration,
+    stored_calibration,
+)
 from pipeline.cascade.choice import Goal, plan_for_one
 from pipeline.cascade.costs import measure_costs
 from pipeline.cascade.on_demand import on_demand_plan
@@ -30,7 +35,7 @@ def command(config: Config) -> None:
 
 
 def calibrate(config: Config) -> None:
-    """Run the job; does nothing where the same calibration of the same images is there."""
+    """Run the job; makes nothing where the same calibration of the same images is there."""
     store = Store.open(config.sign.output.resolve(), "signatures")
     with store.lock():
         _calibrate(config, store)
@@ -44,6 +49,8 @@ def _calibrate(config: Config, store: Store) -> None:
     of = calibrated_of(ids, fit, sample, cnn)
     if is_calibrated(store, of):
         console.print(f"{store.root} is calibrated already, on the same images and settings")
+        stored = stored_calibration(store, cnn)
+        _print_plan(config, stored.calibration, stored.costs, store.images())
         return
     drawn = draw_samples(ids, fit, sample, SEED)
     source = stored_source(store, config.source.given())

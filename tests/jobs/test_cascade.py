@@ -74,10 +74,14 @@ def test_signatures_are_small_and_know_the_header(done):
     assert store.images() == 320
 
 
-def test_calibrating_again_does_nothing(done, capsys):
+def test_calibrating_again_makes_nothing_and_tells_what_is_promised(done, capsys):
     before = digests(done / "signatures")
-    calibrate(config(done))
-    assert "calibrated already" in capsys.readouterr().out
+    calibrate(config(done, "cascade.recall=0.6"))
+    said = capsys.readouterr().out
+    assert "calibrated already" in said
+    assert "recall by category of queries" in said
+    calibrate(config(done, "cascade.recall=0.999"))
+    assert "no cascade is proved to reach recall 0.999" in capsys.readouterr().out
     assert digests(done / "signatures") == before
 
 
