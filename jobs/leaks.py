@@ -1,9 +1,9 @@
 """`sluice leaks`: how many test images have a copy in train, and a split in which none has."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,6 +11,7 @@ from jobs.config import Config
 from jobs.console import console, print_table, warn
 from jobs.dedup import embed_and_dedup, fitted
 from jobs.sitting import Sitting, one_session
+from pipeline.core.arrays import Ids
 from pipeline.core.errors import ConfigError, InputError, SluiceError
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
@@ -20,15 +21,13 @@ from pipeline.dedup.identical_sets import set_pairs
 from pipeline.dedup.leaks import (
     LeakEvidence,
     by_kind,
-    judged_images,
+    found_evidence,
     leaked_images,
     missed_images,
-    same_files,
-    sided_images,
-    with_names,
 )
 from pipeline.dedup.made_copies import copy_scores, recognised
 from pipeline.dedup.results import Deduplicated, gather_pairs
+from pipeline.dedup.sides import same_files, sided_images, with_names
 from pipeline.dedup.split import label_numbers, split_change, split_tables
 from pipeline.dedup.verdicts import read_verdicts, without_rejected
 from pipeline.embedding.stored import query_encoder
@@ -60,7 +59,6 @@ def leaks(config: Config) -> LeakEvidence:
     with one_session(config.ray):
         found = embed_and_dedup(config, listed, within=True)
         embeddings = Store.open(config.embed.output.resolve(), "embeddings")
-        config = fitted(config, embeddings)
         config = fitted(config, embeddings)
         evidence, leaked, copies = _evidence(config, embeddings, found, shared)
     images = sided_images(embeddings, stored_source(embeddings, source.given()))
@@ -98,31 +96,19 @@ def _evidence(
         if not len(ids) and not shared.num_rows:
             raise InputError(f"{url} holds no image that can be compared; name another folder")
     leaked = leaked_images(found.sets, found.pairs)
-    ids = leaked["id"].to_numpy()
-    right, wrong = judged_images(found.verdicts, test)
-    wrong = np.setdiff1d(wrong, ids)
-    same = leaked.filter(pc.equal(leaked["score"], 1.0))["id"].to_numpy()
-    right = np.setdiff1d(np.intersect1d(right, ids), same)
-    asked, missed = None, 0
+    evidence, unfound = found_evidence(leaked, test, found.verdicts, shared.num_rows)
     if found.buckets > 1:
-        unfound = np.setdiff1d(test, np.concatenate([ids, wrong]))
         with Sitting("recall", found.images.num_rows, config.ray) as alone:
             wanted = (made.recall_sample, made.cosine, made.seed, made.doubtful)
             asked, missed = missed_images(alone.spread, embeddings, unfound, train, *wanted)
+        evidence = replace(evidence, asked=asked, missed=missed)
     copies = _copies(config, embeddings, train)
-    counts: dict[str, Any] = {
-        "images": len(test) + shared.num_rows,
-        "found": len(ids) + shared.num_rows,
-        "sure": len(same) + len(right) + shared.num_rows,
-        "judged": len(right) + len(wrong),
-        "right": len(right),
-        "copies": copies.num_rows,
-        "recognised": pc.sum(pc.greater_equal(copies["score"], made.cosine)).as_py() or 0,
-    }
-    return LeakEvidence(**counts, asked=asked, missed=missed), leaked, copies
+    counts = [row[1:3] for row in recognised(copies, made.cosine)]
+    seen, of = (sum(row[n] for row in counts) for n in (0, 1))
+    return replace(evidence, copies=of, recognised=seen), leaked, copies
 
 
-def _copies(config: Config, embeddings: Store, train: Any) -> pa.Table:
+def _copies(config: Config, embeddings: Store, train: Ids) -> pa.Table:
     source = stored_source(embeddings, config.source.given())
     encoder = query_encoder(embeddings, config.embed.weights)
     wanted = (config.leaks.copies, encoder, config.dedup.seed)
