@@ -64,9 +64,11 @@ def slider_steps(
 
 
 def least_sure(
-    pairs: SetPairs, known: pa.Table, images: pa.Table, most: int, largest: int
+    pairs: SetPairs, known: pa.Table, images: pa.Table, most: int, largest: int, together: int
 ) -> list[Component]:
     """Return ``most`` connected components of at most ``largest`` images, the least sure first.
+
+    Fewer, where more had more than ``together`` images.
 
     known: PAIRS of those that stand for ``pairs``, with ``verified``, ``why`` and ``alignment``
     where these are known. Whatever the slider and the rule say, a group stays within its component.
@@ -80,6 +82,7 @@ def least_sure(
     fitting = np.flatnonzero((sizes <= largest) & np.isfinite(least))
     # The numbers of sets, and so of components, hang on the ids alone.
     chosen = fitting[np.lexsort((fitting, least[fitting]))][:most]
+    chosen = chosen[np.cumsum(sizes[chosen]) <= together]
     shown = pairs.some(np.isin(component[pairs.one], chosen))
     members = pairs.ids[np.isin(component[pairs.set_of], chosen)]
     found = images.take(pa.array(places(members, images["id"].to_numpy())))

@@ -22,6 +22,7 @@ from pipeline.pages.page import TEMPLATES
 from pipeline.pages.review import Review
 
 LARGEST_SHOWN = 24
+MOST_SHOWN = 1500  # images: browsers bear a page of some 16 MB
 LARGE = 1024  # pixels: the longer side of a picture that is looked at
 FACTS = ("width", "height", "pixels", "bytes", "modified")
 
@@ -55,7 +56,8 @@ def group_page(
 
     Raises as ``read_pictures`` does.
     """
-    components = least_sure(found.sets, found.pairs, found.images, shown, LARGEST_SHOWN)
+    most = (shown, LARGEST_SHOWN, MOST_SHOWN)
+    components = least_sure(found.sets, found.pairs, found.images, *most)
     ids = {number for component in components for number in component.ids}
     kept = found.images.filter(pa.compute.is_in(found.images["id"], pa.array(ids, pa.int64())))
     known = kept.select(["id", *(name for name in FACTS if name in kept.column_names)]).to_pylist()
@@ -74,7 +76,7 @@ def group_page(
         ],
         recall=recall_text(found.recall).capitalize(),
         shown=f"Shown are the {len(components):,} components, all that pairs connect, that are "
-        f"least sure, of up to {LARGEST_SHOWN} images each.",
+        f"least sure, of up to {LARGEST_SHOWN} images each and {MOST_SHOWN:,} together.",
         rule=rule,
         steps=slider_steps(found.sets, found.images, rule, similarity, apart),
         components=components,
