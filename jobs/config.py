@@ -46,6 +46,7 @@ def _model(name: str) -> str:
 
 
 LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int
+PRECISION = 0.99  # of the pairs that a second look keeps
 RAY_STARTS = 10.0  # seconds, about, until Ray's workers are there
 
 
@@ -288,8 +289,16 @@ class DedupConfig(Section):
     output: Output = Path("work/dedup")
     similarity: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None,
-        description="cosine from which two images are a pair; none: what fits the encoder, "
-        f"{SIMILARITY} for {DEFAULT}",
+        description="cosine from which two images are a pair, by their vectors alone; none: a "
+        "second look at their pixels decides",
+    )
+    precision: Share | None = Field(
+        None,
+        description="share of the pairs kept that a second look expects to be copies; none: "
+        f"{PRECISION}, unless a recall is asked for",
+    )
+    recall: Share | None = Field(
+        None, description="share of the copies among the candidates that it expects to keep"
     )
     rule: Literal["survivor", "components"] = Field(
         "survivor", description="survivor: all are similar to the one kept; components: chains too"
@@ -328,12 +337,21 @@ class DedupConfig(Section):
     def _reference_stays(self) -> "DedupConfig":
         if self.against and self.rule == "components":
             raise ValueError("by components chains would drop images of against: use rule=survivor")
+        if self.similarity and (self.precision or self.recall):
+            raise ValueError(
+                "similarity is for vectors alone: leave it out, or precision and recall"
+            )
         return self
 
     @property
     def cosine(self) -> float:
         """The similarity, DEFAULT's where none is set."""
         return self.similarity or SIMILARITY
+
+    @property
+    def kept_precision(self) -> float | None:
+        """The precision asked for, PRECISION where neither it nor a recall is."""
+        return self.precision if self.precision or self.recall else PRECISION
 
     def partitions(self) -> dict[str, Any]:
         """Return what PartitionSettings takes."""

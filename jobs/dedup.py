@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.config import Config, DedupConfig
@@ -12,12 +14,26 @@ from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
-from pipeline.core.tables import csv_bytes
+from pipeline.core.tables import csv_bytes, flat_column
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
+from pipeline.dedup.hash_join import HashPlan
+from pipeline.dedup.identical_sets import set_pairs
 from pipeline.dedup.join import join_partitions
+from pipeline.dedup.looked import Looked
 from pipeline.dedup.pair_recall import measure_recall
 from pipeline.dedup.partitions import PartitionSettings, dedup_identity, grown_partitions
-from pipeline.dedup.results import Deduplicated, facts, gather_results, recall_text, with_keys
+from pipeline.dedup.results import (
+    Deduplicated,
+    Joined,
+    facts,
+    gather_pairs,
+    gather_results,
+    precision_text,
+    read_images,
+    recall_text,
+    with_keys,
+)
+from pipeline.dedup.second_look import NEAREST, look_at_candidates
 from pipeline.dedup.similarity import keep_similarity, kept_similarity, measured_similarity
 from pipeline.dedup.verdicts import keep_verdicts, verdicts_of_file
 from pipeline.embedding.embed_source import embed_source
@@ -90,39 +106,41 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
     made, root = fitted(config, embeddings).dedup, config.dedup.output.resolve()
     settings = PartitionSettings(**made.partitions())
     across = made.against is not None and not within
-    identity = dedup_identity(embeddings, made.cosine, settings, made.doubtful, across)
+    nearest = NEAREST if config.dedup.similarity is None and has_manifest(embeddings) else 0
+    nearest = 0 if within else nearest
+    identity = dedup_identity(embeddings, made.cosine, settings, made.doubtful, across, nearest)
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
     with store.lock(), one_session(config.ray), sitting:
-        buckets = _join(made, embeddings, store, sitting, across)
+        buckets = _join(made, embeddings, store, sitting, across, nearest)
         if made.verdicts:
             keep_verdicts(store, verdicts_of_file(made.verdicts, embeddings))
+        against = made.against is not None
+        images, left_out = read_images(embeddings, made.doubtful, made.prefer, against)
+        joined = Joined(images, left_out, gather_pairs(store, images), buckets)
+        looked = _look_again(made, config, embeddings, store, joined, sitting) if nearest else None
         with sitting.stage("group"):
-            found = _grouped(made, embeddings, store, buckets)
+            found = gather_results(embeddings, store, made.rule, joined, against, looked)
         if buckets > 1:
-            found = _measured(made, embeddings, found, sitting)
+            found = _measured(made, embeddings, found, joined, sitting)
     _print(made, found)
-    shown = _write(config, embeddings, found, root)
+    shown = _write(made, config, embeddings, found)
     print_more_workers(sitting.record)
-    return _reviewed(config, embeddings, store, found, shown) if made.review and shown else found
-
-
-def _grouped(made: DedupConfig, embeddings: Store, store: Store, buckets: int) -> Deduplicated:
-    against = made.against is not None
-    wanted = (made.rule, buckets, made.doubtful, made.prefer, against)
-    return gather_results(embeddings, store, *wanted)
+    if not (made.review and shown):
+        return found
+    return _reviewed(made, config, embeddings, store, found, joined, shown)
 
 
 def _write(
-    config: Config, embeddings: Store, found: Deduplicated, root: Path
+    made: DedupConfig, config: Config, embeddings: Store, found: Deduplicated
 ) -> GroupPageData | None:
     """Write the lists and the page; return what it shows, None where no source has pictures."""
-    made = config.dedup
+    root = made.output.resolve()
     _write_lists(found, root)
     if not has_manifest(embeddings):
         return None
     source = stored_source(embeddings, config.source.given())
-    wanted = (made.rule, made.cosine, made.shown)
+    wanted = (made.rule, _least(made, found), made.shown)
     shown = group_page(found, embeddings, source, *wanted)
     page = render_groups(shown).encode()
     write_atomically(root / "report.html", page)
@@ -131,23 +149,51 @@ def _write(
 
 
 def _reviewed(
-    config: Config, embeddings: Store, store: Store, found: Deduplicated, shown: GroupPageData
+    made: DedupConfig,
+    config: Config,
+    embeddings: Store,
+    store: Store,
+    found: Deduplicated,
+    joined: Joined,
+    shown: GroupPageData,
 ) -> Deduplicated:
     """Serve the page until the user is done; group anew without the pairs that were rejected."""
     source = stored_source(embeddings, config.source.given())
     with store.lock():
         serve_review(group_review(shown, store, embeddings, source), _tell_address)
-    again = _grouped(config.dedup, embeddings, store, found.buckets)
+    against = made.against is not None
+    again = gather_results(embeddings, store, made.rule, joined, against, found.looked)
     again = replace(again, recall=found.recall)
-    rows = facts(again, config.dedup.cosine, config.dedup.rule)
+    rows = facts(again, made.cosine, made.rule)
     print_table(f"after {again.verdicts.num_rows:,} verdicts", ("what", "value"), rows)
-    _write(config, embeddings, again, store.root)
+    _write(made, config, embeddings, again)
     return again
 
 
 def _tell_address(url: str) -> None:
     console.print(f"judge pairs at {url} and press its last button, done", soft_wrap=True)
     console.print("verdicts are kept at once; after Ctrl-C the same command takes them in")
+
+
+def _look_again(
+    made: DedupConfig,
+    config: Config,
+    embeddings: Store,
+    store: Store,
+    joined: Joined,
+    sitting: Sitting,
+) -> Looked:
+    source = stored_source(embeddings, config.source.given())
+    shards = [entry.shard for entry in embeddings.manifest()]
+    plan = HashPlan(embeddings.root, made.doubtful)
+    hashes = list(sitting.spreading(embeddings.images())(plan, shards))
+    columns = {n: np.concatenate([flat_column(t, n) for t in hashes]) for n in ("a", "b")}
+    reference = None
+    if made.against is not None:
+        reference = joined.images.filter(joined.images["preferred"])["id"].to_numpy()
+    asked = (reference, config.dedup.kept_precision, made.recall, made.cosine)
+    where = (sitting.spreading, embeddings, source, store.root)
+    return look_at_candidates(*where, joined.pairs, pa.table(columns), joined.images, *asked)
 
 
 def fitted(config: Config, embeddings: Store) -> Config:
@@ -166,7 +212,12 @@ def fitted(config: Config, embeddings: Store) -> Config:
 
 
 def _join(
-    made: DedupConfig, embeddings: Store, store: Store, sitting: Sitting, across: bool
+    made: DedupConfig,
+    embeddings: Store,
+    store: Store,
+    sitting: Sitting,
+    across: bool,
+    nearest: int,
 ) -> int:
     """Bring the pairs up to ``embeddings``; return the number of buckets they were joined by."""
     parts = Store.create(store.root / "partitions", "partitions", store.identity)
@@ -182,18 +233,21 @@ def _join(
         parts.finish(len(shards))
     sitting.record.add_pools(alone.record)
     spread = sitting.spreading(len(partitions.missing(store)), "partitions")
-    join_partitions(spread, parts, store, partitions, made.cosine)
+    join_partitions(spread, parts, store, partitions, made.cosine, nearest)
     return partitions.grid.buckets
 
 
 def _measured(
-    made: DedupConfig, embeddings: Store, found: Deduplicated, sitting: Sitting
+    made: DedupConfig, embeddings: Store, found: Deduplicated, joined: Joined, sitting: Sitting
 ) -> Deduplicated:
+    """Return ``found`` with the recall of the join: that of the candidates, if looked at."""
     alone = Sitting("recall", found.images.num_rows, sitting.ray)
     with sitting.stage("measure the recall"), alone:
         ids = found.images["id"].to_numpy()
         wanted = (made.recall_sample, made.cosine, made.confidence, made.seed, made.doubtful)
-        recall = measure_recall(alone.spread, embeddings, found.joined, ids, *wanted)
+        sets = set_pairs(joined.pairs) if found.looked else found.joined
+        sets = replace(sets, reference=found.joined.reference)
+        recall = measure_recall(alone.spread, embeddings, sets, ids, *wanted)
     sitting.record.add_pools(alone.record)
     return replace(found, recall=recall)
 
@@ -209,10 +263,17 @@ def _write_lists(found: Deduplicated, root: Path) -> None:
         console.print(f"what to drop: {root}/drop.txt; sluice apply {root} acts on it")
 
 
+def _least(made: DedupConfig, found: Deduplicated) -> float:
+    return found.looked.kept.least if found.looked else made.cosine
+
+
 def _print(made: DedupConfig, found: Deduplicated) -> None:
     rows = facts(found, made.cosine, made.rule)
     print_table(f"near-duplicates: {made.output}", ("what", "value"), rows)
-    console.print(recall_text(found.recall))
+    if found.looked:
+        console.print(precision_text(found.looked))
+        what = f"candidates with a cosine of {made.cosine} and above: "
+    console.print(f"{what if found.looked else ''}{recall_text(found.recall)}")
     if found.buckets == 1 and found.images.num_rows > made.brute_force_up_to:
         console.print(
             "this output was begun with few images and compares all pairs for good; "

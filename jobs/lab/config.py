@@ -11,6 +11,7 @@ from jobs.config import (
     Config,
     Count,
     LocalPath,
+    Location,
     Output,
     Section,
     Seed,
@@ -274,6 +275,16 @@ class BenchDedupConfig(Section):
     flags = (*READ_BY, *NETWORK, "dedup.similarity")
 
 
+class BenchChangesConfig(Section):
+    """`sluice bench changes`: copies under many changes, and who finds them."""
+
+    argument = ("PHOTOS", "bench_changes.photos")
+    flags = ("ray.workers", *NETWORK)
+    photos: Location | None = Field(None, description="a folder of photographs")
+    changed: Count = Field(20, description="photos of which copies are made, one a change")
+    rivals: bool = Field(True, description="imagededup too, where it is installed")
+
+
 class LabConfig(Config):
     """The settings of every job, and of `sluice lab` and `sluice bench`."""
 
@@ -297,6 +308,7 @@ class LabConfig(Config):
     bench_promise: BenchPromiseConfig = Field(default_factory=BenchPromiseConfig)
     bench_cascade: BenchCascadeConfig = Field(default_factory=BenchCascadeConfig)
     bench_dedup: BenchDedupConfig = Field(default_factory=BenchDedupConfig)
+    bench_changes: BenchChangesConfig = Field(default_factory=BenchChangesConfig)
 
 
 def command(config: LabConfig) -> None:

@@ -8,6 +8,8 @@ MAKERS = {
     "index": "sluice index",
     "partitions": "sluice dedup",
     "pairs": "sluice dedup",
+    "keypoints": "sluice dedup",
+    "looks": "sluice dedup",
     "scaling": "sluice lab scale",
 }
 

@@ -33,12 +33,12 @@ Spread = Callable[[ShardPlan, Sequence[int]], Iterator[pa.Table]]
 
 
 class Spreading(Protocol):
-    """Gives a spreader whose answers' ``rows`` add up to ``total``, for a bar.
+    """Gives a spreader whose answers' ``rows`` add up to ``total`` of ``unit``, for a bar.
 
     ``here``: in this process, which ends few images sooner than workers would have started.
     """
 
-    def __call__(self, total: int, *, here: bool = False) -> Spread: ...
+    def __call__(self, total: int, unit: str = "img", *, here: bool = False) -> Spread: ...
 
 
 class NearGpu(Protocol):

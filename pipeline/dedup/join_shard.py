@@ -31,6 +31,7 @@ class JoinPlan:
     output: Path
     partitions: Partitions
     similarity: float
+    nearest: int = 0  # others that each image is paired with, however far
 
     def start(self) -> ShardFunction:
         """Return the function that joins one partition and tells what it cost."""
@@ -43,7 +44,7 @@ class JoinPlan:
             partition, new = number % count, self.partitions.shards(number)
             members = _members(source, partition, new.start, new.stop)
             mine = range(int(edges[partition]), int(edges[partition + 1]))
-            pairs = join_buckets(members, mine, self.similarity)
+            pairs = join_buckets(members, mine, self.similarity, self.nearest)
             store.write_shard(number, pairs)
             return shard_stats(number, 1, started, pairs=pairs.num_rows)
 

@@ -12,6 +12,8 @@ from pipeline.core.arrays import Ids
 KEYS = (
     ("preferred", "descending"),
     ("whole", "descending"),
+    ("uncropped", "descending"),
+    ("unchanged", "descending"),
     ("pixels", "descending"),
     ("bytes", "descending"),
     ("modified", "ascending"),
@@ -19,8 +21,9 @@ KEYS = (
     ("id", "ascending"),
 )
 TOLD = (
-    "one that is preferred, then decoded whole, then of the most pixels, the most bytes, the "
-    "oldest, the first name"
+    "one that is preferred, then decoded whole, then no crop of another, then not grey or soft "
+    "where another is not, then of the most pixels (without borders), the most bytes, the oldest, "
+    "the first name"
 )
 
 
@@ -28,8 +31,9 @@ def keeping_order(images: pa.Table) -> Ids:
     """Return the rows of ``images``, int64 (n,), the first to be kept first.
 
     preferred bool: its name matches what the user prefers; whole bool: it decoded to its end;
-    pixels int64; bytes int64 of the file: of as many pixels the less compressed; modified int64,
-    when the file was; key string; id int64. All but id may be missing, or null, which comes last.
+    uncropped, unchanged bool and pixels int64: of the file, or as ``looked.with_changes`` tells
+    them; bytes int64 of the file: of as many pixels the less compressed; modified int64, when the
+    file was; key string; id int64. All but id may be missing, or null, which comes last.
     """
     keys = [(name, order) for name, order in KEYS if name in images.column_names]
     order: Ids = pc.sort_indices(images, sort_keys=keys).to_numpy()  # nulls at the end

@@ -19,6 +19,7 @@ from pipeline.search.exact_topk import MARGIN, pair_scores
 
 # Products held at once: BLOCK x the rows of a bucket, in f32.
 BLOCK = 1024
+SPARE = 4  # more than are asked for, since f32 does not tell near ties apart
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Members:
     reference: Mask | None = None  # (n,): only pairs of one of these with one that is not count
 
 
-def join_buckets(members: Members, buckets: range, similarity: float) -> pa.Table:
-    """Return PAIRS met in ``buckets``, a < b, by a, then b.
+def join_buckets(members: Members, buckets: range, similarity: float, nearest: int = 0) -> pa.Table:
+    """Return PAIRS met in ``buckets``, a < b, by a, then b: those of ``similarity`` and above.
+
+    And, in each bucket, of each member with its ``nearest`` others, however far.
 
     Pairs of two old members are left out, and so are pairs that share a lower bucket. With a
     reference a pair of sets is there where one has images of it, the other one others. Memory:
@@ -53,8 +56,10 @@ def join_buckets(members: Members, buckets: range, similarity: float) -> pa.Tabl
             if once.any():
                 met = (one[once], other[once])
                 found.append(_verified(members, *met, bucket, similarity))
+        if nearest:
+            found += _nearest(members, stands, rows, bucket, nearest)
     pairs = np.concatenate(found)
-    if members.reference is not None:
+    if nearest or members.reference is not None:
         pairs = np.unique(pairs)  # two sets may each have images of both kinds
     return pairs_table(*(pairs[name] for name in PAIRS.names))
 
@@ -123,6 +128,41 @@ def _near(vectors: Vectors, some: slice, others: slice, similarity: float) -> tu
     places = np.flatnonzero(products.reshape(-1) >= np.float32(similarity - MARGIN))
     one, other = np.divmod(places, max(1, products.shape[1]))
     return one + some.start, other + (others.start or 0)
+
+
+def _nearest(
+    members: Members, stands: Ids, rows: Ids, bucket: int, nearest: int
+) -> Iterator[AnyArray]:
+    """Yield each of ``rows`` with those of them that are nearest and that it is to be paired with.
+
+    Products in f32 choose a few more, and float64 scores among these, so that ties go by the id.
+    """
+    vectors, ids = members.vectors[rows], members.ids[rows]
+    few = min(nearest + SPARE, len(rows))
+    for some in _blocks(0, len(rows)):
+        products = vectors[some] @ vectors.T
+        products[~_paired(members, rows, some)] = -np.inf
+        chosen = np.argpartition(products, len(rows) - few, axis=1)[:, len(rows) - few :]
+        one, place = np.nonzero(np.isfinite(np.take_along_axis(products, chosen, axis=1)))
+        one, other = one + some.start, chosen[one, place]
+        scores = pair_scores(vectors, one, vectors, other)
+        order = np.lexsort((ids[other], -scores, one))
+        one, other = one[order], other[order]
+        ranks = np.arange(len(one)) - np.searchsorted(one, one)
+        one, other = stands[rows[one[ranks < nearest]]], stands[rows[other[ranks < nearest]]]
+        yield _verified(members, one[one != other], other[one != other], bucket, -1.0)
+
+
+def _paired(members: Members, rows: Ids, some: slice) -> Mask:
+    """Return bool (some, rows): which of ``some`` of the rows may be paired with which."""
+    old = rows < members.old
+    paired = ~(old[some, None] & old[None, :])
+    if members.reference is None:
+        paired[np.arange(len(paired)), np.arange(len(paired)) + some.start] = False
+        return paired
+    side = members.reference[rows]
+    across: Mask = paired & ~side[some, None] & side[None, :]
+    return across
 
 
 def _verified(members: Members, one: Ids, other: Ids, bucket: int, similarity: float) -> AnyArray:

@@ -31,8 +31,12 @@ def dedup_identity(
     settings: PartitionSettings,
     doubtful: bool,
     against: bool = False,
+    nearest: int = 0,
 ) -> dict[str, Any]:
-    """Return what decides the pairs, beside the embeddings added."""
+    """Return what decides the pairs, beside the embeddings added.
+
+    nearest: others that each image is paired with, however far, for a second look.
+    """
     return {
         "pairs": PAIRS.names,
         "embeddings": embeddings.identity,
@@ -40,6 +44,7 @@ def dedup_identity(
         "similarity": similarity,
         "doubtful": doubtful,
         "against": against,
+        "nearest": nearest,
         **asdict(settings),
     }
 

@@ -30,6 +30,7 @@ from pipeline.dedup.identical_sets import (
     unite_sets,
 )
 from pipeline.dedup.keeping import TOLD, preferred
+from pipeline.dedup.looked import Looked, looked_pairs, with_changes, with_looks
 from pipeline.dedup.pair_recall import PairRecall
 from pipeline.dedup.verdicts import read_verdicts, rejected, without_rejected
 from pipeline.images.evidence import doubts, evidence_columns, evident
@@ -53,6 +54,7 @@ class Deduplicated:
     verdicts: pa.Table  # VERDICTS
     buckets: int
     left_out: Counter[str]  # images that are no evidence of identity, by reason
+    looked: Looked | None = None  # none: pairs of vectors alone
     recall: PairRecall | None = None  # None where all pairs were compared
 
     @property
@@ -61,23 +63,33 @@ class Deduplicated:
         return int(np.count_nonzero(self.groups["survivor"].to_numpy()))
 
 
+@dataclass(frozen=True)
+class Joined:
+    """What all joins found, before pairs are grouped."""
+
+    images: pa.Table  # as ``read_images`` gives them
+    left_out: Counter[str]
+    pairs: pa.Table  # PAIRS
+    buckets: int
+
+
 def gather_results(
     embeddings: Store,
     store: Store,
     rule: Rule,
-    buckets: int,
-    doubtful: bool,
-    prefer: Sequence[str] = (),
+    found: Joined,
     against: bool = False,
+    looked: Looked | None = None,
 ) -> Deduplicated:
-    """Gather the pairs of all joins in ``store``, group them by ``rule``, and keep both there.
+    """Group what was ``found``, or ``looked`` at again, by ``rule``; keep all in ``store``.
 
     against: the images of the source's first folder are the reference: only pairs of one of them
     with one of the others are kept, and none of them is dropped.
     """
-    images, left_out = read_images(embeddings, doubtful, prefer, against)
-    pairs, verdicts = gather_pairs(store, images), read_verdicts(store)
-    joined = set_pairs(pairs)
+    images, pairs, verdicts = found.images, found.pairs, read_verdicts(store)
+    if looked:
+        images, pairs = with_changes(images, looked.looks), looked_pairs(pairs, looked.looks)
+    standing = joined = set_pairs(pairs)
     if against:
         joined = across(joined, images.filter(images["preferred"])["id"].to_numpy())
     sets = without_rejected(joined, verdicts) if verdicts.num_rows else joined
@@ -87,9 +99,11 @@ def gather_results(
     groups = with_keys(groups, images, {"id": "key"})
     groups = with_files(groups, embeddings)
     pairs = with_keys(pairs, images, {"a": "a_key", "b": "b_key"})
+    pairs = with_looks(pairs, looked.looks, standing) if looked else pairs
     for name, table in zip(RESULTS, (pairs, groups), strict=True):
         store.attach(name, parquet_bytes(table))
-    return Deduplicated(pairs, sets, joined, groups, images, verdicts, buckets, left_out)
+    facts = (verdicts, found.buckets, found.left_out, looked)
+    return Deduplicated(pairs, sets, joined, groups, images, *facts)
 
 
 def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa.Table:
@@ -195,7 +209,8 @@ def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str,
         ("images", found.images.num_rows),
         *((f"images left out, {reason}", n) for reason, n in sorted(found.left_out.items())),
         ("images identical to another", found.sets.identical_images),
-        (f"pairs, similarity >= {similarity}", int(found.sets.counts.sum())),
+        *_looked_facts(found),
+        (_pairs_named(found, similarity), int(found.sets.counts.sum())),
         ("of them between identical images", found.sets.within),
         ("rows of pairs.parquet, which stand for them", found.pairs.num_rows),
         ("groups", found.survivors),
@@ -204,6 +219,29 @@ def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str,
         ("kept of a group", TOLD),
         ("buckets", found.buckets),
     ]
+
+
+def _pairs_named(found: Deduplicated, similarity: float) -> str:
+    if found.looked:
+        return f"pairs, sure to {found.looked.kept.least:.3f} and above"
+    return f"pairs, similarity >= {similarity}"
+
+
+def _looked_facts(found: Deduplicated) -> list[tuple[str, Any]]:
+    looked = found.looked
+    if not looked:
+        return []
+    unread = [("of them no longer to be read", looked.unread)] if looked.unread else []
+    return [("candidate pairs looked at again", looked.candidates), *unread]
+
+
+def precision_text(looked: Looked) -> str:
+    """Return what the pairs that are kept are expected to be."""
+    kept = looked.kept
+    return (
+        f"expected: {kept.precision:.4f} of the pairs kept are copies, and they are "
+        f"{kept.recall:.4f} of the copies among the candidates, of which {kept.copies:.2%} are some"
+    )
 
 
 def recall_text(recall: PairRecall | None) -> str:

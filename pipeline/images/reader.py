@@ -14,8 +14,8 @@ from pipeline.images.source import Source
 ROWS_AT_ONCE = 64
 # What Sluice makes of an image: a source's column of such a name is kept as "source_" and its name.
 OURS = (
-    *("checksum", "contrast", "decoded", "embedding", "height", "pages", "rough", "signature"),
-    *("size", "width"),
+    *("checksum", "contrast", "decoded", "embedding", "hash", "height", "pages", "rough"),
+    *("signature", "size", "width"),
 )
 CORPUS = ("scene", "transform")  # known copies, of which only our own corpus may tell
 

@@ -14,6 +14,7 @@ from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import DecodedImage, UndecodableImage
 from pipeline.images.fit import SQUASHED, Fit
 from pipeline.images.formats import MAX_PIXELS
+from pipeline.images.perceptual_hash import perceptual_hash
 from pipeline.images.resize import resize_square
 
 # The id and key of an image -> what is held while it is decoded.
@@ -37,6 +38,7 @@ FACTS = pa.schema(
         ("pages", pa.int32()),  # pages or frames of the file, of which this is the first
         ("decoded", pa.float32()),  # share of the rows before the first sign of damage
         ("contrast", pa.uint8()),  # most that a channel differs within the square, of 255
+        ("hash", pa.int64()),  # as perceptual_hash gives it
     ]
 )
 
@@ -81,11 +83,12 @@ def decode_squares(
             continue
         squares.append(square)
         rows.append(row)
-        facts.append((image.width, image.height, image.pages, image.decoded, _contrast(square)))
+        told = (_contrast(square), perceptual_hash(square))
+        facts.append((image.width, image.height, image.pages, image.decoded, *told))
     pixels = np.stack(squares) if squares else np.empty((0, size, size, 3), np.uint8)
     columns = zip(*facts, strict=True) if facts else [[]] * len(FACTS)
-    told = pa.table([list(column) for column in columns], schema=FACTS)
-    return Squares(pixels, rows, told, _quarantine(images, refused))
+    known = pa.table([list(column) for column in columns], schema=FACTS)
+    return Squares(pixels, rows, known, _quarantine(images, refused))
 
 
 def _contrast(square: Pixels) -> int:

@@ -55,11 +55,21 @@ def run_rival(
     Its pairs are left at ``output``. Raises subprocess.CalledProcessError where it fails, as where
     it is not installed.
     """
-    use = run_watched([*RIVAL, method, str(files), str(output), json.dumps(wanted)])
-    pairs = pq.read_table(output)
+    use, pairs = run_rival_files(method, files, output, wanted)
     for place, name in enumerate(("a", "b")):
         pairs = pairs.set_column(place, name, pa.array(ids[pairs[name].to_numpy()]))
     return DedupRun(use, set_pairs(pairs))
+
+
+def run_rival_files(
+    method: str, files: Path, output: Path, wanted: Mapping[str, Any]
+) -> tuple[TreeUse, pa.Table]:
+    """Run imagededup's ``method`` over ``files``, named by number; return use and PAIRS.
+
+    Raises as ``run_rival`` does.
+    """
+    use = run_watched([*RIVAL, method, str(files), str(output), json.dumps(wanted)])
+    return use, pq.read_table(output)
 
 
 def quality_table(runs: Mapping[str, DedupRun], truth: pa.Table) -> pa.Table:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from pipeline.dedup.identical_sets import across, every_pair, set_pairs, unite_sets
 from pipeline.dedup.pair_join import Members, join_buckets
+from pipeline.dedup.second_look import among_nearest
+from pipeline.search.exact_topk import pair_scores
 
 
 def clustered(seed, rows, dimensions=12):
@@ -104,3 +106,38 @@ def test_images_of_the_reference_are_not_compared_with_one_another():
     members = Members(ids, np.zeros((400, 1), np.int32), vectors, 0, reference)
     sides = dict(zip(ids.tolist(), reference.tolist(), strict=True))
     assert all(sides[a] != sides[b] for a, b in pairs_of(join_buckets(members, range(1), 0.5)))
+
+
+def _nearest(ids, vectors, count):
+    scores = pair_scores_of(vectors)
+    np.fill_diagonal(scores, -2)
+    order = np.lexsort((np.broadcast_to(ids, scores.shape), -scores), axis=1)[:, :count]
+    return {(min(ids[i], ids[j]), max(ids[i], ids[j])) for i, row in enumerate(order) for j in row}
+
+
+def pair_scores_of(vectors):
+    rows, columns = np.indices((len(vectors), len(vectors))).reshape(2, -1)
+    return pair_scores(vectors, rows, vectors, columns).reshape(len(vectors), -1)
+
+
+@pytest.mark.parametrize("buckets", [1, 6])
+def test_each_image_is_paired_with_its_nearest(buckets):
+    rng = np.random.default_rng(8)
+    vectors = rng.normal(size=(120, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = rng.permutation(120).astype(np.int64)
+    places = np.tile(np.arange(buckets, dtype=np.int32), (120, 1))  # all meet in every bucket
+    joined = join_buckets(Members(ids, places, vectors, 0), range(buckets), 1.0, 3)
+    assert set(pairs_of(joined)) == _nearest(ids, vectors, 3)
+
+
+def test_a_grown_collection_has_the_nearest_of_a_whole_one():
+    rng = np.random.default_rng(9)
+    vectors = rng.normal(size=(90, 12)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids, places = np.arange(90), np.zeros((90, 1), np.int32)
+    first = join_buckets(Members(ids[:60], places[:60], vectors[:60], 0), range(1), 1.0, 3)
+    added = join_buckets(Members(ids, places, vectors, 60), range(1), 1.0, 3)
+    whole = join_buckets(Members(ids, places, vectors, 0), range(1), 1.0, 3)
+    grown = among_nearest(pa.concat_tables([first, added]), 1.0, 3)
+    assert set(pairs_of(grown)) == set(pairs_of(whole)) == _nearest(ids, vectors, 3)

@@ -37,14 +37,9 @@ def tables():
     return set_pairs(known), pa.table(images), known
 
 
-def shown(pairs, known, images, *most):
-    groups = group_pairs(pairs, images, "survivor")
-    return least_sure(pairs, known, images, groups, *most)
-
-
 def page_data(jpegs, rule):
     pairs, images, known = tables()
-    components = shown(pairs, known, images, 10, 24, 99)
+    components = least_sure(pairs, known, images, 10, 24, 99)
     return GroupPageData(
         title="Test",
         facts=[("images", "12")],
@@ -74,7 +69,7 @@ def test_steps_count_all_images_and_end_at_equality():
 
 def test_the_components_that_are_least_sure_come_first_up_to_a_size():
     pairs, images, known = tables()
-    components = shown(pairs, known, images, 10, 24, 99)
+    components = least_sure(pairs, known, images, 10, 24, 99)
     assert [set(component.ids) for component in components] == [
         {0, 1, 2},
         {5, 6, 7, 8, 9},
@@ -85,12 +80,10 @@ def test_the_components_that_are_least_sure_come_first_up_to_a_size():
     assert [(p.one, p.other, p.score) for p in components[0].pairs] == [(1, 2, 0.91), (0, 1, 0.96)]
     assert len(components[2].pairs) == 6
     assert {pair.why for pair in components[2].pairs} == {None, "same pixels"}
-    assert [set(c.ids) for c in shown(pairs, known, images, 1, 4, 99)] == [{0, 1, 2}]
-    # Components that are larger come by their groups, and of these the first.
-    small = shown(pairs, known, images, 10, 2, 99)
-    assert [c.ids for c in small] == [(5, 8), (2, 1), (11, 4), (14, 13)]
-    assert len(shown(pairs, known, images, 10, 24, 8)) == 2
-    assert len(shown(pairs, known, images, 10, 24, 7)) == 1
+    assert [set(c.ids) for c in least_sure(pairs, known, images, 1, 4, 99)] == [{0, 1, 2}]
+    assert [set(c.ids) for c in least_sure(pairs, known, images, 1, 2, 99)] == []
+    assert len(least_sure(pairs, known, images, 10, 24, 8)) == 2
+    assert len(least_sure(pairs, known, images, 10, 24, 7)) == 1
 
 
 def test_what_is_known_of_a_pair_is_told_from_the_image_that_is_kept():
@@ -101,7 +94,7 @@ def test_what_is_known_of_a_pair_is_told_from_the_image_that_is_kept():
     known = known.append_column("why", pa.array(["crop 50 %", None]))
     known = known.append_column("alignment", pa.array([half, None]))
     images = pa.table({"id": list(range(4)), "pixels": [1, 9, 9, 1]})
-    first, second = shown(set_pairs(rows), known, images, 9, 9, 99)
+    first, second = least_sure(set_pairs(rows), known, images, 9, 9, 99)
     assert first.ids == (1, 0)
     assert (first.pairs[0].sure, first.pairs[0].why) == (0.3, "crop 50 %")
     assert first.pairs[0].alignment == (2.0, 0.0, -0.5, 0.0, 2.0, 0.0)
@@ -115,7 +108,7 @@ def test_what_is_known_of_a_pair_is_told_from_the_image_that_is_kept():
 def test_pairs_across_are_components_of_both_sides():
     pairs, images, _ = tables()
     sets = across(pairs, np.array([4, 10, 12]))
-    components = shown(sets, as_pairs(sets), images, 9, 9, 99)
+    components = least_sure(sets, as_pairs(sets), images, 9, 9, 99)
     assert [set(component.ids) for component in components] == [{3, 4, 10, 11}, {12, 13, 14}]
     assert {(p.one, p.other) for p in components[1].pairs} == {(0, 2), (1, 2)}
 
@@ -185,7 +178,7 @@ def judged_page(jpegs, groups=45):
         shown="All are shown.",
         rule="survivor",
         steps=slider_steps(pairs, images, "survivor", 0.9),
-        components=shown(pairs, known, images, 100, 24, 99),
+        components=least_sure(pairs, known, images, 100, 24, 99),
         pictures=pictures,
         images={n: {} for n in pictures},
         verdicts=[{"a": 3, "b": BIG + 3, "duplicate": True}],

@@ -1,0 +1,94 @@
+"""`sluice bench changes`: copies under changes that no corpus maker makes; who finds them?"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.console import console, errors, print_arrow, warn
+from jobs.lab.config import LabConfig
+from pipeline.core.errors import InputError
+from pipeline.corpus.photos import find_photos
+from pipeline.dedup.results import read_results
+from pipeline.embedding.stored import encoder_settings
+from pipeline.lab.changed_photos import Found, quality_by_way, share_by_change, write_copies
+from pipeline.lab.dedup_ways import rival_settings, run_in_turn, run_rival_files
+
+OURS, VECTORS = "sluice dedup", "vectors alone"
+RIVALS = {"imagededup CNN": "cnn", "imagededup PHash": "phash"}
+
+
+def command(config: LabConfig) -> None:
+    """Make copies of some PHOTOS under many changes, and find them among all PHOTOS.
+
+    Whole jobs over files, one run each: sluice dedup as it is, by its vectors alone, and imagededup
+    where it is installed, at its own default distance for hashes and our cosine for vectors.
+    """
+    made = config.bench_changes
+    if not made.photos:
+        raise InputError("name a folder of photographs: sluice bench changes PHOTOS")
+    photos = [path for path, _ in find_photos(made.photos)]
+    with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
+        root = Path(folder)
+        drawn = np.random.default_rng(config.dedup.seed).permutation(len(photos))[: made.changed]
+        copies = write_copies([photos[n] for n in drawn], root / "copies", config.dedup.seed)
+        files = [*map(str, photos), *copies["file"].to_pylist()]
+        ways = _ours(config, root) | (_rivals(config, root, files) if made.rivals else {})
+        print_arrow("copies paired with their photo", share_by_change(ways, copies))
+        title = f"{len(photos):,} photos, {copies.num_rows:,} copies of {len(drawn)} of them"
+        print_arrow(title, quality_by_way(ways, copies))
+    console.print("time and memory: whole processes with all their children, measured in one run")
+
+
+def _ours(config: LabConfig, root: Path) -> dict[str, Found]:
+    """Run the job as a user does, over files; then again by its vectors, which are there."""
+    ways = {}
+    vectors = ["--set", f"dedup.similarity={config.dedup.cosine}"]
+    for name, more in ((OURS, []), (VECTORS, vectors)):
+        output = root / name.replace(" ", "_")
+        command = [sys.executable, "-m", "jobs", "dedup", config.bench_changes.photos or ""]
+        command += [str(root / "copies"), "--output", str(output)]
+        command += ["--set", f"embed.output={root}/embeddings"]
+        command += ["--workers", str(config.ray.workers), *more]
+        use = run_in_turn([command])
+        ways[name] = _told(name, Found(use, _named(read_results(output)[0], config, root)))
+    return ways
+
+
+def _named(pairs: pa.Table, config: LabConfig, root: Path) -> pa.Table:
+    """Return the pairs by files: keys are paths below the first folder, or whole."""
+    first = Path(config.bench_changes.photos or "").resolve()
+    columns = [
+        [str(Path(key) if key.startswith("/") else first / key) for key in pairs[name].to_pylist()]
+        for name in ("a_key", "b_key")
+    ]
+    return pa.table({"one": columns[0], "other": columns[1], "score": pairs["score"]})
+
+
+def _rivals(config: LabConfig, root: Path, files: list[str]) -> dict[str, Found]:
+    folder = root / "files"
+    folder.mkdir()
+    for number, file in enumerate(files):
+        (folder / f"{number}{Path(file).suffix}").symlink_to(Path(file).resolve())
+    settings = encoder_settings(**config.embed.encoder())
+    wanted = rival_settings(settings, config.dedup.cosine, config.ray.workers)
+    ways = {}
+    for name, method in RIVALS.items():
+        try:
+            use, pairs = run_rival_files(method, folder, root / f"{method}.parquet", wanted)
+        except subprocess.CalledProcessError as error:
+            last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            warn(f"left out: {name}: {' '.join(last)}")
+            continue
+        one, other = ([files[n] for n in pairs[end].to_pylist()] for end in ("a", "b"))
+        named = pa.table({"one": one, "other": other, "score": pairs["score"]})
+        ways[name] = _told(name, Found(use, named))
+    return ways
+
+
+def _told(name: str, found: Found) -> Found:
+    errors.print(f"{name}: {found.use.seconds:.1f} s, {found.use.peak / 2**20:,.0f} MiB")
+    return found

@@ -1,0 +1,100 @@
+"""What a picture shows in a few hundred points, to be found again in a changed copy of it.
+
+SIFT (Lowe, Distinctive Image Features from Scale-Invariant Keypoints, 2004) as RootSIFT
+(Arandjelovic and Zisserman, 2012), eight bits a number, and the picture itself, small, to lay over
+another one.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.arrays import Bytes, Pixels
+
+SIDE = 200  # pixels of the longer side, in which points are looked for
+POINTS = 200  # at most
+SMALL = 128  # pixels of the longer side of the picture that is kept
+LEVELS = 512  # of a descriptor's unit length, so that eight bits hold each number
+DIMENSIONS = 128
+BLUR = 1.2  # pixels of the small picture
+SQUARE = 24  # pixels, to tell orientations apart
+Greys = NDArray[np.float32]
+Points = NDArray[np.float32]  # (n, 4): x, y in pixels of the small picture, size likewise, angle
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """What is kept of a picture."""
+
+    points: Points
+    descriptors: Bytes  # (n, 128)
+    picture: Pixels  # (h, w, 3), SMALL on the longer side
+
+    @cached_property
+    def grey(self) -> Greys:
+        """The picture's brightness, (h, w), without its noise and the blocks of JPEG."""
+        grey = cv2.cvtColor(self.picture, cv2.COLOR_RGB2GRAY)
+        return np.asarray(cv2.GaussianBlur(grey, (0, 0), BLUR), np.float32)
+
+    @cached_property
+    def square(self) -> Greys:
+        """The same (SQUARE, SQUARE), of mean 0 and length 1; all 0 where nothing is seen."""
+        square = cv2.resize(self.grey, (SQUARE, SQUARE), interpolation=cv2.INTER_AREA)
+        square = square - square.mean()
+        return np.asarray(square / max(float(np.linalg.norm(square)), 1e-6), np.float32)
+
+    @cached_property
+    def directions(self) -> NDArray[np.float32]:
+        """The descriptors float32 (n, 128), of unit length."""
+        numbers = self.descriptors.astype(np.float32)
+        lengths = np.linalg.norm(numbers, axis=1, keepdims=True)
+        return np.asarray(numbers / np.maximum(lengths, 1e-6), np.float32)
+
+
+def find_keypoints(pixels: Pixels) -> Keypoints:
+    """Return the keypoints of an RGB picture (h, w, 3)."""
+    picture = scaled_to(pixels, SIDE)
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    sift = cv2.SIFT_create(POINTS, contrastThreshold=0.02, edgeThreshold=15)  # type: ignore[attr-defined]
+    found, numbers = sift.detectAndCompute(grey, None)
+    small = scaled_to(picture, SMALL)
+    scale = small.shape[0] / picture.shape[0], small.shape[1] / picture.shape[1]
+    points = [(*point.pt, point.size, point.angle) for point in found[:POINTS]]
+    array = np.array(points, np.float32).reshape(-1, 4)
+    array[:, 0] = (array[:, 0] + 0.5) * scale[1] - 0.5
+    array[:, 1] = (array[:, 1] + 0.5) * scale[0] - 0.5
+    array[:, 2] *= scale[0]
+    numbers = np.zeros((0, DIMENSIONS), np.float32) if numbers is None else numbers[:POINTS]
+    return Keypoints(array, _root(numbers), small)
+
+
+def scaled_to(pixels: Pixels, side: int) -> Pixels:
+    """Return (h, w, 3) with ``side`` pixels on its longer side, neither below 16."""
+    height, width = pixels.shape[:2]
+    factor = side / max(height, width)
+    size = max(16, round(width * factor)), max(16, round(height * factor))
+    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size, interpolation=way), dtype=np.uint8)
+
+
+def _root(numbers: NDArray[np.float32]) -> Bytes:
+    shares = numbers / np.maximum(numbers.sum(axis=1, keepdims=True), 1e-6)
+    levels: Bytes = np.minimum(np.rint(np.sqrt(shares) * LEVELS), 255).astype(np.uint8)
+    return levels
+
+
+def mirrored(keypoints: Keypoints) -> Keypoints:
+    """Return the keypoints of the picture seen in a mirror, left for right.
+
+    A descriptor is a 4 x 4 grid of histograms of 8 directions, laid along its point's own angle: in
+    a mirror the rows of the grid and the directions change sides.
+    """
+    points = keypoints.points.copy()
+    points[:, 0] = keypoints.picture.shape[1] - 1 - points[:, 0]
+    points[:, 3] = (180 - points[:, 3]) % 360
+    grid = keypoints.descriptors.reshape(-1, 4, 4, 8)[:, ::-1, :, -np.arange(8) % 8]
+    turned = np.ascontiguousarray(grid).reshape(-1, DIMENSIONS)
+    return Keypoints(points, turned, np.ascontiguousarray(keypoints.picture[:, ::-1]))

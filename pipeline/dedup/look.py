@@ -1,0 +1,137 @@
+"""A second look at two pictures: whether one is a changed copy of the other.
+
+Two ways to lay one over the other are tried: as their points say, also in a mirror, and as a whole,
+in eight orientations, for pictures that show too few points. What then agrees is weighed by weights
+fitted to copies and to pictures that are none (``sluice bench changes --fit``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import exp, log, log1p
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from pipeline.core.arrays import Pixels
+from pipeline.dedup.alignment import Affine, align
+from pipeline.dedup.keypoints import Keypoints, mirrored
+from pipeline.dedup.overlay import Agreement, agreement
+
+SHIPPED = Path(__file__).with_name("weights.yaml")
+SETTLED = 0.999  # how sure one way must be for no other to be tried
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A logistic model: the log-odds that two pictures are copies, of copies as many as others."""
+
+    points: tuple[float, float, float]  # of 1, the places that agree, log(1 + agreeing points)
+    whole: tuple[float, float]  # of 1, and the log-odds of the places that agree
+
+
+def shipped_weights() -> Weights:
+    """Return the weights that ``sluice bench changes --fit`` measured, which are shipped."""
+    shipped = yaml.safe_load(SHIPPED.read_text())
+    return Weights(tuple(shipped["points"]), tuple(shipped["whole"]))
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One way to lay the second picture over the first, and how they then agree."""
+
+    affine: Affine  # from pixels of the second small picture to pixels of the first
+    points: int  # that agree; none: laid over as a whole
+    agreed: Agreement
+
+
+def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
+    """Yield the ways to lay ``other`` over ``one``: by points, by those in a mirror, as a whole."""
+    for turned in (False, True):
+        there = mirrored(other) if turned else other
+        aligned = align(one, there)
+        if aligned is None:
+            continue
+        affine, points = aligned
+        agreed = agreement(one.grey, there.grey, affine)
+        if turned:
+            affine = affine @ _mirror(other.picture)
+        yield Sight(affine, points, agreed)
+    way = whole(one.picture, other.picture, best_orientation(one, other))
+    yield Sight(way, 0, agreement(one.grey, other.grey, way))
+
+
+def best_orientation(one: Keypoints, other: Keypoints) -> int:
+    """Return the orientation, of eight, in which ``other`` as a whole is most like ``one``."""
+    turned = [other.square, other.square[::-1], other.square[:, ::-1], other.square[::-1, ::-1]]
+    turned += [square.T for square in turned]
+    return int(np.argmax([float((one.square * square).sum()) for square in turned]))
+
+
+def sureness(sight: Sight, weights: Weights) -> float:
+    """Return how likely, 0 to 1, the two pictures are copies, of copies as many as others."""
+    agreed = sight.agreed
+    if sight.points:
+        terms = (1.0, agreed.places, log1p(sight.points))
+        logit = sum(w * t for w, t in zip(weights.points, terms, strict=True))
+    else:
+        logit = weights.whole[0] + weights.whole[1] * whole_term(agreed)
+    return 1 / (1 + exp(-max(-30.0, min(30.0, logit))))
+
+
+def whole_term(agreed: Agreement) -> float:
+    """Return the log-odds of the score of pictures that are laid over each other as a whole."""
+    score = min(max(agreed.score, 0.01), 0.99)
+    return log(score / (1 - score))
+
+
+def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, float]:
+    """Return the way in which the pictures agree best, and how sure that makes."""
+    best: tuple[Sight, float] | None = None
+    for sight in sights(one, other):
+        sure = sureness(sight, weights)
+        if best is None or sure > best[1]:
+            best = (sight, sure)
+        if best[1] >= SETTLED:
+            break
+    assert best is not None
+    return best
+
+
+def whole(one: Pixels, other: Pixels, number: int) -> Affine:
+    """Return the map of all of ``other`` onto all of ``one``, in orientation ``number``.
+
+    4 t + 2 x + y, as in ``perceptual_hash.oriented``: first mirrored, then rows for columns.
+    """
+    linear, shift = np.eye(2), np.zeros(2)
+    for axis, bit in ((0, 2), (1, 1)):
+        if number & bit:
+            linear[axis], shift[axis] = -linear[axis], 1
+    if number & 4:
+        linear, shift = linear[::-1], shift[::-1]
+    unit = np.column_stack([linear, shift])
+    return in_pixels(unit, one, other)
+
+
+def in_pixels(unit: Affine, one: Pixels, other: Pixels) -> Affine:
+    """Return a map of shares of width and height as one of the pictures' pixels, by centres."""
+    return _from_unit(one) @ _square(unit) @ np.linalg.inv(_square(_from_unit(other)))
+
+
+def in_shares(affine: Affine, one: Pixels, other: Pixels) -> Affine:
+    """Return a map of the pictures' pixels as one of shares of their width and height."""
+    unit = np.linalg.inv(_square(_from_unit(one))) @ _square(affine) @ _square(_from_unit(other))
+    return unit[:2]
+
+
+def _from_unit(picture: Pixels) -> Affine:
+    height, width = picture.shape[:2]
+    return np.array([[width, 0, -0.5], [0, height, -0.5]], np.float64)
+
+
+def _mirror(picture: Pixels) -> Affine:
+    return np.array([[-1, 0, picture.shape[1] - 1], [0, 1, 0], [0, 0, 1]], np.float64)
+
+
+def _square(affine: Affine) -> Affine:
+    return np.vstack([affine, [0, 0, 1]])

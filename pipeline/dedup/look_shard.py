@@ -1,0 +1,110 @@
+"""One part of the pairs looked at again: those whose first picture is in one shard."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
+
+from pipeline.core.progress import advance
+from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import ShardFunction
+from pipeline.core.store import Store
+from pipeline.dedup.difference import difference
+from pipeline.dedup.keypoint_shard import Known, read_keypoints
+from pipeline.dedup.look import Weights, in_shares, look
+
+PAIRS_AT_ONCE = 1024  # whose keypoints stand in memory
+TOLD_FROM = 0.5  # how sure a look must be for its difference to be told
+LOOKS = pa.schema(
+    [
+        ("a", pa.int64()),
+        ("b", pa.int64()),
+        ("sure", pa.float64()),  # 0 to 1; null: one of the pictures could not be read again
+        ("points", pa.int32()),  # that agree; 0: laid over each other as a whole
+        ("places", pa.float64()),  # share of the places with texture that agree
+        ("alignment", pa.list_(pa.float64(), 6)),  # map (2, 3) of b onto a, in shares of the sides
+        ("why", pa.string()),  # what was done, in words
+        ("a_cropped", pa.bool_()),  # b goes on beyond a's edges
+        ("b_cropped", pa.bool_()),
+        ("a_own", pa.float64()),  # share of a that is the picture, not a border around it
+        ("b_own", pa.float64()),
+        ("a_changed", pa.bool_()),  # a is grey or softer where b is not
+        ("b_changed", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class LookPlan:
+    """All a worker needs to look again at any part of the pairs."""
+
+    name: ClassVar[str] = "look again"
+    keypoints: tuple[Path, ...]
+    output: Path
+    pairs: pa.Table  # a, b int64, their shards a_shard, b_shard, and part
+    weights: Weights
+
+    def start(self) -> ShardFunction:
+        """Return the function that looks at one part's pairs and tells what it cost."""
+        cv2.setNumThreads(1)
+        stores = [Store.open(path, "keypoints") for path in self.keypoints]
+        output = Store.open(self.output, "looks")
+
+        def look_at_part(part: int) -> pa.Table:
+            started = time.time()
+            pairs = self.pairs.filter(pc.equal(self.pairs["part"], part))
+            with threadpool_limits(1):  # products as small as these wait for threads
+                rows = [row for some in _blocks(pairs) for row in self._looks(stores, some)]
+            output.write_shard(part, pa.Table.from_pylist(rows, schema=LOOKS))
+            return shard_stats(part, pairs.num_rows, started)
+
+        return look_at_part
+
+    def _looks(self, stores: list[Store], pairs: pa.Table) -> Iterator[dict[str, Any]]:
+        here, there = pairs["a_shard"][0].as_py(), pairs["b_shard"][0].as_py()
+        one = read_keypoints(stores, here, set(pairs["a"].to_pylist()))
+        other = read_keypoints(stores, there, set(pairs["b"].to_pylist()))
+        for a, b in zip(pairs["a"].to_pylist(), pairs["b"].to_pylist(), strict=True):
+            yield {"a": a, "b": b, **told_look(one, other, a, b, self.weights)}
+        advance(pairs.num_rows)
+
+
+def _blocks(pairs: pa.Table) -> Iterator[pa.Table]:
+    """Yield the pairs of each two shards, PAIRS_AT_ONCE at most; they are sorted by shard."""
+    other = pairs["b_shard"].to_numpy()
+    edges = [0, *(np.flatnonzero(np.diff(other)) + 1).tolist(), len(other)]
+    for first, stop in pairwise(edges):
+        for start in range(first, stop, PAIRS_AT_ONCE):
+            yield pairs.slice(start, min(PAIRS_AT_ONCE, stop - start))
+
+
+def told_look(one: Known, other: Known, a: int, b: int, weights: Weights) -> dict[str, Any]:
+    """Return what LOOKS tell of a pair, but for its ids."""
+    if a not in one or b not in other:
+        return {"sure": None}
+    (here, here_bytes, here_pixels), (there, there_bytes, there_pixels) = one[a], other[b]
+    same = "same bytes" if here_bytes == there_bytes else None
+    same = same or ("same pixels" if here_pixels == there_pixels else None)
+    sight, sure = look(here, there, weights)
+    facts: dict[str, Any] = {
+        "sure": 1.0 if same else sure,
+        "points": sight.points,
+        "places": sight.agreed.places,
+        "alignment": in_shares(sight.affine, here.picture, there.picture).ravel().tolist(),
+    }
+    if sure < TOLD_FROM and not same:
+        return facts
+    told = difference(here.picture, there.picture, sight)
+    sides = {"a": told.a, "b": told.b}
+    for name, side in sides.items():
+        facts[f"{name}_cropped"], facts[f"{name}_own"] = side.cropped, side.own
+        facts[f"{name}_changed"] = side.changed
+    return facts | {"why": same or told.words or "recompressed or resized"}

@@ -1,0 +1,90 @@
+"""What a second look found: the pairs it is sure of, and what they tell of the images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.arrays import AnyArray, Ids
+from pipeline.dedup.asked import Kept
+from pipeline.dedup.identical_sets import PAIRS, SetPairs
+
+TOLD = ("points", "places", "alignment", "why")  # of LOOKS, what a pair's row keeps
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The looks that are kept, and over what they were taken."""
+
+    looks: pa.Table  # LOOKS, each sure enough
+    kept: Kept  # from which sureness on, and what that is expected to give
+    candidates: int  # pairs that were looked at
+    unread: int  # of them those of which a picture could not be read again
+
+
+def looked_pairs(pairs: pa.Table, looks: pa.Table) -> pa.Table:
+    """Return PAIRS of ``looks``, scored by their sureness, and the identical ones of ``pairs``."""
+    same = pairs.filter(pairs["identical"])
+    apart = [looks["a"], looks["b"], looks["sure"], pa.repeat(False, looks.num_rows)]
+    found = pa.concat_tables([same, pa.table(apart, schema=PAIRS)])
+    return found.sort_by([("a", "ascending"), ("b", "ascending")])
+
+
+def with_looks(pairs: pa.Table, looks: pa.Table, sets: SetPairs) -> pa.Table:
+    """Return ``pairs`` with TOLD of the look at those that stand for their sets in ``sets``."""
+    one, other = (sets.stand_ins(pairs[name].to_numpy())[0] for name in ("a", "b"))
+    rows = rows_of_pairs(looks, np.minimum(one, other), np.maximum(one, other))
+    found = looks.take(pa.array(rows, mask=rows < 0))
+    for name in TOLD:
+        column = found[name]
+        if name == "why":
+            same = pa.array(one == other)
+            column = pc.if_else(same, pc.coalesce(column, pa.scalar("the same picture")), column)
+        pairs = pairs.append_column(name, column)
+    return pairs
+
+
+def with_changes(images: pa.Table, looks: pa.Table) -> pa.Table:
+    """Return ``images`` with uncropped, unchanged bool and own float64, by the looks they are in.
+
+    uncropped: no other one goes on beyond its edges; unchanged: not grey or soft where another is
+    not; own: the share of it that is the picture, without a border. pixels become those alone.
+    """
+    ids = images["id"].to_numpy()
+    cropped, changed = np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.bool_)
+    own = np.ones(len(ids))
+    order = np.argsort(ids)
+    for side in ("a", "b"):
+        rows = order[np.searchsorted(ids, looks[side].to_numpy(), sorter=order)]
+        told = {
+            name: pc.fill_null(looks[f"{side}_{name}"], default).to_numpy()
+            for name, default in (("cropped", False), ("changed", False), ("own", 1.0))
+        }
+        np.logical_or.at(cropped, rows, told["cropped"])
+        np.logical_or.at(changed, rows, told["changed"])
+        np.minimum.at(own, rows, told["own"])
+    pixels = np.rint(images["pixels"].to_numpy() * own).astype(np.int64)
+    place = images.column_names.index("pixels")
+    images = images.set_column(place, "pixels", pa.array(pixels))
+    images = images.append_column("uncropped", pa.array(~cropped))
+    images = images.append_column("own", pa.array(own))
+    return images.append_column("unchanged", pa.array(~changed))
+
+
+def rows_of_pairs(looks: pa.Table, a: Ids, b: Ids) -> Ids:
+    """Return the row of each pair (a, b) int64 (p,) in ``looks``, int64 (p,), -1 where in none."""
+    known, asked = keyed(looks["a"].to_numpy(), looks["b"].to_numpy()), keyed(a, b)
+    order = np.argsort(known, kind="stable")
+    if not len(order):
+        return np.full(len(asked), -1)
+    place = np.minimum(np.searchsorted(known[order], asked), len(order) - 1)
+    rows: Ids = np.where(known[order[place]] == asked, order[place], -1)
+    return rows
+
+
+def keyed(a: Ids, b: Ids) -> AnyArray:
+    """Return pairs of ids int64 (p,) as one array (p,), in which they can be sorted and found."""
+    pairs = np.empty(len(a), [("a", np.int64), ("b", np.int64)])
+    pairs["a"], pairs["b"] = a, b
+    return pairs

@@ -1,0 +1,234 @@
+"""The second look at candidate pairs: whole passes over their shards, kept below the join's store.
+
+A pass is named by its pairs, so that one that was broken off goes on, and pairs of a grown
+collection are a pass more: a picture's keypoints are found once, and a pair is looked at once.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.arrays import Ids
+from pipeline.core.files import checksum
+from pipeline.core.spread import ShardPlan, Spreading
+from pipeline.core.store import Store
+from pipeline.core.tables import places
+from pipeline.dedup.asked import keep
+from pipeline.dedup.identical_sets import SetPairs, connected, set_pairs
+from pipeline.dedup.keeping import keeping_order
+from pipeline.dedup.keypoint_shard import KeypointPlan, kept_ids, shards_of
+from pipeline.dedup.look import Weights, shipped_weights
+from pipeline.dedup.look_shard import LOOKS, LookPlan
+from pipeline.dedup.looked import Looked, keyed, rows_of_pairs
+from pipeline.images.source import Source
+
+FOLDER = "second_look"
+NEAREST = 6  # others by the embedding that each picture is compared with
+FULLY_PAIRED = 16  # images of a group of which all pairs are looked at
+
+
+def look_at_candidates(
+    spreading: Spreading,
+    embeddings: Store,
+    source: Source,
+    root: Path,
+    pairs: pa.Table,
+    hashed: pa.Table,
+    images: pa.Table,
+    reference: Ids | None,
+    precision: float | None,
+    recall: float | None,
+    similarity: float,
+) -> Looked:
+    """Look again at all candidates of a join at ``root``, and at what they connect; keep the sure.
+
+    pairs: PAIRS of the join; hashed: (a, b) of the join by hashes; images: as ``keeping_order``
+    takes them; reference int64 (r,): only pairs of one of these with one that is not count;
+    precision and recall: as ``asked.keep`` takes them; similarity: that of the join.
+    Raises as ``look_again`` does.
+    """
+    weights, sets = shipped_weights(), set_pairs(pairs)
+    if reference is not None:
+        sets = replace(sets, reference=reference)
+    wanted = candidates(pairs, hashed, sets, similarity, NEAREST)
+    asked = (spreading, embeddings, source, root)
+    looks = look_again(*asked, wanted, weights)
+    sure = pc.drop_null(looks["sure"]).to_numpy()
+    kept = keep(sure, precision, recall)
+    further = further_candidates(looks, kept.least, images)
+    counts = sets.count_between(*further)
+    wanted = _united(wanted, (further[0][counts], further[1][counts]))
+    looks = look_again(*asked, wanted, weights)
+    certain = looks.filter(pc.fill_null(pc.greater_equal(looks["sure"], kept.least), False))
+    return Looked(certain, kept, looks.num_rows, looks["sure"].null_count)
+
+
+def _united(one: tuple[Ids, Ids], other: tuple[Ids, Ids]) -> tuple[Ids, Ids]:
+    return _distinct(*(np.concatenate(ends) for ends in zip(one, other, strict=True)))
+
+
+def _distinct(a: Ids, b: Ids) -> tuple[Ids, Ids]:
+    found = np.unique(keyed(np.minimum(a, b), np.maximum(a, b)))
+    return np.ascontiguousarray(found["a"]), np.ascontiguousarray(found["b"])
+
+
+def look_again(
+    spreading: Spreading,
+    embeddings: Store,
+    source: Source,
+    root: Path,
+    pairs: tuple[Ids, Ids],
+    weights: Weights,
+) -> pa.Table:
+    """Return LOOKS of ``pairs`` (a, b) int64 (p,), by a, then b; those looked at before are read.
+
+    Raises InputError where ``source`` cannot be read again, StoreError where a pass is damaged.
+    """
+    passes = finished_passes(root)
+    looks = read_looks(passes)
+    pending = _not_among(pairs, looks)
+    if len(pending[0]):
+        new = _looked(spreading, embeddings, source, root, pending, weights, passes)
+        looks = read_looks([*passes, new])
+    return looks.take(pa.array(rows_of_pairs(looks, *pairs)))
+
+
+def finished_passes(root: Path) -> list[Path]:
+    """Return the folders of the passes below ``root`` that are whole."""
+    found = sorted((root / FOLDER).glob("*/looks/manifest.json"))
+    return [path.parent.parent for path in found]
+
+
+def read_looks(passes: list[Path]) -> pa.Table:
+    """Return LOOKS of all ``passes``."""
+    tables = [LOOKS.empty_table()]
+    for folder in passes:
+        store = Store.open(folder / "looks", "looks")
+        tables += [store.read(entry.shard) for entry in store.manifest()]
+    return pa.concat_tables(tables)
+
+
+def _looked(
+    spreading: Spreading,
+    embeddings: Store,
+    source: Source,
+    root: Path,
+    pairs: tuple[Ids, Ids],
+    weights: Weights,
+    passes: list[Path],
+) -> Path:
+    """Make the pass over ``pairs``, or go on with it; return its folder."""
+    name = checksum(b"".join(ends.tobytes() for ends in pairs))
+    folder = root / FOLDER / name
+    _clear_others(root, {*passes, folder})
+    identity = {"pairs": name, "embeddings": embeddings.identity}
+    keypoints = Store.create(folder / "keypoints", "keypoints", identity)
+    before = [Store.open(path / "keypoints", "keypoints") for path in passes]
+    ids = np.setdiff1d(np.unique(np.concatenate(pairs)), kept_ids(before))
+    plan = KeypointPlan(source, embeddings.root, keypoints.root, ids)
+    shards = [entry.shard for entry in embeddings.manifest()]
+    _fill(spreading, plan, keypoints, shards, len(ids), "img")
+    looks = Store.create(folder / "looks", "looks", identity)
+    parts = _parts(pairs, embeddings)
+    roots = tuple(store.root for store in (*before, keypoints))
+    count = int(parts["part"].to_numpy().max()) + 1
+    look = LookPlan(roots, looks.root, parts, weights)
+    _fill(spreading, look, looks, list(range(count)), parts.num_rows, "pairs")
+    return folder
+
+
+def _fill(
+    spreading: Spreading, plan: ShardPlan, store: Store, shards: list[int], total: int, unit: str
+) -> None:
+    done = {entry.shard for entry in store.entries()}
+    spread = spreading(total, unit)
+    for _ in spread(plan, [shard for shard in shards if shard not in done]):
+        pass
+    store.finish(len(shards))
+
+
+def _clear_others(root: Path, kept: set[Path]) -> None:
+    """Remove the passes that were broken off over other pairs than are asked for now."""
+    for folder in (root / FOLDER).glob("*"):
+        if folder not in kept:
+            shutil.rmtree(folder)
+
+
+def _parts(pairs: tuple[Ids, Ids], embeddings: Store) -> pa.Table:
+    """Return the pairs (a, b, a_shard, b_shard, part), sorted by their shards; a part a shard."""
+    ids = np.unique(np.concatenate(pairs))
+    shards = shards_of(ids, embeddings)
+    a, b = pairs
+    a_shard, b_shard = (shards[np.searchsorted(ids, ends)] for ends in pairs)
+    part = np.unique(a_shard, return_inverse=True)[1]
+    order = np.lexsort((b, a, b_shard, a_shard))
+    columns = {"a": a, "b": b, "a_shard": a_shard, "b_shard": b_shard, "part": part}
+    return pa.table({name: column[order] for name, column in columns.items()})
+
+
+def _not_among(pairs: tuple[Ids, Ids], looks: pa.Table) -> tuple[Ids, Ids]:
+    new = rows_of_pairs(looks, *pairs) < 0
+    return pairs[0][new], pairs[1][new]
+
+
+def among_nearest(pairs: pa.Table, similarity: float, nearest: int) -> pa.Table:
+    """Return the pairs of ``similarity`` and above, and those of an image and its ``nearest``.
+
+    Parts that were joined as a collection grew hold more: those that were nearest until then.
+    """
+    a, b, scores = (pairs[name].to_numpy() for name in ("a", "b", "score"))
+    rows = np.tile(np.arange(len(a)), 2)
+    image, other = np.concatenate([a, b]), np.concatenate([b, a])
+    order = np.lexsort((other, -scores[rows], image))
+    image, rows = image[order], rows[order]
+    near = np.arange(len(image)) - np.searchsorted(image, image) < nearest
+    kept = scores >= similarity
+    kept[rows[near]] = True
+    return pairs.filter(pa.array(kept))
+
+
+def candidates(
+    pairs: pa.Table, hashed: pa.Table, sets: SetPairs, similarity: float, nearest: int
+) -> tuple[Ids, Ids]:
+    """Return the pairs (a, b) int64 (p,), a < b, that a second look is for, by a, then b.
+
+    pairs: PAIRS of the join, of which those that are not identical are looked at if they are
+    ``among_nearest``. hashed: (a, b) of
+    the hash join, any images; those of identical images are left out, for others stand for them.
+    """
+    apart = among_nearest(pairs.filter(pc.invert(pairs["identical"])), similarity, nearest)
+    one, other = (
+        np.concatenate([apart[name].to_numpy(), sets.stand_ins(hashed[name].to_numpy())[0]])
+        for name in ("a", "b")
+    )
+    counts = sets.count_between(one, other) & (one != other)
+    return _distinct(one[counts], other[counts])
+
+
+def further_candidates(looks: pa.Table, least: float, images: pa.Table) -> tuple[Ids, Ids]:
+    """Return the pairs (a, b) within each group that looks of ``least`` and above connect.
+
+    Of a group of more than FULLY_PAIRED images those of the one that is kept first with each.
+    """
+    sure = looks.filter(pc.greater_equal(looks["sure"], least))
+    a, b = sure["a"].to_numpy(), sure["b"].to_numpy()
+    ids = np.unique(np.concatenate([a, b]))
+    if not len(ids):
+        return ids, ids
+    labels = connected(np.searchsorted(ids, a), np.searchsorted(ids, b), len(ids))
+    rank = np.empty(images.num_rows, np.int64)
+    rank[keeping_order(images)] = np.arange(images.num_rows)
+    rank = rank[places(ids, images["id"].to_numpy())]
+    order = np.lexsort((rank, labels))
+    ids, labels = ids[order], labels[order]
+    first = np.searchsorted(labels, labels)
+    reach = np.where(np.bincount(labels)[labels] <= FULLY_PAIRED, np.arange(len(ids)) - first, 1)
+    reach[first == np.arange(len(ids))] = 0
+    # Each image with the ``reach`` first ones of its group.
+    mine = np.repeat(np.arange(len(ids)), reach)
+    other = np.arange(len(mine)) - np.repeat(np.cumsum(reach) - reach, reach) + first[mine]
+    return _distinct(ids[mine], ids[other])

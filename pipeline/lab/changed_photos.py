@@ -1,0 +1,101 @@
+"""Copies of photographs under changes that the corpus maker does not make, and who finds them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+
+from pipeline.core.arrays import Pixels
+from pipeline.corpus.changes import CHANGES, changed
+from pipeline.images.decode import decode_rgb
+from pipeline.lab.process_tree import TreeUse
+
+COVERED = 512  # pixels: photographs are changed at the scaled decode that covers this
+QUALITIES = (60, 95)  # of the JPEGs that copies are saved as
+PRECISE = 0.99
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one way took, and the pairs it found: files one, other, and how sure it is of each."""
+
+    use: TreeUse
+    pairs: pa.Table  # one, other string, score float64
+
+
+def write_copies(photos: list[Path], folder: Path, seed: int) -> pa.Table:
+    """Write a copy of each of ``photos`` under each of CHANGES; return file, photo, change."""
+    rows = []
+    for number, path in enumerate(photos):
+        rng = np.random.default_rng([seed, number])
+        picture = _pixels(path)
+        others = [_pixels(photos[place]) for place in rng.integers(0, len(photos), 3)]
+        for name in CHANGES:
+            copy = changed(picture, name, rng, others)
+            file = folder / name.replace(" ", "_") / f"{number:04d}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            quality = int(rng.integers(*QUALITIES))
+            file.write_bytes(simplejpeg.encode_jpeg(copy, quality, "RGB", "420"))
+            rows.append({"file": str(file), "photo": str(path), "change": name})
+    return pa.Table.from_pylist(rows)
+
+
+def _pixels(path: Path) -> Pixels:
+    return decode_rgb(path.read_bytes(), COVERED).pixels
+
+
+def share_by_change(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
+    """Return a row a change: the share of its copies that each way pairs with their photo."""
+    photo_of = dict(zip(copies["file"].to_pylist(), copies["photo"].to_pylist(), strict=True))
+    hits = {name: _paired_with_photo(found.pairs, photo_of) for name, found in ways.items()}
+    changes = copies["change"].to_pylist()
+    files = copies["file"].to_pylist()
+    rows = []
+    for change in CHANGES:
+        mine = [file for file, name in zip(files, changes, strict=True) if name == change]
+        shares = {way: sum(f in hit for f in mine) / len(mine) for way, hit in hits.items()}
+        rows.append({"change": change, "copies": len(mine), **shares})
+    return pa.Table.from_pylist(rows)
+
+
+def _paired_with_photo(pairs: pa.Table, photo_of: Mapping[str, str]) -> set[str]:
+    found = set()
+    for one, other in zip(pairs["one"].to_pylist(), pairs["other"].to_pylist(), strict=True):
+        found |= {copy for copy, file in ((one, other), (other, one)) if photo_of.get(copy) == file}
+    return found
+
+
+def quality_by_way(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
+    """Return a row a way: time, memory, and how right its pairs are.
+
+    A pair is right where both are of one photograph, copies or itself; pairs of two photographs
+    may be copies or not, and are left out. recall: of all copies, those paired with their photo.
+    """
+    return pa.Table.from_pylist([_quality(name, found, copies) for name, found in ways.items()])
+
+
+def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
+    photo_of = dict(zip(copies["file"].to_pylist(), copies["photo"].to_pylist(), strict=True))
+    one, other = found.pairs["one"].to_pylist(), found.pairs["other"].to_pylist()
+    known = [a in photo_of or b in photo_of for a, b in zip(one, other, strict=True)]
+    right = [photo_of.get(a, a) == photo_of.get(b, b) for a, b in zip(one, other, strict=True)]
+    direct = [photo_of.get(a) == b or photo_of.get(b) == a for a, b in zip(one, other, strict=True)]
+    order = np.argsort(-found.pairs["score"].to_numpy(), kind="stable")
+    order = order[np.array(known, np.bool_)[order]] if len(order) else order
+    rights, directs = np.array(right)[order], np.array(direct)[order]
+    precisions = np.cumsum(rights) / np.arange(1, len(order) + 1)
+    recalls = np.cumsum(directs) / copies.num_rows
+    precise = recalls[precisions >= PRECISE]
+    return {
+        "way": name,
+        "seconds": found.use.seconds,
+        "peak MiB": found.use.peak / 2**20,
+        "pairs": len(order),
+        "precision": float(precisions[-1]) if len(order) else None,
+        "recall": float(recalls[-1]) if len(order) else 0.0,
+        "recall at P .99": float(precise.max()) if len(precise) else 0.0,
+        "micro-AP": float((precisions * directs).sum() / copies.num_rows) if len(order) else 0.0,
+    }

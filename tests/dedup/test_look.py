@@ -1,0 +1,139 @@
+"""A second look: copies under many changes are found, other pictures are not, and why is told."""
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.corpus.changes import CHANGES, changed
+from pipeline.corpus.photos import find_photos, load_photos
+from pipeline.dedup.alignment import align
+from pipeline.dedup.difference import difference
+from pipeline.dedup.keypoints import find_keypoints, mirrored
+from pipeline.dedup.look import in_shares, look, shipped_weights, whole
+
+cv2.setNumThreads(1)
+SIDE = 320
+WEIGHTS = shipped_weights()
+
+
+def _scaled(pixels):
+    factor = SIDE / max(pixels.shape[:2])
+    return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+PICTURES = [
+    _scaled(photo.levels[0])
+    for photo in load_photos(find_photos(None))[0]
+    if photo.name.split(".")[0] in ("chelsea", "astronaut", "coffee", "rocket", "motorcycle_left")
+]
+KEYPOINTS = [find_keypoints(picture) for picture in PICTURES]
+
+
+def _looked(number, copy):
+    return look(KEYPOINTS[number], find_keypoints(np.ascontiguousarray(copy)), WEIGHTS)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_copies_are_seen_to_be_copies(name):
+    sures = []
+    for number, picture in enumerate(PICTURES):
+        rng = np.random.default_rng(number)
+        others = [PICTURES[(number + step) % len(PICTURES)] for step in (1, 2, 3)]
+        sures.append(_looked(number, changed(picture, name, rng, others))[1])
+    assert np.mean(np.array(sures) > 0.9) >= (0.6 if name in ("collage", "screenshot") else 0.8)
+
+
+def test_other_pictures_are_not():
+    sures = [
+        look(one, other, WEIGHTS)[1]
+        for place, one in enumerate(KEYPOINTS)
+        for other in KEYPOINTS[:place]
+    ]
+    assert max(sures) < 0.5
+
+
+def test_the_box_of_a_crop_is_within_five_pixels():
+    errors = []
+    for number, picture in enumerate(PICTURES):
+        height, width = picture.shape[:2]
+        for left, top, right, bottom in ((0.1, 0.2, 0.9, 0.95), (0.3, 0.1, 0.85, 0.7)):
+            rows, columns = (
+                slice(int(top * height), int(bottom * height)),
+                slice(int(left * width), int(right * width)),
+            )
+            copy = np.ascontiguousarray(picture[rows, columns])
+            sight, _ = _looked(number, copy)
+            there = find_keypoints(copy)
+            shares = in_shares(sight.affine, KEYPOINTS[number].picture, there.picture)
+            corners = shares @ np.array([[0, 1], [0, 1], [1, 1]])
+            true = [[columns.start / width, columns.stop / width]]
+            true += [[rows.start / height, rows.stop / height]]
+            errors.append(np.abs(corners - true).max() * 224)
+    assert np.median(errors) < 5
+
+
+def test_a_mirrored_picture_has_the_keypoints_that_are_told():
+    one, other = mirrored(KEYPOINTS[0]), find_keypoints(np.ascontiguousarray(PICTURES[0][:, ::-1]))
+    affine, points = align(one, other)
+    assert points > 60
+    assert np.abs(affine - [[1, 0, 0], [0, 1, 0]]).max() < 1.5
+
+
+def test_a_picture_that_shows_no_points_is_laid_over_as_a_whole():
+    y, x = np.mgrid[:200, :300] / 300
+    soft = np.stack([255 * x, 255 * y, 128 + 120 * np.sin(5 * x + 3 * y)], axis=2).astype(np.uint8)
+    one, other = find_keypoints(soft), find_keypoints(cv2.resize(soft[:, ::-1], (90, 60)))
+    sight, sure = look(one, other, WEIGHTS)
+    assert sight.points == 0
+    assert sure > 0.9
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_whole_pictures_are_laid_over_in_every_orientation(number):
+    picture = PICTURES[1]
+    turned = picture.transpose(1, 0, 2) if number & 4 else picture
+    turned = turned[::-1] if number & 1 else turned
+    turned = turned[:, ::-1] if number & 2 else turned
+    one, other = KEYPOINTS[1], find_keypoints(np.ascontiguousarray(turned))
+    shares = in_shares(whole(one.picture, other.picture, number), one.picture, other.picture)
+    assert set(np.abs(shares[:, :2]).ravel().round(9)) == {0.0, 1.0}
+    sight, _ = look(one, other, WEIGHTS)
+    assert sight.agreed.correlation > 0.95
+
+
+WORDS = {
+    "crop": (lambda p: p[20:-30, 40:-60], "b is a crop of a"),
+    "border": (
+        lambda p: cv2.copyMakeBorder(p, *[30] * 4, 0, value=(255, 255, 255)),
+        "b has a border",
+    ),
+    "mirror": (lambda p: p[:, ::-1], "mirrored"),
+    "quarter": (lambda p: np.rot90(p), "turned by 90"),
+    "half": (lambda p: p[::-1, ::-1], "turned by 180"),
+    "grey": (
+        lambda p: np.repeat(p.mean(axis=2, keepdims=True), 3, axis=2).astype("u1"),
+        "b is grey",
+    ),
+    "soft": (lambda p: cv2.GaussianBlur(p, (0, 0), 3), "b is softer"),
+    "stretch": (lambda p: cv2.resize(p, (p.shape[1], int(1.4 * p.shape[0]))), "stretched 1.4"),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_what_was_done_is_told_in_words(name):
+    change, words = WORDS[name]
+    told = []
+    for number, picture in enumerate(PICTURES):
+        other = find_keypoints(np.ascontiguousarray(change(picture)))
+        sight, _ = look(KEYPOINTS[number], other, WEIGHTS)
+        told.append(difference(KEYPOINTS[number].picture, other.picture, sight).words)
+    right = [words in text.replace("-180", "180") for text in told]
+    assert sum(right) >= len(right) - 1, told
+
+
+def test_a_copy_without_change_differs_in_nothing():
+    for picture, keypoints in zip(PICTURES, KEYPOINTS, strict=True):
+        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+        other = find_keypoints(cv2.imdecode(data, cv2.IMREAD_COLOR))
+        sight, _ = look(keypoints, other, WEIGHTS)
+        assert difference(keypoints.picture, other.picture, sight).words == ""
