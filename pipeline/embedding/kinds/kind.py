@@ -44,3 +44,4 @@ class ModelKind:
     # EncoderSettings -> for torch and cuda an nn.Module, f32 (n,3,s,s) -> f32 (n,d), normalised
     # pixels in; for openvino alone an ov.Model; for python an Encode. Raises InputError.
     load: str
+    kept: bool = True  # whether a store holds the converted network; else it is read anew
