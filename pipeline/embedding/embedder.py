@@ -18,6 +18,7 @@ from pipeline.embedding.settings import BackendName, Precision
 from pipeline.embedding.stored import built_encoder, encoder_settings, query_encoder
 from pipeline.images.resize import resize_square
 from pipeline.images.squares import decode_squares
+from pipeline.images.tones import rgb
 
 
 class Embedder:
@@ -112,4 +113,4 @@ def _rgb(image: AnyArray) -> Pixels:
         raise ValueError(f"{pixels.dtype} {pixels.shape}, and not uint8 (h, w, 3)")
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         return np.ascontiguousarray(pixels)
-    return np.array(Image.fromarray(pixels.squeeze()).convert("RGB"))
+    return rgb(Image.fromarray(pixels.squeeze()))

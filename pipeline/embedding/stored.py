@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pipeline.core.errors import InputError
+from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.backends import choose_backend
 from pipeline.embedding.encoder import Encoder, build_encoder, encoder_of
@@ -84,6 +84,8 @@ def encoder_settings(
     where this machine cannot run it, InputError where the weights are missing.
     """
     chosen = choose_backend(backend, precision, kind_of(model).backends)
+    if chosen[1] == "int8" and not kind_of(model).kept:
+        raise ConfigError(f"the licence of {model} allows no changes; set embed.precision=f32")
     found = find_model(Asked(model, weights, weights_sha256, input_size))
     batch = batch_size or BATCH_SIZES[chosen[0]]
     return EncoderSettings(

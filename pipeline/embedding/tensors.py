@@ -12,7 +12,6 @@ from torch import nn
 from pipeline.core.errors import InputError
 
 WRAPPED = ("state_dict", "model", "model_state_dict")  # what training loops put tensors under
-BESIDE = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's names for a whole network
 
 
 def load_tensors(module: nn.Module, path: Path, model: str, left_out: str | None = None) -> None:
@@ -22,7 +21,7 @@ def load_tensors(module: nn.Module, path: Path, model: str, left_out: str | None
     file does not hold ``model``'s weights.
     """
     try:
-        state = _read(path)
+        state = _unwrapped(_read(path), module)
         if left_out:
             state = {n: v for n, v in state.items() if not n.startswith(f"{left_out}.")}
         module.load_state_dict(state)
@@ -46,9 +45,22 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     held: Any = torch.load(path, map_location="cpu", weights_only=True)
     for name in WRAPPED:
-        if isinstance(held.get(name), Mapping):
+        if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
             held = held[name]
-    for beside in BESIDE:
-        if all(name.startswith(beside) for name in held):
-            held = {name.removeprefix(beside): tensor for name, tensor in held.items()}
+    if not isinstance(held, Mapping):
+        raise ValueError("it holds no tensors by name")
     return dict(held)
+
+
+def _unwrapped(state: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return tensors by their names within ``module``.
+
+    Training loops name them as parts of something larger: all begin with "module.", "encoder." or
+    the like, which is no part of ``module``.
+    """
+    parts = {name for name, _ in module.named_children()}
+    firsts = {name.partition(".")[0] for name in state}
+    while len(firsts) == 1 and not firsts & parts and all("." in name for name in state):
+        state = {name.partition(".")[2]: tensor for name, tensor in state.items()}
+        firsts = {name.partition(".")[0] for name in state}
+    return state

@@ -111,6 +111,7 @@ def _whole_module(path):
     [
         (lambda path: path.write_bytes(b"not weights"), "it is no file of tensors alone"),
         (_whole_module, "it is no file of tensors alone"),
+        (lambda path: torch.save([1, 2], path), "it holds no tensors by name"),
         (_other_tensors, "its tensors have other names or shapes"),
         (lambda path: path.write_bytes(b""), "it is no file of tensors alone"),
     ],

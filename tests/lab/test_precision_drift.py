@@ -28,7 +28,7 @@ def test_no_drift_and_much(photos):
 def test_every_usable_precision_is_compared_with_torch_f32(jpegs, monkeypatch):
     on_one_thread()
     pairs = [("torch", "f32"), ("openvino", "f32")]
-    monkeypatch.setattr(precision_drift, "usable_pairs", lambda: pairs)
+    monkeypatch.setattr(precision_drift, "usable_pairs", lambda model: pairs)
     weights = find_weights("efficientnet_lite0", None)
     settings = EncoderSettings("efficientnet_lite0", weights, "openvino", "f32", 64, 4)
     images = pa.table({"id": range(6), "key": list("abcdef"), "bytes": jpegs[:6]})
@@ -42,6 +42,9 @@ def test_every_usable_precision_is_compared_with_torch_f32(jpegs, monkeypatch):
     assert openvino_f32[7] > 0.9
 
 
-def test_torch_f32_can_run_anywhere():
-    assert precision_drift.usable_pairs()[0] == ("torch", "f32")
-    assert ("openvino", "f32") in precision_drift.usable_pairs()
+def test_torch_f32_comes_first_where_it_can_run_the_model():
+    own = precision_drift.usable_pairs("efficientnet_lite0")
+    assert own[0] == ("torch", "f32")
+    assert ("openvino", "f32") in own
+    assert precision_drift.usable_pairs("vit.onnx")[0] == ("openvino", "f32")
+    assert precision_drift.usable_pairs("mine:embed") == [("python", "f32")]

@@ -82,7 +82,11 @@ def _weights(path: Path, sha256: str | None) -> Weights:
 
 
 def _located(path: Path) -> list[Path]:
+    """Return the files that hold tensors of an ONNX file. Raises InputError where one lacks."""
     data = path.read_bytes()
     names = {data[m.end() : m.end() + m[1][0]] for m in LOCATION.finditer(data)}
     told = sorted(name.decode(errors="replace") for name in names)
-    return [path.parent / name for name in told if (path.parent / name).is_file()]
+    missing = [name for name in told if not (path.parent / name).is_file()]
+    if missing:
+        raise InputError(f"{path} keeps tensors in {missing[0]}; put that file beside it")
+    return [path.parent / name for name in told]
