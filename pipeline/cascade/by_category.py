@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade.planner import CascadePlan, Evidence, of_testing, proved_recall, recalls_of
+from pipeline.cascade.planner import CascadePlan, Evidence, of_planning, proved_recall, recalls_of
 from pipeline.core.arrays import Ids, Mask, Scores
 
 ALL = "all"
@@ -59,7 +59,7 @@ def recall_by_category(
 def _tested(
     evidence: Evidence, recalls: Scores, some: Mask, half: float, confidence: float
 ) -> dict[str, Any]:
-    mine = recalls[some & of_testing(len(recalls))]
+    mine = recalls[some & ~of_planning(len(recalls))]
     if not len(mine):
         return {"tested": 0}
     bound = proved_recall(evidence, recalls, some, confidence)

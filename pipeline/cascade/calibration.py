@@ -21,12 +21,12 @@ from pipeline.cascade.filters import (
 )
 from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.planner import (
-    PLANNING,
     Evidence,
     StageCosts,
     category_widths,
     narrowed,
     neighbour_ranks,
+    of_planning,
     ranks_among,
 )
 from pipeline.cascade.stages import LEARNED
@@ -168,7 +168,7 @@ class Calibration:
         among = {s: ranks_among(queries[s], codes[s]) for s in stages}
         weights, images = asking.weights, self.sample.num_rows
         mine = self.category(embedding_matrix(self.sample["embedding"]), neighbours)[asking.own]
-        plan = slice(None, None, PLANNING)
+        plan = of_planning(len(mine))
         widths = {
             s: category_widths(of[plan], weights, mine[plan], self.categories.buckets, images)
             for s, of in ranks.items()
@@ -181,7 +181,7 @@ class Calibration:
     @cached_property
     def categories(self) -> Grid:
         """The k-means cells of the planning queries' embeddings, of A_CATEGORY or more each."""
-        planning = embedding_matrix(self.sample["embedding"])[::PLANNING]
+        planning = embedding_matrix(self.sample["embedding"])[of_planning(self.sample.num_rows)]
         return train_ivf(planning, max(1, min(CATEGORIES, len(planning) // A_CATEGORY)), 0)
 
     def names(self) -> list[str]:

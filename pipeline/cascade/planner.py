@@ -2,8 +2,8 @@
 
 A stage keeps the images that score at least as high as the query's ``keep``-th best among the m
 images of a calibration sample: about keep / m of any collection the sample was drawn from. The
-*rank* of a true neighbour is the least ``keep`` that lets it pass. A third of the calibration
-queries orders the settings of all cascades from dear to cheap; the others test them in that order,
+*rank* of a true neighbour is the least ``keep`` that lets it pass. Three tenths of the calibration
+queries order the settings of all cascades from dear to cheap; the others test them in that order,
 each by a lower bound on the mean share of a query's neighbours that pass all stages, and stop at
 the first that fails. The order is one and fixed before the tests, so the error allowed is split
 over nothing (fixed-sequence testing, Bauer 1991; Learn then Test, Angelopoulos et al. 2021).
@@ -25,7 +25,7 @@ PREFIXES = 100  # settings tried of the stages before the last, log-spaced; of t
 WIDER = 32  # settings between all images and the dearest that the planning queries order
 LEVELS = (0.75, 0.8, 0.85, 0.9, 0.95)  # of recall, by which categories are told apart
 FEW = 3  # planning queries of a category that count as much as its being like the others
-PLANNING = 3  # every how many-th query plans; the others test
+PLANNING, OF = 3, 10  # of so many queries those that plan; the others test
 
 
 @dataclass(frozen=True)
@@ -321,8 +321,9 @@ def _levels(share: float | None, m: int, free: int) -> list[int]:
 def _recalls_by_keep(evidence: Evidence, path: Sequence[str], before: Sequence[int]) -> Scores:
     """Return float (m,): the planning queries' recall where the last stage keeps 1, 2, ... m."""
     *earlier, last = path
-    passed = _passing(evidence.neighbour_ranks, earlier, before, evidence.weights)[::PLANNING]
-    ranks = evidence.neighbour_ranks[last][::PLANNING]
+    passed = _passing(evidence.neighbour_ranks, earlier, before, evidence.weights)
+    plan = of_planning(len(passed))
+    passed, ranks = passed[plan], evidence.neighbour_ranks[last][plan]
     counted = np.bincount(ranks.ravel(), passed.ravel(), minlength=evidence.sample + 1)
     found: Scores = np.cumsum(counted)[1:] / len(ranks)
     return found
@@ -373,10 +374,10 @@ def _until_below(recall: float, plans: Iterable[CascadePlan]) -> list[CascadePla
     return list(takewhile(lambda plan: plan.bound >= recall, plans))
 
 
-def of_testing(queries: int) -> Mask:
-    """Return bool (queries,): which calibration queries test; the others plan."""
-    test: Mask = np.arange(queries) % PLANNING != 0
-    return test
+def of_planning(queries: int) -> Mask:
+    """Return bool (queries,): which of the calibration queries plan; the others test."""
+    plan: Mask = np.arange(queries) % OF < PLANNING
+    return plan
 
 
 def recalls_of(evidence: Evidence, stages: Sequence[str], keep: Sequence[int]) -> Scores:
@@ -391,7 +392,7 @@ def proved_recall(evidence: Evidence, recalls: Scores, some: Mask, confidence: f
 
     recalls (u,): of all, as recalls_of gives them.
     """
-    test = of_testing(len(recalls))
+    test = ~of_planning(len(recalls))
     values = recalls[some & test]
     if len(evidence.weights) == 1:
         return lower_bound(int(values.sum()), len(values), confidence)
@@ -401,7 +402,7 @@ def proved_recall(evidence: Evidence, recalls: Scores, some: Mask, confidence: f
 def _tested(evidence: Evidence, setting: _Setting, confidence: float) -> CascadePlan:
     stages, keep = setting.stages, setting.keep
     left = [recalls_of(evidence, stages[:n], keep[:n]) for n in range(1, len(stages) + 1)]
-    every, test = np.ones(len(left[-1]), np.bool_), of_testing(len(left[-1]))
+    every, test = np.ones(len(left[-1]), np.bool_), ~of_planning(len(left[-1]))
     return CascadePlan(
         stages,
         keep,

@@ -8,7 +8,7 @@ from pipeline.cascade.planner import (
     CascadePlan,
     Evidence,
     StageCosts,
-    of_testing,
+    of_planning,
     plan_cascade,
     search_everything,
 )
@@ -94,7 +94,7 @@ def test_a_single_category_has_no_row_of_its_own_and_no_plan_has_none():
 
 def test_a_category_that_none_of_those_tested_is_of_promises_nothing():
     found = evidence(5)
-    category = np.where(of_testing(QUERIES), 0, found.category)
+    category = np.where(of_planning(QUERIES), found.category, 0)
     _, (_, untested, together) = rows(replace(found, category=category))
     assert (untested["tested"], untested["recall"], untested["bound"]) == (0, None, None)
     assert together["tested"] > 0
