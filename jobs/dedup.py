@@ -107,7 +107,6 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
     settings = PartitionSettings(**made.partitions())
     across = made.against is not None and not within
     nearest = NEAREST if config.dedup.similarity is None and has_manifest(embeddings) else 0
-    nearest = 0 if within else nearest
     identity = dedup_identity(embeddings, made.cosine, settings, made.doubtful, across, nearest)
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
@@ -118,7 +117,9 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
         against = made.against is not None
         images, left_out = read_images(embeddings, made.doubtful, made.prefer, against)
         joined = Joined(images, left_out, gather_pairs(store, images), buckets)
-        looked = _look_again(made, config, embeddings, store, joined, sitting) if nearest else None
+        looked = None
+        if nearest:
+            looked = _look_again(made, config, embeddings, store, joined, sitting, across)
         with sitting.stage("group"):
             found = gather_results(embeddings, store, made.rule, joined, against, looked)
         if buckets > 1:
@@ -182,6 +183,7 @@ def _look_again(
     store: Store,
     joined: Joined,
     sitting: Sitting,
+    across: bool,
 ) -> Looked:
     source = stored_source(embeddings, config.source.given())
     shards = [entry.shard for entry in embeddings.manifest()]
@@ -189,7 +191,7 @@ def _look_again(
     hashes = list(sitting.spreading(embeddings.images())(plan, shards))
     columns = {n: np.concatenate([flat_column(t, n) for t in hashes]) for n in ("a", "b")}
     reference = None
-    if made.against is not None:
+    if across:
         reference = joined.images.filter(joined.images["preferred"])["id"].to_numpy()
     asked = (reference, config.dedup.kept_precision, made.recall, made.cosine)
     where = (sitting.spreading, embeddings, source, store.root)

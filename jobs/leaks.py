@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,19 +18,20 @@ from pipeline.core.files import write_atomically
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import csv_bytes
-from pipeline.dedup.identical_sets import set_pairs
+from pipeline.dedup.identical_sets import across, set_pairs
 from pipeline.dedup.leaks import (
     LeakEvidence,
     by_kind,
     found_evidence,
     leaked_images,
+    met_images,
     missed_images,
 )
-from pipeline.dedup.made_copies import copy_scores, recognised
+from pipeline.dedup.made_copies import Recognised, copy_scores, recognised
 from pipeline.dedup.results import Deduplicated, gather_pairs
 from pipeline.dedup.sides import same_files, sided_images, with_names
 from pipeline.dedup.split import label_numbers, split_change, split_tables
-from pipeline.dedup.verdicts import read_verdicts, without_rejected
+from pipeline.dedup.verdicts import without_rejected
 from pipeline.embedding.stored import query_encoder
 from pipeline.images.manifest import stored_source
 from pipeline.images.source import list_source
@@ -60,11 +62,11 @@ def leaks(config: Config) -> LeakEvidence:
         found = embed_and_dedup(config, listed, within=True)
         embeddings = Store.open(config.embed.output.resolve(), "embeddings")
         config = fitted(config, embeddings)
-        evidence, leaked, copies = _evidence(config, embeddings, found, shared)
+        evidence, leaked, kinds = _evidence(config, embeddings, found, shared)
     images = sided_images(embeddings, stored_source(embeddings, source.given()))
     root = made.output.resolve()
     write_atomically(root / "leaks.csv", csv_bytes(with_names(leaked, images, shared)))
-    _print(config, evidence, leaked, copies, shared.num_rows)
+    _print(config, evidence, leaked, kinds, shared.num_rows)
     _split(config, images, found, root)
     share = evidence.found / max(1, evidence.images)
     if share > made.at_most:
@@ -87,8 +89,8 @@ def _folders(config: Config) -> tuple[str, str]:
 
 def _evidence(
     config: Config, embeddings: Store, found: Deduplicated, shared: pa.Table
-) -> tuple[LeakEvidence, pa.Table, pa.Table]:
-    """Return what is known of the test images, those that leaked, and the copies made."""
+) -> tuple[LeakEvidence, pa.Table, list[Recognised]]:
+    """Return what is known of the test images, those that leaked, and of the copies made."""
     made = config.dedup
     sides = found.images["preferred"]
     train, test = (found.images.filter(s)["id"].to_numpy() for s in (sides, pc.invert(sides)))
@@ -98,14 +100,18 @@ def _evidence(
     leaked = leaked_images(found.sets, found.pairs)
     evidence, unfound = found_evidence(leaked, test, found.verdicts, shared.num_rows)
     if found.buckets > 1:
+        joined = set_pairs(gather_pairs(Store.open(made.output.resolve(), "pairs"), found.images))
+        met = met_images(across(joined.at_least(made.cosine), train), test)
+        unmet = np.setdiff1d(unfound, met)
         with Sitting("recall", found.images.num_rows, config.ray) as alone:
             wanted = (made.recall_sample, made.cosine, made.seed, made.doubtful)
-            asked, missed = missed_images(alone.spread, embeddings, unfound, train, *wanted)
-        evidence = replace(evidence, asked=asked, missed=missed)
+            asked, missed = missed_images(alone.spread, embeddings, unmet, train, *wanted)
+        evidence = replace(evidence, unmet=len(unmet), asked=asked, missed=missed)
     copies = _copies(config, embeddings, train)
-    counts = [row[1:3] for row in recognised(copies, made.cosine)]
-    seen, of = (sum(row[n] for row in counts) for n in (0, 1))
-    return replace(evidence, copies=of, recognised=seen), leaked, copies
+    least = found.looked.kept.least if found.looked else None
+    kinds = recognised(copies, made.cosine, least)
+    seen, of = sum(kind.found for kind in kinds), sum(kind.made for kind in kinds)
+    return replace(evidence, copies=of, recognised=seen), leaked, kinds
 
 
 def _copies(config: Config, embeddings: Store, train: Ids) -> pa.Table:
@@ -118,7 +124,11 @@ def _copies(config: Config, embeddings: Store, train: Ids) -> pa.Table:
 
 
 def _print(
-    config: Config, evidence: LeakEvidence, leaked: pa.Table, copies: pa.Table, shared: int
+    config: Config,
+    evidence: LeakEvidence,
+    leaked: pa.Table,
+    kinds: list[Recognised],
+    shared: int,
 ) -> None:
     confidence, images = config.dedup.confidence, max(1, evidence.images)
     low, high = evidence.interval(confidence)
@@ -131,21 +141,19 @@ def _print(
         *((f"found, {kind}", count) for kind, count in by_kind(leaked)),
     ]
     print_table(f"leaks: {config.leaks.output}", ("what", "value"), rows)
-    if copies.num_rows:
+    if kinds:
         header = ("copies of train images by", "found", "of", "share")
-        print_table("what would be found", header, recognised(copies, config.dedup.cosine))
+        print_table("what would be found", header, kinds)
     console.print(
         f"{low:,} to {high:,} of {evidence.images:,} test images ({low / images:.3%} to "
         f"{high / images:.3%}) have a copy in train, with {confidence:.0%} confidence"
     )
-    console.print(evidence.told(config.dedup.cosine))
+    console.print(evidence.told())
 
 
 def _split(config: Config, images: pa.Table, found: Deduplicated, root: Path) -> None:
     """Write the corrected split and the labels that disagree, and say what they hold."""
-    store = Store.open(root, "pairs")
-    pairs = set_pairs(gather_pairs(store, found.images))
-    pairs = without_rejected(pairs, read_verdicts(store))
+    pairs = without_rejected(found.standing, found.verdicts)
     split, labels, new = split_tables(images, pairs, config.dedup.seed)
     for name, table in (("split", split), ("labels", labels)):
         write_atomically(root / f"{name}.csv", csv_bytes(table))

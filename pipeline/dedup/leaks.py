@@ -15,7 +15,7 @@ from pipeline.dedup.identical_sets import SetPairs, rows_of_pairs
 from pipeline.dedup.join_shard import PartnersPlan
 from pipeline.search.queries import stored_queries
 
-CARRIED = ("verified", "why")  # what is known of a pair beside its score, where it is
+CARRIED = ("why",)  # what is known of a pair beside its score, where it is
 IDENTICAL, ALIKE = "identical", "similar"
 
 
@@ -28,8 +28,9 @@ class LeakEvidence:
     sure: int  # of them, those identical to it, or judged to be its copy
     judged: int = 0  # those that a user has judged, and that are not identical
     right: int = 0  # of them, copies
-    asked: int | None = None  # images not found, compared with all of train; None: all pairs were
-    missed: int = 0  # of them, those that had a partner
+    unmet: int = 0  # those that the join has met with no image of train
+    asked: int | None = None  # of them, those compared with all of train; None: all pairs were
+    missed: int = 0  # of these, those that had a partner
     copies: int = 0  # made of images of train and compared with these
     recognised: int = 0  # of them, those that would be found
 
@@ -46,17 +47,16 @@ class LeakEvidence:
         # Those judged wrong are not among the found, those judged right are sure.
         low, _ = counts_within(likely + self.judged, self.judged, self.right, tail)
         low = max(self.sure, self.sure - self.right + low)
-        unfound = self.images - self.found - wrong
         high = self.found
         tail /= 1 + (self.asked is not None) + (2 if self.copies else 0)
         if self.asked is not None:
-            high += counts_within(unfound, self.asked, self.missed, tail)[1]
+            high += counts_within(self.unmet, self.asked, self.missed, tail)[1]
         if self.copies:
             recall = lower_bound(self.recognised, self.copies, 1 - tail)
             high = _most(high, recall, self.images - wrong, tail)
         return low, min(high, self.images - wrong)
 
-    def told(self, similarity: float) -> str:
+    def told(self) -> str:
         """Return in a sentence or two what the interval rests on."""
         sure = self.judged or self.sure == self.found
         least = (
@@ -68,7 +68,7 @@ class LeakEvidence:
             "(--review) to know of the others."
         )
         if not self.copies:
-            return f"{least} The most are copies with a similarity of {similarity} and above."
+            return f"{least} The most allows for no copy that is not recognised: see --copies."
         return (
             f"{least} The most allows for copies that are not found, changed as those made: crops, "
             "mirrored, recoloured, overlaid, scaled, turned a little, recompressed."
@@ -125,6 +125,13 @@ def leaked_images(sets: SetPairs, pairs: pa.Table) -> pa.Table:
     return found.sort_by([("score", "descending"), ("id", "ascending")])
 
 
+def met_images(sets: SetPairs, test: Ids) -> Ids:
+    """Return the images of ``test`` int64 (n,) that are in a pair of ``sets``, ascending."""
+    paired = np.zeros(len(sets.sizes), np.bool_)
+    paired[sets.one] = paired[sets.other] = True
+    return np.intersect1d(sets.ids[paired[sets.set_of]], test)
+
+
 def by_kind(leaked: pa.Table) -> list[tuple[str, int]]:
     """Return how many of ``leaked`` are copies of each kind, the most frequent first."""
     same = pc.equal(leaked["score"], 1.0)
@@ -138,19 +145,19 @@ def by_kind(leaked: pa.Table) -> list[tuple[str, int]]:
 def missed_images(
     spread: Spread,
     embeddings: Store,
-    unfound: Ids,
+    unmet: Ids,
     train: Ids,
     sample: int,
     similarity: float,
     seed: int,
     doubtful: bool = False,
 ) -> tuple[int, int]:
-    """Compare ``sample`` of the test images ``unfound`` with all of ``train``, both int64 (n,).
+    """Compare ``sample`` of the test images ``unmet`` with all of ``train``, both int64 (n,).
 
     Returns how many were drawn, and how many of them have a partner. doubtful: as in SortPlan.
     """
     rng = np.random.default_rng([seed, 2])
-    drawn = np.sort(rng.choice(np.sort(unfound), min(sample, len(unfound)), replace=False))
+    drawn = np.sort(rng.choice(np.sort(unmet), min(sample, len(unmet)), replace=False))
     if not len(drawn):
         return 0, 0
     queries = stored_queries(embeddings, drawn.tolist())

@@ -1,6 +1,7 @@
 """The share of copies that a similarity recognises, by kind: of copies made of a sample."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,27 +12,50 @@ from pipeline.core.arrays import Ids
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.scenes import TRANSFORMS, change
+from pipeline.dedup.hash_join import FARTHEST
+from pipeline.dedup.keypoints import SIDE as KEYPOINTS_SIDE
+from pipeline.dedup.keypoints import Keypoints, find_keypoints
+from pipeline.dedup.look import look, shipped_weights
 from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.transform import transform_of
 from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import UndecodableImage
 from pipeline.images.manifest import read_manifest
+from pipeline.images.perceptual_hash import distances, oriented
 from pipeline.images.reader import read_images
 from pipeline.images.source import Source
 from pipeline.images.squares import decode_squares
 from pipeline.search.exact_topk import pair_scores
 
 SIDE = 512  # pixels: copies are made of the scaled decode that covers this
+COLUMNS = ["id", "key", "file", "checksum", "hash", "embedding"]
 QUALITY, RECOMPRESSED = 85, (25, 55)
 SHARDS = 8  # that a sample is drawn from
-COPIES = pa.schema([("id", pa.int64()), ("transform", pa.string()), ("score", pa.float64())])
+COPIES = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("transform", pa.string()),
+        ("score", pa.float64()),  # cosine
+        ("near", pa.bool_()),  # by the hashes, in some orientation
+        ("sure", pa.float64()),  # by a second look, 0 to 1
+    ]
+)
+
+
+class Recognised(NamedTuple):
+    """How many of the copies made by one kind of change are recognised."""
+
+    transform: str
+    found: int
+    made: int
+    share: float
 
 
 def copy_scores(
     source: Source, embeddings: Store, ids: Ids, count: int, encoder: Encoder, seed: int
 ) -> pa.Table:
-    """Return COPIES: the similarity of ``count`` images among ``ids`` int64 (n,) with copies.
+    """Return COPIES: how ``count`` images among ``ids`` int64 (n,) and copies of them compare.
 
     Each is changed by one of TRANSFORMS in turn, as ``sluice corpus`` does, and is drawn from
     SHARDS shards at most. encoder: that of ``embeddings``. Images that have changed since
@@ -43,9 +67,7 @@ def copy_scores(
     drawn = np.sort(rng.permutation(len(entries))[:SHARDS])
     parts = [COPIES.empty_table()]
     for number, place in enumerate(drawn):
-        table = embeddings.read(
-            entries[place].shard, ["id", "key", "file", "checksum", "embedding"]
-        )
+        table = embeddings.read(entries[place].shard, COLUMNS)
         mine = table.filter(pc.is_in(table["id"], value_set=pa.array(ids)))
         share = (count * (number + 1)) // len(drawn) - (count * number) // len(drawn)
         rows = rng.permutation(mine.num_rows)[:share]
@@ -70,7 +92,23 @@ def _scores(
     rows = np.arange(made.num_rows)
     vectors = encode(squares.pixels) if len(rows) else np.empty((0, 1), np.float32)
     scores = pair_scores(embedding_matrix(originals["embedding"]), rows, vectors, rows)
-    return pa.table([made["id"], made["transform"], scores], schema=COPIES)
+    turned = oriented(squares.facts["hash"].to_numpy().astype(np.int64))
+    near = (distances(turned, originals["hash"].to_numpy()) <= FARTHEST).any(axis=0)
+    sure = pa.array(_sureness(made, images, source.max_pixels), pa.float64())
+    return pa.table([made["id"], made["transform"], scores, near, sure], schema=COPIES)
+
+
+def _sureness(made: pa.Table, images: pa.Table, max_pixels: int) -> list[float]:
+    """Return how sure a second look at each copy and its original is."""
+    weights = shipped_weights()
+    originals = images.take(pc.index_in(made["id"], value_set=images["id"]))
+    pairs = zip(originals["bytes"].to_pylist(), made["bytes"].to_pylist(), strict=True)
+    found = ((_keypoints(one, max_pixels), _keypoints(other, max_pixels)) for one, other in pairs)
+    return [look(one, other, weights)[1] for one, other in found]
+
+
+def _keypoints(data: bytes, max_pixels: int) -> Keypoints:
+    return find_keypoints(decode_rgb(data, KEYPOINTS_SIDE, max_pixels).pixels)
 
 
 _MADE = pa.schema(
@@ -97,17 +135,17 @@ def _copies(images: pa.Table, max_pixels: int, turn: int) -> Iterator[dict[str, 
         yield {"id": image["id"], "key": image["key"], "bytes": jpeg, "transform": transform}
 
 
-def recognised(copies: pa.Table, similarity: float) -> list[tuple[str, int, int, float]]:
-    """Return for each kind in COPIES how many of how many are recognised, and their share."""
+def recognised(copies: pa.Table, similarity: float, least: float | None) -> list[Recognised]:
+    """Return what is recognised of each kind in COPIES: those as similar, or near by their hashes.
+
+    least: how sure a second look must be too, and hashes count; None: there is none, and they do
+    not. What becomes a candidate by the nearest images alone is not counted.
+    """
     enough = pc.greater_equal(copies["score"], similarity)
+    if least is not None:
+        enough = pc.and_(pc.or_(enough, copies["near"]), pc.greater_equal(copies["sure"], least))
     counts = copies.append_column("found", enough.cast(pa.int64())).group_by("transform")
     rows = counts.aggregate([("found", "sum"), ("found", "count")]).sort_by("transform")
-    return [
-        (
-            row["transform"],
-            row["found_sum"],
-            row["found_count"],
-            row["found_sum"] / row["found_count"],
-        )
-        for row in rows.to_pylist()
-    ]
+    names = ("transform", "found_sum", "found_count")
+    found = zip(*(rows[name].to_pylist() for name in names), strict=True)
+    return [Recognised(kind, seen, of, seen / of) for kind, seen, of in found]

@@ -49,6 +49,7 @@ class Deduplicated:
     pairs: pa.Table  # PAIRS, a_key, b_key: of images that stand for their set, and who is in it
     sets: SetPairs  # the same pairs, to count and to group
     joined: SetPairs  # they with those that a user has rejected
+    standing: SetPairs  # they with those on either side, where only pairs across count
     groups: pa.Table  # GROUPS, key and, of a source, path, bytes, checksum
     images: pa.Table  # id, key, pixels, width, height and, where known, scene, transform and FILES
     verdicts: pa.Table  # VERDICTS
@@ -103,7 +104,7 @@ def gather_results(
     for name, table in zip(RESULTS, (pairs, groups), strict=True):
         store.attach(name, parquet_bytes(table))
     facts = (verdicts, found.buckets, found.left_out, looked)
-    return Deduplicated(pairs, sets, joined, groups, images, *facts)
+    return Deduplicated(pairs, sets, joined, standing, groups, images, *facts)
 
 
 def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa.Table:

@@ -35,6 +35,7 @@ class GroupPageData:
     facts: Sequence[tuple[str, str]]
     recall: str
     shown: str
+    measure: str  # what a pair's score is
     rule: Rule
     steps: Sequence[Step]
     components: Sequence[Component]
@@ -62,13 +63,14 @@ def group_page(
     kept = found.images.filter(pa.compute.is_in(found.images["id"], pa.array(ids, pa.int64())))
     known = kept.select(["id", *(name for name in FACTS if name in kept.column_names)]).to_pylist()
     apart = rejected(found.verdicts)
+    measure = "sureness" if found.looked else "similarity"
     told = Counter(found.verdicts["duplicate"].to_pylist())
     return GroupPageData(
         title="Sluice: near-duplicates",
         facts=[
             ("images", f"{found.images.num_rows:,}"),
             ("identical to another", f"{found.sets.identical_images:,}"),
-            ("similarity from", f"{similarity}"),
+            (f"{measure} from", f"{similarity:.4g}"),
             ("rule", rule),
             ("buckets", f"{found.buckets:,}"),
             ("judged duplicates", f"{told[True]:,}"),
@@ -77,6 +79,7 @@ def group_page(
         recall=recall_text(found.recall).capitalize(),
         shown=f"Shown are the {len(components):,} components, all that pairs connect, that are "
         f"least sure, of up to {LARGEST_SHOWN} images each and {MOST_SHOWN:,} together.",
+        measure=measure,
         rule=rule,
         steps=slider_steps(found.sets, found.images, rule, similarity, apart),
         components=components,
@@ -118,6 +121,7 @@ def render_groups(data: GroupPageData) -> str:
     """Return the page; texts are escaped, scripts and pictures are inside it."""
     verdicts = [[str(v["a"]), str(v["b"]), v["duplicate"]] for v in data.verdicts]
     inside = {
+        "measure": data.measure,
         "rule": data.rule,
         "steps": [asdict(step) for step in data.steps],
         "components": [_json_component(component, data) for component in data.components],

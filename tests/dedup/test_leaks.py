@@ -34,6 +34,7 @@ def planted(rng, recall, joined, wrong, judge):
         sure=int(identical.sum()) + right,
         judged=len(open_),
         right=right,
+        unmet=int((~found).sum()),
         asked=None if joined == 1 else len(unfound),
         missed=0 if joined == 1 else int(paired[unfound].sum()),
         copies=200,
@@ -59,7 +60,7 @@ def test_what_is_known_for_certain_leaves_nothing_open():
     assert LeakEvidence(images=50, found=7, sure=7).interval() == (7, 7)
     assert LeakEvidence(images=50, found=7, sure=2).interval() == (2, 7)
     assert LeakEvidence(images=50, found=7, sure=7, judged=5, right=5).interval() == (7, 7)
-    assert LeakEvidence(images=50, found=0, sure=0, asked=50).interval() == (0, 0)
+    assert LeakEvidence(images=50, found=0, sure=0, unmet=50, asked=50).interval() == (0, 0)
     assert LeakEvidence(images=50, found=3, sure=0, copies=9, recognised=0).interval() == (0, 50)
 
 
