@@ -118,12 +118,17 @@ def _tokenizer(path: Path) -> Any:
 
 
 def _vector(path: Path, recipe: TextRecipe, network: Any, tokens: AnyArray) -> Vectors:
+    rows = {
+        "mask": tokens[1:],
+        "type": np.zeros_like(tokens[:1]),
+        "position": np.arange(tokens.shape[1])[None],
+    }
     given = {}
     for each in network.inputs:
         name = next(iter(each.names))
-        row = tokens[1:] if "mask" in name else tokens[:1]
+        row = next((row for word, row in rows.items() if word in name), tokens[:1])
         kind = np.int32 if each.element_type.get_type_name() == "i32" else np.int64
-        given[name] = np.zeros_like(row, kind) if "type" in name else row.astype(kind)
+        given[name] = row.astype(kind)
     wanted = recipe.output or "text_embeds"
     outputs = [output for output in network.outputs if wanted in output.names]
     if not outputs and (recipe.output or len(network.outputs) != 1):

@@ -40,15 +40,16 @@ def write_onnx(module, path, beside=SCALED, size=32, **options):
 
 
 class Words(nn.Module):
-    """The sum of random vectors of 24 numbers, one a token; 0 pads."""
+    """The sum of random vectors of 24 numbers, one a token; 0 pads, and later ones count more."""
 
     def __init__(self, words=16):
         super().__init__()
         torch.manual_seed(1)
         self.table = nn.Embedding(words, 24)
 
-    def forward(self, input_ids, attention_mask):
-        return (self.table(input_ids) * attention_mask.unsqueeze(2)).sum(dim=1)
+    def forward(self, input_ids, attention_mask, position_ids):
+        weights = attention_mask * (1 + position_ids)
+        return (self.table(input_ids) * weights.unsqueeze(2)).sum(dim=1)
 
 
 def write_text_half(folder, words, length=None):
@@ -62,11 +63,12 @@ def write_text_half(folder, words, length=None):
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
     tokens = torch.zeros(1, length or 4, dtype=torch.int64)
-    options = {"input_names": ["input_ids", "attention_mask"], "output_names": ["text_embeds"]}
+    names = ["input_ids", "attention_mask", "position_ids"]
+    options = {"input_names": names, "output_names": ["text_embeds"]}
     if length is None:
         options["dynamic_axes"] = {name: {1: "t"} for name in options["input_names"]}
     path = folder / "text_model.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(Words().eval(), (tokens, tokens), str(path), dynamo=False, **options)
+        torch.onnx.export(Words().eval(), (tokens,) * 3, str(path), dynamo=False, **options)
     return path

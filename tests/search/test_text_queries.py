@@ -34,7 +34,7 @@ def pair(tmp_path_factory, jpegs):
 def spoken(*tokens):
     numbers = torch.tensor([tokens])
     with torch.inference_mode():
-        vector = Words()(numbers, torch.ones_like(numbers)).numpy()
+        vector = Words()(numbers, torch.ones_like(numbers), torch.arange(len(tokens))[None]).numpy()
     return vector / np.linalg.norm(vector, axis=1, keepdims=True)
 
 
