@@ -107,6 +107,14 @@ class SetPairs:
         """Return the pairs with a score of ``similarity`` and above; no image is left out."""
         return self.some(self.scores >= similarity)
 
+    def among(self, ids: Ids) -> "SetPairs":
+        """Return the pairs of sets that hold some of ``ids`` int64 (m,), and of these alone."""
+        mine = np.isin(self.ids, ids)
+        sets, set_of = np.unique(self.set_of[mine], return_inverse=True)
+        kept = self.some(np.isin(self.one, sets) & np.isin(self.other, sets))
+        one, other = (np.searchsorted(sets, ends) for ends in (kept.one, kept.other))
+        return SetPairs(self.ids[mine], set_of, one, other, kept.scores, self.reference)
+
     def some(self, rows: Mask) -> "SetPairs":
         """Return the pairs chosen, bool (p,); no image is left out."""
         one, other, scores = self.one[rows], self.other[rows], self.scores[rows]

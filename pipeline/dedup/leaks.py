@@ -13,6 +13,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
 from pipeline.dedup.identical_sets import SetPairs, rows_of_pairs
 from pipeline.dedup.join_shard import PartnersPlan
+from pipeline.dedup.looked import with_roles
 from pipeline.search.queries import stored_queries
 
 CARRIED = ("why",)  # what is known of a pair beside its score, where it is
@@ -121,7 +122,10 @@ def leaked_images(sets: SetPairs, pairs: pa.Table) -> pa.Table:
     known = [name for name in CARRIED if name in pairs.column_names]
     row = rows_of_pairs(pairs, stands[mine], train[nearest])
     for name in known:
-        found = found.append_column(name, pairs[name].take(pa.array(row, mask=row < 0)))
+        why = pairs[name].take(pa.array(row, mask=row < 0))
+        named = (with_roles(why, *ends) for ends in (("test", "train"), ("train", "test")))
+        first = pa.array(stands[mine] < train[nearest])  # a is the one of the lower id
+        found = found.append_column(name, pc.if_else(first, *named))
     return found.sort_by([("score", "descending"), ("id", "ascending")])
 
 

@@ -72,6 +72,14 @@ def with_changes(images: pa.Table, looks: pa.Table) -> pa.Table:
     return images.append_column("unchanged", pa.array(~changed))
 
 
+def with_roles(why: pa.ChunkedArray, a: str, b: str) -> pa.ChunkedArray:
+    """Return the words ``why`` of pairs, string (n,), with names for their two pictures."""
+    for letter, name in (("a", a), ("b", b)):
+        why = pc.replace_substring_regex(why, rf"\b{letter} (is|has)\b", rf"{name} \1")
+        why = pc.replace_substring_regex(why, rf"\bof {letter}\b", f"of {name}")
+    return why
+
+
 def rows_of_pairs(looks: pa.Table, a: Ids, b: Ids) -> Ids:
     """Return the row of each pair (a, b) int64 (p,) in ``looks``, int64 (p,), -1 where in none."""
     known, asked = keyed(looks["a"].to_numpy(), looks["b"].to_numpy()), keyed(a, b)

@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.arrays import Ids, Scores
 from pipeline.core.tables import places
 from pipeline.dedup.groups import Apart, Rule, group_pairs
 from pipeline.dedup.identical_sets import SetPairs, connected, every_pair, rows_of_pairs
 from pipeline.dedup.keeping import keeping_order
+from pipeline.dedup.looked import with_roles
 
 STEPS = 21
+KEPT, OTHER = "the one kept", "the other"  # of a pair, in words
 
 
 @dataclass(frozen=True)
@@ -64,32 +67,60 @@ def slider_steps(
 
 
 def least_sure(
-    pairs: SetPairs, known: pa.Table, images: pa.Table, most: int, largest: int, together: int
+    pairs: SetPairs,
+    known: pa.Table,
+    images: pa.Table,
+    groups: pa.Table,
+    most: int,
+    largest: int,
+    together: int,
 ) -> list[Component]:
-    """Return ``most`` connected components of at most ``largest`` images, the least sure first.
+    """Return ``most`` connected components, the least sure first.
 
-    Fewer, where more had more than ``together`` images.
-
+    One of more than ``largest`` images comes group by group instead, of GROUPS, and of a group as
+    large the first ones. Fewer are returned where more had more than ``together`` images.
     known: PAIRS of those that stand for ``pairs``, with ``verified``, ``why`` and ``alignment``
     where these are known. Whatever the slider and the rule say, a group stays within its component.
     """
+    unit = _units(pairs, groups, largest)
     row = rows_of_pairs(known, pairs.first[pairs.one], pairs.first[pairs.other])
     sure = _sureness(known, row, pairs.scores)
-    component = connected(pairs.one, pairs.other, len(pairs.sizes))
-    least = np.full(len(pairs.sizes), np.inf)
-    np.minimum.at(least, component[pairs.one], sure)
-    sizes = np.bincount(component[pairs.set_of], minlength=len(least))
-    fitting = np.flatnonzero((sizes <= largest) & np.isfinite(least))
+    of_set = unit[np.unique(pairs.set_of, return_index=True)[1]]
+    inside = (of_set[pairs.one] == of_set[pairs.other]) & (of_set[pairs.one] >= 0)
+    count = int(unit.max(initial=-1)) + 1
+    least = np.full(count, np.inf)
+    np.minimum.at(least, of_set[pairs.one[inside]], sure[inside])
+    sizes = np.minimum(np.bincount(unit[unit >= 0], minlength=count), largest)
     # The numbers of sets, and so of components, hang on the ids alone.
-    chosen = fitting[np.lexsort((fitting, least[fitting]))][:most]
+    chosen = np.lexsort((np.arange(count), least))[: np.isfinite(least).sum()][:most]
     chosen = chosen[np.cumsum(sizes[chosen]) <= together]
-    shown = pairs.some(np.isin(component[pairs.one], chosen))
-    members = pairs.ids[np.isin(component[pairs.set_of], chosen)]
-    found = images.take(pa.array(places(members, images["id"].to_numpy())))
-    members = members[keeping_order(found)]
-    owner = component[pairs.set_of[np.searchsorted(pairs.ids, members)]]
-    listed = _listed(pairs, shown, known)
-    return [_component(members[owner == number], listed) for number in chosen]
+    ids, owner = _members(pairs, unit, chosen, images, largest)
+    listed = _listed(pairs, ids, owner, known)
+    return [_component(ids[owner == number], listed) for number in chosen]
+
+
+def _units(pairs: SetPairs, groups: pa.Table, largest: int) -> Ids:
+    """Return for each image, int64 (n,), the number of what it is shown with, -1 for nothing."""
+    unit = connected(pairs.one, pairs.other, len(pairs.sizes))[pairs.set_of].astype(np.int64)
+    large = (np.bincount(unit, minlength=1) > largest)[unit]
+    place = pc.index_in(pa.array(pairs.ids), value_set=groups["id"].combine_chunks())
+    group = groups["group"].take(place).fill_null(0).to_numpy()
+    names = np.unique(group[large], return_inverse=True)[1] + int(unit.max(initial=-1)) + 1
+    unit[large] = np.where(place.is_valid().to_numpy(zero_copy_only=False)[large], names, -1)
+    return unit
+
+
+def _members(
+    pairs: SetPairs, unit: Ids, chosen: Ids, images: pa.Table, largest: int
+) -> tuple[Ids, Ids]:
+    """Return the first ``largest`` images to be kept of each unit chosen, and their units."""
+    there = np.isin(unit, chosen)
+    ids, unit = pairs.ids[there], unit[there]
+    order = keeping_order(images.take(pa.array(places(ids, images["id"].to_numpy()))))
+    order = order[np.argsort(unit[order], kind="stable")]
+    ids, unit = ids[order], unit[order]
+    first = np.arange(len(unit)) - np.searchsorted(unit, unit) < largest
+    return ids[first], unit[first]
 
 
 def _sureness(known: pa.Table, row: Ids, scores: Scores) -> Scores:
@@ -99,21 +130,32 @@ def _sureness(known: pa.Table, row: Ids, scores: Scores) -> Scores:
     return np.where(np.isnan(told), scores, told)
 
 
-def _listed(pairs: SetPairs, shown: SetPairs, known: pa.Table) -> dict[int, list[dict[str, Any]]]:
-    """Return every pair of images of ``shown`` with what is known of it, by its first image."""
-    table = every_pair(shown)
-    a, b = (table[name].to_numpy() for name in ("a", "b"))
+def _listed(
+    pairs: SetPairs, ids: Ids, owner: Ids, known: pa.Table
+) -> dict[int, list[dict[str, Any]]]:
+    """Return every pair of ``ids`` of one owner with what is known of it, by its first image."""
+    table = every_pair(pairs.among(ids))
+    order = np.argsort(ids)
+    a, b = (
+        owner[order[np.searchsorted(ids, table[name].to_numpy(), sorter=order)]] for name in "ab"
+    )
+    table = table.filter(pa.array(a == b))
+    a, b = (table[name].to_numpy() for name in "ab")
     one, other = pairs.stand_ins(a)[0], pairs.stand_ins(b)[0]
     within = one == other  # of a set the one that stands for it has a row with each further one
     row = rows_of_pairs(known, np.where(within, a, one), np.where(within, b, other))
     table = table.append_column("sure", pa.array(_sureness(known, row, table["score"].to_numpy())))
-    for name in ("why", "alignment"):
-        if name in known.column_names:
-            table = table.append_column(name, known[name].take(pa.array(row, mask=row < 0)))
-    found: dict[int, list[dict[str, Any]]] = {}
+    table = table.append_column("turned", pa.array(one > other))  # what is known is of (b, a)
+    found = known.take(pa.array(row, mask=row < 0))
+    if "alignment" in known.column_names:
+        table = table.append_column("alignment", found["alignment"])
+    if "why" in known.column_names:
+        for name, ends in (("why", (KEPT, OTHER)), ("why turned", (OTHER, KEPT))):
+            table = table.append_column(name, with_roles(found["why"], *ends))
+    by_image: dict[int, list[dict[str, Any]]] = {}
     for pair in table.to_pylist():
-        found.setdefault(pair["a"], []).append(pair)
-    return found
+        by_image.setdefault(pair["a"], []).append(pair)
+    return by_image
 
 
 def _component(ids: Ids, listed: dict[int, list[dict[str, Any]]]) -> Component:
@@ -125,9 +167,12 @@ def _component(ids: Ids, listed: dict[int, list[dict[str, Any]]]) -> Component:
 def _shown(pair: dict[str, Any], place: dict[int, int]) -> ShownPair:
     one, other = place[pair["a"]], place[pair["b"]]
     alignment = pair.get("alignment")
-    if alignment and other < one:  # it maps b onto a
+    turned = pair["turned"] != (other < one)
+    if alignment and turned:  # it maps b onto a
         alignment = _inverted(alignment)
-    why = pair.get("why") or ("same pixels" if pair["identical"] else None)
+    why = pair.get("why turned" if turned else "why") or (
+        "same pixels" if pair["identical"] else None
+    )
     aligned = tuple(alignment) if alignment else None
     ends = (min(one, other), max(one, other))
     return ShownPair(*ends, pair["score"], pair["sure"], why, aligned)

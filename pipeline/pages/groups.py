@@ -58,7 +58,7 @@ def group_page(
     Raises as ``read_pictures`` does.
     """
     most = (shown, LARGEST_SHOWN, MOST_SHOWN)
-    components = least_sure(found.sets, found.pairs, found.images, *most)
+    components = least_sure(found.sets, found.pairs, found.images, found.groups, *most)
     ids = {number for component in components for number in component.ids}
     kept = found.images.filter(pa.compute.is_in(found.images["id"], pa.array(ids, pa.int64())))
     known = kept.select(["id", *(name for name in FACTS if name in kept.column_names)]).to_pylist()
@@ -78,7 +78,8 @@ def group_page(
         ],
         recall=recall_text(found.recall).capitalize(),
         shown=f"Shown are the {len(components):,} components, all that pairs connect, that are "
-        f"least sure, of up to {LARGEST_SHOWN} images each and {MOST_SHOWN:,} together.",
+        f"least sure, of {MOST_SHOWN:,} images at most; one of more than {LARGEST_SHOWN} is shown "
+        f"by its groups, and of a group the first {LARGEST_SHOWN}.",
         measure=measure,
         rule=rule,
         steps=slider_steps(found.sets, found.images, rule, similarity, apart),

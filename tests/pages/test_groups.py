@@ -37,9 +37,14 @@ def tables():
     return set_pairs(known), pa.table(images), known
 
 
+def shown(pairs, known, images, *most):
+    groups = group_pairs(pairs, images, "survivor")
+    return least_sure(pairs, known, images, groups, *most)
+
+
 def page_data(jpegs, rule):
     pairs, images, known = tables()
-    components = least_sure(pairs, known, images, 10, 24, 99)
+    components = shown(pairs, known, images, 10, 24, 99)
     return GroupPageData(
         title="Test",
         facts=[("images", "12")],
@@ -70,7 +75,7 @@ def test_steps_count_all_images_and_end_at_equality():
 
 def test_the_components_that_are_least_sure_come_first_up_to_a_size():
     pairs, images, known = tables()
-    components = least_sure(pairs, known, images, 10, 24, 99)
+    components = shown(pairs, known, images, 10, 24, 99)
     assert [set(component.ids) for component in components] == [
         {0, 1, 2},
         {5, 6, 7, 8, 9},
@@ -81,10 +86,12 @@ def test_the_components_that_are_least_sure_come_first_up_to_a_size():
     assert [(p.one, p.other, p.score) for p in components[0].pairs] == [(1, 2, 0.91), (0, 1, 0.96)]
     assert len(components[2].pairs) == 6
     assert {pair.why for pair in components[2].pairs} == {None, "same pixels"}
-    assert [set(c.ids) for c in least_sure(pairs, known, images, 1, 4, 99)] == [{0, 1, 2}]
-    assert [set(c.ids) for c in least_sure(pairs, known, images, 1, 2, 99)] == []
-    assert len(least_sure(pairs, known, images, 10, 24, 8)) == 2
-    assert len(least_sure(pairs, known, images, 10, 24, 7)) == 1
+    assert [set(c.ids) for c in shown(pairs, known, images, 1, 4, 99)] == [{0, 1, 2}]
+    # Components that are larger come by their groups, and of these the first.
+    small = shown(pairs, known, images, 10, 2, 99)
+    assert [c.ids for c in small] == [(5, 8), (2, 1), (11, 4), (14, 13)]
+    assert len(shown(pairs, known, images, 10, 24, 8)) == 2
+    assert len(shown(pairs, known, images, 10, 24, 7)) == 1
 
 
 def test_what_is_known_of_a_pair_is_told_from_the_image_that_is_kept():
@@ -95,7 +102,7 @@ def test_what_is_known_of_a_pair_is_told_from_the_image_that_is_kept():
     known = known.append_column("why", pa.array(["crop 50 %", None]))
     known = known.append_column("alignment", pa.array([half, None]))
     images = pa.table({"id": list(range(4)), "pixels": [1, 9, 9, 1]})
-    first, second = least_sure(set_pairs(rows), known, images, 9, 9, 99)
+    first, second = shown(set_pairs(rows), known, images, 9, 9, 99)
     assert first.ids == (1, 0)
     assert (first.pairs[0].sure, first.pairs[0].why) == (0.3, "crop 50 %")
     assert first.pairs[0].alignment == (2.0, 0.0, -0.5, 0.0, 2.0, 0.0)
@@ -106,10 +113,35 @@ def test_what_is_known_of_a_pair_is_told_from_the_image_that_is_kept():
     )
 
 
+def test_of_identical_images_too_the_map_and_the_words_are_of_the_one_that_is_kept():
+    # 9 is identical to 1: what is known is of (1, 2), and 2 comes before 9.
+    rows = [(1, 2, 0.9, False), (1, 9, 1.0, True)]
+    known = pa.table(dict(zip(PAIRS.names, zip(*rows, strict=True), strict=True)), schema=PAIRS)
+    half = [0.5, 0.0, 0.25, 0.0, 0.5, 0.0]
+    known = known.append_column("alignment", pa.array([half, None]))
+    words = ["mirrored, b is a crop of a (25% of it)", None]
+    known = known.append_column("why", pa.array(words))
+    images = pa.table({"id": [1, 2, 9], "pixels": [1, 5, 1]})
+    (component,) = shown(set_pairs(known), known, images, 9, 9, 99)
+    assert component.ids == (2, 1, 9)
+    told = {(p.one, p.other): (p.why, p.alignment) for p in component.pairs}
+    words, turned = (
+        "mirrored, the one kept is a crop of the other (25% of it)",
+        (2, 0, -0.5, 0, 2, 0),
+    )
+    assert told == {(0, 1): (words, turned), (0, 2): (words, turned), (1, 2): ("same pixels", None)}
+    images = pa.table({"id": [1, 2, 9], "pixels": [5, 1, 5]})
+    (component,) = shown(set_pairs(known), known, images, 9, 9, 99)
+    assert component.ids == (1, 9, 2)
+    told = {(p.one, p.other): (p.why, p.alignment) for p in component.pairs}
+    words = "mirrored, the other is a crop of the one kept (25% of it)"
+    assert told[0, 2] == told[1, 2] == (words, tuple(half))
+
+
 def test_pairs_across_are_components_of_both_sides():
     pairs, images, _ = tables()
     sets = across(pairs, np.array([4, 10, 12]))
-    components = least_sure(sets, as_pairs(sets), images, 9, 9, 99)
+    components = shown(sets, as_pairs(sets), images, 9, 9, 99)
     assert [set(component.ids) for component in components] == [{3, 4, 10, 11}, {12, 13, 14}]
     assert {(p.one, p.other) for p in components[1].pairs} == {(0, 2), (1, 2)}
 
@@ -180,7 +212,7 @@ def judged_page(jpegs, groups=45):
         measure="similarity",
         rule="survivor",
         steps=slider_steps(pairs, images, "survivor", 0.9),
-        components=least_sure(pairs, known, images, 100, 24, 99),
+        components=shown(pairs, known, images, 100, 24, 99),
         pictures=pictures,
         images={n: {} for n in pictures},
         verdicts=[{"a": 3, "b": BIG + 3, "duplicate": True}],
