@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.arrays import Ids, Scores
+from pipeline.core.arrays import Ids
 from pipeline.core.tables import places
 from pipeline.dedup.groups import Apart, Rule, group_pairs
 from pipeline.dedup.identical_sets import SetPairs, connected, every_pair, rows_of_pairs
@@ -35,7 +35,6 @@ class ShownPair:
     one: int  # their places in the component's ``ids``
     other: int
     score: float
-    sure: float  # how sure it is that they are copies, 0 to 1; the score where nothing else tells
     why: str | None  # what was done to one of them, in words
     # The affine map of ``other`` onto ``one``: (xx, xy, x, yx, yy, y), in shares of their sides.
     alignment: tuple[float, ...] | None
@@ -79,17 +78,15 @@ def least_sure(
 
     One of more than ``largest`` images comes group by group instead, of GROUPS, and of a group as
     large the first ones. Fewer are returned where more had more than ``together`` images.
-    known: PAIRS of those that stand for ``pairs``, with ``verified``, ``why`` and ``alignment``
-    where these are known. Whatever the slider and the rule say, a group stays within its component.
+    known: PAIRS of those that stand for ``pairs``, with ``why`` and ``alignment`` where a second
+    look has told them. Whatever the slider and the rule say, a group stays within its component.
     """
     unit = _units(pairs, groups, largest)
-    row = rows_of_pairs(known, pairs.first[pairs.one], pairs.first[pairs.other])
-    sure = _sureness(known, row, pairs.scores)
     of_set = unit[np.unique(pairs.set_of, return_index=True)[1]]
     inside = (of_set[pairs.one] == of_set[pairs.other]) & (of_set[pairs.one] >= 0)
     count = int(unit.max(initial=-1)) + 1
     least = np.full(count, np.inf)
-    np.minimum.at(least, of_set[pairs.one[inside]], sure[inside])
+    np.minimum.at(least, of_set[pairs.one[inside]], pairs.scores[inside])
     sizes = np.minimum(np.bincount(unit[unit >= 0], minlength=count), largest)
     # The numbers of sets, and so of components, hang on the ids alone.
     chosen = np.lexsort((np.arange(count), least))[: np.isfinite(least).sum()][:most]
@@ -123,13 +120,6 @@ def _members(
     return ids[first], unit[first]
 
 
-def _sureness(known: pa.Table, row: Ids, scores: Scores) -> Scores:
-    if "verified" not in known.column_names:
-        return scores
-    told = known["verified"].take(pa.array(row, mask=row < 0)).to_numpy()
-    return np.where(np.isnan(told), scores, told)
-
-
 def _listed(
     pairs: SetPairs, ids: Ids, owner: Ids, known: pa.Table
 ) -> dict[int, list[dict[str, Any]]]:
@@ -144,7 +134,6 @@ def _listed(
     one, other = pairs.stand_ins(a)[0], pairs.stand_ins(b)[0]
     within = one == other  # of a set the one that stands for it has a row with each further one
     row = rows_of_pairs(known, np.where(within, a, one), np.where(within, b, other))
-    table = table.append_column("sure", pa.array(_sureness(known, row, table["score"].to_numpy())))
     table = table.append_column("turned", pa.array(one > other))  # what is known is of (b, a)
     found = known.take(pa.array(row, mask=row < 0))
     if "alignment" in known.column_names:
@@ -175,7 +164,7 @@ def _shown(pair: dict[str, Any], place: dict[int, int]) -> ShownPair:
     )
     aligned = tuple(alignment) if alignment else None
     ends = (min(one, other), max(one, other))
-    return ShownPair(*ends, pair["score"], pair["sure"], why, aligned)
+    return ShownPair(*ends, pair["score"], why, aligned)
 
 
 def _inverted(affine: list[float]) -> list[float] | None:

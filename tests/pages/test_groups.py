@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.dedup.groups import group_pairs
 from pipeline.dedup.identical_sets import PAIRS, across, as_pairs, set_pairs
-from pipeline.dedup.steps import least_sure, slider_steps
+from pipeline.dedup.steps import ShownPair, least_sure, slider_steps
 from pipeline.images.pictures import Picture
 from pipeline.pages.groups import GroupPageData, image_facts, render_groups
 from pipeline.pages.review import Review, serve_review
@@ -96,21 +96,16 @@ def test_the_components_that_are_least_sure_come_first_up_to_a_size():
 
 def test_what_is_known_of_a_pair_is_told_from_the_image_that_is_kept():
     # 1 is kept before 0, and the map of 1 onto 0 is turned round.
-    rows = pa.table(dict(zip(PAIRS.names, ([0, 2], [1, 3], [0.9, 0.8], [False] * 2), strict=True)))
+    rows = pa.table(dict(zip(PAIRS.names, ([0, 2], [1, 3], [0.8, 0.9], [False] * 2), strict=True)))
     half = [0.5, 0.0, 0.25, 0.0, 0.5, 0.0]
-    known = rows.cast(PAIRS).append_column("verified", pa.array([0.3, None]))
-    known = known.append_column("why", pa.array(["crop 50 %", None]))
+    known = rows.cast(PAIRS).append_column("why", pa.array(["crop 50 %", None]))
     known = known.append_column("alignment", pa.array([half, None]))
     images = pa.table({"id": list(range(4)), "pixels": [1, 9, 9, 1]})
     first, second = shown(set_pairs(rows), known, images, 9, 9, 99)
     assert first.ids == (1, 0)
-    assert (first.pairs[0].sure, first.pairs[0].why) == (0.3, "crop 50 %")
+    assert (first.pairs[0].score, first.pairs[0].why) == (0.8, "crop 50 %")
     assert first.pairs[0].alignment == (2.0, 0.0, -0.5, 0.0, 2.0, 0.0)
-    assert (second.pairs[0].sure, second.pairs[0].why, second.pairs[0].alignment) == (
-        0.8,
-        None,
-        None,
-    )
+    assert second.pairs[0] == ShownPair(0, 1, 0.9, None, None)
 
 
 def test_of_identical_images_too_the_map_and_the_words_are_of_the_one_that_is_kept():
