@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from jobs.leaks import command, leaks
 from pipeline.core.errors import ConfigError, InputError, SluiceError
@@ -81,6 +81,15 @@ def test_a_copy_that_was_rejected_is_no_leak_when_run_again(folders):
     found = leaks(config(folders))
     assert (found.found, found.judged, found.right) == (1, 1, 0)
     assert not any(row["moved"] == "true" for row in rows(folders / "leaks/split.csv"))
+
+
+def test_a_second_look_finds_a_mirrored_copy_and_says_what_was_done(folders):
+    with Image.open(folders / "train/b/3.jpg") as photo:
+        ImageOps.mirror(photo).save(folders / "test/a/new.jpg")
+    found = leaks(config(folders, "dedup.similarity="))
+    assert (found.found, found.sure) == (3, 1)
+    told = {row["train_key"]: row["why"] for row in rows(folders / "leaks/leaks.csv")}
+    assert told == {"": "", "a/0.jpg": "recompressed or resized", "b/3.jpg": "mirrored"}
 
 
 def test_folders_that_cannot_be_train_and_test_are_refused(folders):
