@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos simulated fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-promise bench-search bench-dedup bench-changes million-dedup growth scale measured bench-merge guide clean
+.PHONY: help demo test million chaos simulated fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-promise bench-search bench-dedup bench-changes look-weights million-dedup growth scale measured bench-merge guide clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -77,6 +77,11 @@ bench-dedup: .venv/ready  ## find near-duplicates our way and by imagededup, ove
 bench-changes: .venv/ready  ## find copies changed in 36 ways among PHOTOS=folder, also by imagededup
 	$(BIN)/pip install --quiet imagededup==0.3.3.post2 || true
 	sluice bench changes $(PHOTOS)
+
+look-weights: .venv/ready  ## fit the weights of the second look to the photographs in PHOTOS=folder
+	sluice embed $(PHOTOS) --output work/look
+	$(BIN)/python -m pipeline.lab.look_weights work/look > work/look/weights.yaml
+	cp work/look/weights.yaml pipeline/dedup/weights.yaml
 
 million-dedup: .venv/ready  ## join 1,000,000 synthetic vectors; run again to go on
 	sluice lab million-dedup

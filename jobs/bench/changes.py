@@ -34,7 +34,8 @@ def command(config: LabConfig) -> None:
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
         root = Path(folder)
         drawn = np.random.default_rng(config.dedup.seed).permutation(len(photos))[: made.changed]
-        copies = write_copies([photos[n] for n in drawn], root / "copies", config.dedup.seed)
+        wanted = (config.dedup.seed, made.each)
+        copies = write_copies([photos[n] for n in drawn], root / "copies", *wanted)
         files = [*map(str, photos), *copies["file"].to_pylist()]
         ways = _ours(config, root) | (_rivals(config, root, files) if made.rivals else {})
         print_arrow("copies paired with their photo", share_by_change(ways, copies))

@@ -281,7 +281,8 @@ class BenchChangesConfig(Section):
     argument = ("PHOTOS", "bench_changes.photos")
     flags = ("ray.workers", *NETWORK)
     photos: Location | None = Field(None, description="a folder of photographs")
-    changed: Count = Field(20, description="photos of which copies are made, one a change")
+    changed: Count = Field(20, description="photos of which copies are made")
+    each: Count | None = Field(None, description="copies of each; none: one a change, of 36")
     rivals: bool = Field(True, description="imagededup too, where it is installed")
 
 

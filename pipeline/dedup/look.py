@@ -2,12 +2,12 @@
 
 Two ways to lay one over the other are tried: as their points say, also in a mirror, and as a whole,
 in eight orientations, for pictures that show too few points. What then agrees is weighed by weights
-fitted to copies and to pictures that are none (``sluice bench changes --fit``).
+fitted to copies and to pictures that are none (``make look-weights``).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, log, log1p
+from math import exp, log, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +19,20 @@ from pipeline.dedup.keypoints import Keypoints, mirrored
 from pipeline.dedup.overlay import Agreement, agreement
 
 SHIPPED = Path(__file__).with_name("weights.yaml")
-SETTLED = 0.999  # how sure one way must be for no other to be tried
+SMOOTH = 0.02  # added to a share, so that its log-odds are finite
+SETTLED = 1 - 1e-6  # how sure one way must be for no other to be tried
 
 
 @dataclass(frozen=True)
 class Weights:
     """A logistic model: the log-odds that two pictures are copies, of copies as many as others."""
 
-    points: tuple[float, float, float]  # of 1, the places that agree, log(1 + agreeing points)
-    whole: tuple[float, float]  # of 1, and the log-odds of the places that agree
+    points: tuple[float, float, float]  # of 1 and of ``terms``
+    whole: tuple[float, float]  # likewise, of pictures that are laid over each other as a whole
 
 
 def shipped_weights() -> Weights:
-    """Return the weights that ``sluice bench changes --fit`` measured, which are shipped."""
+    """Return the weights that ``make look-weights`` fitted, which are shipped."""
     shipped = yaml.safe_load(SHIPPED.read_text())
     return Weights(tuple(shipped["points"]), tuple(shipped["whole"]))
 
@@ -70,19 +71,20 @@ def best_orientation(one: Keypoints, other: Keypoints) -> int:
 
 def sureness(sight: Sight, weights: Weights) -> float:
     """Return how likely, 0 to 1, the two pictures are copies, of copies as many as others."""
-    agreed = sight.agreed
-    if sight.points:
-        terms = (1.0, agreed.places, log1p(sight.points))
-        logit = sum(w * t for w, t in zip(weights.points, terms, strict=True))
-    else:
-        logit = weights.whole[0] + weights.whole[1] * whole_term(agreed)
-    return 1 / (1 + exp(-max(-30.0, min(30.0, logit))))
+    first, *others = weights.points if sight.points else weights.whole
+    logit = first + sum(w * t for w, t in zip(others, terms(sight), strict=True))
+    return 1 / (1 + exp(-logit))
 
 
-def whole_term(agreed: Agreement) -> float:
-    """Return the log-odds of the score of pictures that are laid over each other as a whole."""
-    score = min(max(agreed.score, 0.01), 0.99)
-    return log(score / (1 - score))
+def terms(sight: Sight) -> tuple[float, ...]:
+    """Return what is weighed: the log-odds of what agrees, and the root of the agreeing points."""
+    if not sight.points:
+        return (_log_odds(sight.agreed.score),)
+    return _log_odds(sight.agreed.places), sqrt(sight.points)
+
+
+def _log_odds(share: float) -> float:
+    return log((share + SMOOTH) / (1 + SMOOTH - share))
 
 
 def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, float]:

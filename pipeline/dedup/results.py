@@ -224,7 +224,7 @@ def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str,
 
 def _pairs_named(found: Deduplicated, similarity: float) -> str:
     if found.looked:
-        return f"pairs, sure to {found.looked.kept.least:.3f} and above"
+        return f"pairs, sure to {found.looked.kept.least:.6f} and above"
     return f"pairs, similarity >= {similarity}"
 
 

@@ -27,8 +27,8 @@ from pipeline.dedup.looked import Looked, keyed, rows_of_pairs
 from pipeline.images.source import Source
 
 FOLDER = "second_look"
-NEAREST = 6  # others by the embedding that each picture is compared with
-FULLY_PAIRED = 16  # images of a group of which all pairs are looked at
+NEAREST = 4  # others by the embedding that each picture is compared with
+FULLY_PAIRED = 64  # images of a group of which all pairs are looked at
 
 
 def look_at_candidates(

@@ -26,14 +26,17 @@ class Found:
     pairs: pa.Table  # one, other string, score float64
 
 
-def write_copies(photos: list[Path], folder: Path, seed: int) -> pa.Table:
-    """Write a copy of each of ``photos`` under each of CHANGES; return file, photo, change."""
+def write_copies(photos: list[Path], folder: Path, seed: int, each: int | None) -> pa.Table:
+    """Write copies of each of ``photos`` under CHANGES; return file, photo, change.
+
+    each: copies of a photograph, its changes in turn; none: one under every change.
+    """
     rows = []
     for number, path in enumerate(photos):
         rng = np.random.default_rng([seed, number])
         picture = _pixels(path)
         others = [_pixels(photos[place]) for place in rng.integers(0, len(photos), 3)]
-        for name in CHANGES:
+        for name in _in_turn(number, each):
             copy = changed(picture, name, rng, others)
             file = folder / name.replace(" ", "_") / f"{number:04d}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +44,12 @@ def write_copies(photos: list[Path], folder: Path, seed: int) -> pa.Table:
             file.write_bytes(simplejpeg.encode_jpeg(copy, quality, "RGB", "420"))
             rows.append({"file": str(file), "photo": str(path), "change": name})
     return pa.Table.from_pylist(rows)
+
+
+def _in_turn(number: int, each: int | None) -> list[str]:
+    names = list(CHANGES)
+    count = each or len(names)
+    return [names[(number * count + place) % len(names)] for place in range(count)]
 
 
 def _pixels(path: Path) -> Pixels:
@@ -56,7 +65,8 @@ def share_by_change(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
     rows = []
     for change in CHANGES:
         mine = [file for file, name in zip(files, changes, strict=True) if name == change]
-        shares = {way: sum(f in hit for f in mine) / len(mine) for way, hit in hits.items()}
+        count = max(1, len(mine))
+        shares = {way: sum(f in hit for f in mine) / count for way, hit in hits.items()}
         rows.append({"change": change, "copies": len(mine), **shares})
     return pa.Table.from_pylist(rows)
 

@@ -1,0 +1,104 @@
+"""The weights of the second look, fitted: python -m pipeline.lab.look_weights EMBEDDINGS.
+
+EMBEDDINGS is a store of photographs, as sluice embed makes it. Copies are made of some of them, by
+all CHANGES but the collage; pictures that are none are each one's nearest by the embedding.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from pipeline.core.arrays import Pixels, Reals, Vectors
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
+from pipeline.corpus.changes import CHANGES, changed
+from pipeline.dedup.keypoints import find_keypoints
+from pipeline.dedup.look import Sight, sights, terms
+from pipeline.images.decode import decode_rgb
+from pipeline.images.manifest import read_manifest, stored_source
+from pipeline.images.reader import read_images
+from pipeline.lab.changed_photos import COVERED, QUALITIES
+
+SEED, CHANGED, ALONE, NEAREST = 11, 40, 600, 5
+WEAK = 1e4  # inverse of the strength by which large weights are held back
+COPY = (0.9, 60)  # places and points from which two photographs are taken for copies themselves
+
+
+def fit_weights(store: Store) -> dict[str, list[float]]:
+    """Return the weights, as weights.yaml holds them, of the photographs in ``store``."""
+    cv2.setNumThreads(1)
+    pictures, vectors = _pictures(store)
+    rng = np.random.default_rng(SEED)
+    copies = [sight for seen in _copies(pictures, rng) for sight in seen]
+    others = [sight for seen in _others(pictures, vectors, rng) for sight in seen]
+    fitted = {}
+    for name, by_points in (("points", True), ("whole", False)):
+        mine = [[s for s in seen if bool(s.points) == by_points] for seen in (copies, others)]
+        fitted[name] = _fitted(*mine)
+    return fitted
+
+
+def _pictures(store: Store) -> tuple[list[Pixels], Vectors]:
+    """Return all photographs, scaled down, and their embeddings."""
+    source, manifest = stored_source(store), read_manifest(store)
+    pictures, vectors = [], []
+    for entry in store.manifest():
+        known = store.read(entry.shard, ["id", "key", "checksum", "embedding"])
+        images = read_images(source, manifest, entry.shard, known.drop_columns(["embedding"]))
+        pictures += [decode_rgb(data, COVERED).pixels for data in images["bytes"].to_pylist()]
+        vectors.append(embedding_matrix(known["embedding"]))
+    return pictures, np.concatenate(vectors)
+
+
+def _copies(pictures: list[Pixels], rng: np.random.Generator) -> Iterator[list[Sight]]:
+    """Yield the sights of photographs and their copies; whole ones where all is in both."""
+    for place in rng.permutation(len(pictures))[:CHANGED]:
+        keypoints = find_keypoints(pictures[place])
+        others = [pictures[n] for n in rng.integers(0, len(pictures), 3)]
+        for name in CHANGES:
+            if name == "collage":
+                continue
+            copy = cv2.cvtColor(changed(pictures[place], name, rng, others), cv2.COLOR_RGB2BGR)
+            quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*QUALITIES))]
+            data = cv2.imencode(".jpg", copy, quality)[1].tobytes()
+            seen = list(sights(keypoints, find_keypoints(decode_rgb(data, COVERED).pixels)))
+            yield [s for s in seen if _is_right(s, seen)]
+
+
+def _is_right(sight: Sight, seen: list[Sight]) -> bool:
+    """Return whether a copy's sight is the right one: by most points, else as all of both."""
+    most = max((s.points for s in seen), default=0)
+    return sight.points == most if sight.points else sight.agreed.correlation > 0.8
+
+
+def _others(
+    pictures: list[Pixels], vectors: Vectors, rng: np.random.Generator
+) -> Iterator[list[Sight]]:
+    for place in rng.permutation(len(pictures))[:ALONE]:
+        scores = vectors @ vectors[place]
+        scores[place] = -1
+        keypoints = find_keypoints(pictures[place])
+        for other in np.argsort(-scores)[:NEAREST]:
+            seen = list(sights(keypoints, find_keypoints(pictures[other])))
+            places, points = COPY
+            if not any(s.agreed.places >= places and s.points >= points for s in seen):
+                yield seen
+
+
+def _fitted(copies: list[Sight], others: list[Sight]) -> list[float]:
+    seen: Reals = np.array([terms(sight) for sight in (*copies, *others)])
+    is_copy = np.repeat([1, 0], [len(copies), len(others)])
+    model = LogisticRegression(C=WEAK, class_weight="balanced", max_iter=5000)
+    model.fit(seen, is_copy)
+    return [round(float(value), 3) for value in (model.intercept_[0], *model.coef_[0])]
+
+
+if __name__ == "__main__":
+    with threadpool_limits(1):
+        yaml.safe_dump(fit_weights(Store.open(Path(sys.argv[1]), "embeddings")), sys.stdout)
