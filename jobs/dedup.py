@@ -193,9 +193,10 @@ def _look_again(
     reference = None
     if across:
         reference = joined.images.filter(joined.images["preferred"])["id"].to_numpy()
-    asked = (reference, config.dedup.kept_precision, made.recall, made.cosine)
+    wanted = (config.dedup.kept_precision, made.recall, made.confidence)
     where = (sitting.spreading, embeddings, source, store.root)
-    return look_at_candidates(*where, joined.pairs, pa.table(columns), joined.images, *asked)
+    found = (joined.pairs, pa.table(columns), joined.images)
+    return look_at_candidates(*where, *found, reference, *wanted, made.cosine)
 
 
 def fitted(config: Config, embeddings: Store) -> Config:

@@ -8,6 +8,7 @@ Decaestecker, Adjusting the Outputs of a Classifier to New a Priori Probabilitie
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import poisson
 
 from pipeline.core.arrays import Scores
 
@@ -25,11 +26,12 @@ class Kept:
     copies: float  # share of the candidates that are expected to be copies
 
 
-def keep(sure: Scores, precision: float | None, recall: float | None) -> Kept:
-    """Return the least sureness that is expected to give what is asked, of ``sure`` (p,).
+def keep(sure: Scores, precision: float | None, recall: float | None, confidence: float) -> Kept:
+    """Return the least sureness that gives what is asked, of ``sure`` (p,).
 
-    Of a precision the lowest one, so that most pairs are kept; of a recall alone, or where both
-    cannot be had, the highest one that reaches it.
+    Of a precision the lowest one that gives it with ``confidence``, so that most pairs are kept: as
+    many are wrong as of a Poisson number whose mean is the sum of each one's chance. Of a recall
+    alone, or where both cannot be had, the highest one that is expected to reach it.
     """
     share = copies_among(sure)
     likely = _shifted(np.sort(sure)[::-1], share)
@@ -38,7 +40,8 @@ def keep(sure: Scores, precision: float | None, recall: float | None) -> Kept:
     recalls = np.cumsum(likely) / max(likely.sum(), ENDS)
     kept = 0
     if precision is not None:
-        kept = int(np.flatnonzero(precisions >= precision).max(initial=-1)) + 1
+        wrong = poisson.ppf(confidence, np.cumsum(1 - likely))
+        kept = int(np.flatnonzero(wrong <= (1 - precision) * count).max(initial=-1)) + 1
     if recall is not None:
         kept = max(kept, int(np.searchsorted(recalls, recall)) + 1)
     kept = min(kept, len(likely))

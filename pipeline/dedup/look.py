@@ -20,7 +20,7 @@ from pipeline.dedup.overlay import Agreement, agreement
 
 SHIPPED = Path(__file__).with_name("weights.yaml")
 SMOOTH = 0.02  # added to a share, so that its log-odds are finite
-SETTLED = 1 - 1e-6  # how sure one way must be for no other to be tried
+SETTLED = 14.0  # log-odds of one way from which no other is tried
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,13 @@ class Weights:
 
     points: tuple[float, float, float]  # of 1 and of ``terms``
     whole: tuple[float, float]  # likewise, of pictures that are laid over each other as a whole
+    best: tuple[float, float]  # of 1 and the log-odds of the best of several sights
 
 
 def shipped_weights() -> Weights:
     """Return the weights that ``make look-weights`` fitted, which are shipped."""
     shipped = yaml.safe_load(SHIPPED.read_text())
-    return Weights(tuple(shipped["points"]), tuple(shipped["whole"]))
+    return Weights(*(tuple(shipped[name]) for name in ("points", "whole", "best")))
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,10 @@ def best_orientation(one: Keypoints, other: Keypoints) -> int:
     return int(np.argmax([float((one.square * square).sum()) for square in turned]))
 
 
-def sureness(sight: Sight, weights: Weights) -> float:
-    """Return how likely, 0 to 1, the two pictures are copies, of copies as many as others."""
+def log_odds(sight: Sight, weights: Weights) -> float:
+    """Return the log-odds that pictures seen so are copies, of copies as many as others."""
     first, *others = weights.points if sight.points else weights.whole
-    logit = first + sum(w * t for w, t in zip(others, terms(sight), strict=True))
-    return 1 / (1 + exp(-logit))
+    return first + sum(w * t for w, t in zip(others, terms(sight), strict=True))
 
 
 def terms(sight: Sight) -> tuple[float, ...]:
@@ -89,15 +89,14 @@ def _log_odds(share: float) -> float:
 
 def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, float]:
     """Return the way in which the pictures agree best, and how sure that makes."""
-    best: tuple[Sight, float] | None = None
+    seen: list[tuple[float, Sight]] = []
     for sight in sights(one, other):
-        sure = sureness(sight, weights)
-        if best is None or sure > best[1]:
-            best = (sight, sure)
-        if best[1] >= SETTLED:
+        seen.append((log_odds(sight, weights), sight))
+        if seen[-1][0] >= SETTLED:
             break
-    assert best is not None
-    return best
+    most, best = max(seen, key=lambda found: found[0])
+    first, slope = weights.best
+    return best, 1 / (1 + exp(-(first + slope * most)))
 
 
 def whole(one: Pixels, other: Pixels, number: int) -> Affine:

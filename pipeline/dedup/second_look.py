@@ -42,13 +42,14 @@ def look_at_candidates(
     reference: Ids | None,
     precision: float | None,
     recall: float | None,
+    confidence: float,
     similarity: float,
 ) -> Looked:
     """Look again at all candidates of a join at ``root``, and at what they connect; keep the sure.
 
     pairs: PAIRS of the join; hashed: (a, b) of the join by hashes; images: as ``keeping_order``
     takes them; reference int64 (r,): only pairs of one of these with one that is not count;
-    precision and recall: as ``asked.keep`` takes them; similarity: that of the join.
+    precision, recall and confidence: as ``asked.keep`` takes them; similarity: that of the join.
     Raises as ``look_again`` does.
     """
     weights, sets = shipped_weights(), set_pairs(pairs)
@@ -58,7 +59,7 @@ def look_at_candidates(
     asked = (spreading, embeddings, source, root)
     looks = look_again(*asked, wanted, weights)
     sure = pc.drop_null(looks["sure"]).to_numpy()
-    kept = keep(sure, precision, recall)
+    kept = keep(sure, precision, recall, confidence)
     further = further_candidates(looks, kept.least, images)
     counts = sets.count_between(*further)
     wanted = _united(wanted, (further[0][counts], further[1][counts]))

@@ -5,8 +5,9 @@ all CHANGES but the collage; pictures that are none are each one's nearest by th
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,13 +20,14 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.changes import CHANGES, changed
 from pipeline.dedup.keypoints import find_keypoints
-from pipeline.dedup.look import Sight, sights, terms
+from pipeline.dedup.look import Sight, Weights, log_odds, sights, terms
 from pipeline.images.decode import decode_rgb
 from pipeline.images.manifest import read_manifest, stored_source
 from pipeline.images.reader import read_images
 from pipeline.lab.changed_photos import COVERED, QUALITIES
 
-SEED, CHANGED, ALONE, NEAREST = 11, 40, 600, 5
+SEED, CHANGED, ALONE, NEAREST = 11, 60, 900, 5
+WHOLE = 0.8  # correlation from which a copy is laid over its photograph as a whole
 WEAK = 1e4  # inverse of the strength by which large weights are held back
 COPY = (0.9, 60)  # places and points from which two photographs are taken for copies themselves
 
@@ -35,13 +37,20 @@ def fit_weights(store: Store) -> dict[str, list[float]]:
     cv2.setNumThreads(1)
     pictures, vectors = _pictures(store)
     rng = np.random.default_rng(SEED)
-    copies = [sight for seen in _copies(pictures, rng) for sight in seen]
-    others = [sight for seen in _others(pictures, vectors, rng) for sight in seen]
-    fitted = {}
+    copies, others = list(_copies(pictures, rng)), list(_others(pictures, vectors, rng))
+    first, second = (
+        (copies[half::2], others[half::2])
+        for half in (0, 1)  # by pairs, in turn
+    )
+    fitted: dict[str, Any] = {}
     for name, by_points in (("points", True), ("whole", False)):
-        mine = [[s for s in seen if bool(s.points) == by_points] for seen in (copies, others)]
-        fitted[name] = _fitted(*mine)
-    return fitted
+        fitted[name] = _fitted(
+            [terms(s) for seen in first[0] for s in seen if _is_right(s, seen, by_points)],
+            [terms(s) for seen in first[1] for s in seen if bool(s.points) == by_points],
+        )
+    weights = Weights(fitted["points"], fitted["whole"], (0.0, 1.0))
+    best = [[(max(log_odds(s, weights) for s in seen),) for seen in kind] for kind in second]
+    return fitted | {"best": _fitted(best[0], best[1])}
 
 
 def _pictures(store: Store) -> tuple[list[Pixels], Vectors]:
@@ -67,14 +76,16 @@ def _copies(pictures: list[Pixels], rng: np.random.Generator) -> Iterator[list[S
             copy = cv2.cvtColor(changed(pictures[place], name, rng, others), cv2.COLOR_RGB2BGR)
             quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*QUALITIES))]
             data = cv2.imencode(".jpg", copy, quality)[1].tobytes()
-            seen = list(sights(keypoints, find_keypoints(decode_rgb(data, COVERED).pixels)))
-            yield [s for s in seen if _is_right(s, seen)]
+            yield list(sights(keypoints, find_keypoints(decode_rgb(data, COVERED).pixels)))
 
 
-def _is_right(sight: Sight, seen: list[Sight]) -> bool:
+def _is_right(sight: Sight, seen: list[Sight], by_points: bool) -> bool:
     """Return whether a copy's sight is the right one: by most points, else as all of both."""
-    most = max((s.points for s in seen), default=0)
-    return sight.points == most if sight.points else sight.agreed.correlation > 0.8
+    if bool(sight.points) != by_points:
+        return False
+    if not by_points:
+        return sight.agreed.correlation > WHOLE
+    return sight.points == max(s.points for s in seen)
 
 
 def _others(
@@ -91,8 +102,10 @@ def _others(
                 yield seen
 
 
-def _fitted(copies: list[Sight], others: list[Sight]) -> list[float]:
-    seen: Reals = np.array([terms(sight) for sight in (*copies, *others)])
+def _fitted(
+    copies: Sequence[tuple[float, ...]], others: Sequence[tuple[float, ...]]
+) -> list[float]:
+    seen: Reals = np.array([*copies, *others])
     is_copy = np.repeat([1, 0], [len(copies), len(others)])
     model = LogisticRegression(C=WEAK, class_weight="balanced", max_iter=5000)
     model.fit(seen, is_copy)

@@ -22,28 +22,26 @@ def test_the_share_of_copies_is_estimated(share):
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.7])
 @pytest.mark.parametrize("precision", [0.9, 0.99])
 def test_the_precision_that_is_asked_for_is_had(share, precision):
-    given = []
-    for seed in range(20):
+    broken = 0
+    for seed in range(40):
         sure, copy = _drawn(np.random.default_rng(seed), share)
-        kept = keep(sure, precision, None)
+        kept = keep(sure, precision, None, 0.95)
         mine = sure >= kept.least
         assert kept.precision >= precision
         assert kept.recall == pytest.approx(copy[mine].sum() / copy.sum(), abs=0.05)
-        given.append(copy[mine].mean())
-    assert (
-        np.mean(given) == pytest.approx(max(precision, share), abs=0.01) or min(given) > precision
-    )
+        broken += copy[mine].mean() < precision
+    assert broken <= 5  # two are expected; more than five, of one time in seventy
 
 
 def test_the_recall_that_is_asked_for_is_had():
     sure, copy = _drawn(np.random.default_rng(3), 0.1)
-    kept = keep(sure, None, 0.9)
+    kept = keep(sure, None, 0.9, 0.95)
     assert copy[sure >= kept.least].sum() / copy.sum() == pytest.approx(0.9, abs=0.03)
-    assert keep(sure, 0.999, 0.9).recall >= 0.9
+    assert keep(sure, 0.999, 0.9, 0.95).recall >= 0.9
 
 
 def test_no_pairs_and_no_copies_keep_nothing():
-    assert keep(np.empty(0), 0.99, None).recall == 0.0
-    none = keep(np.full(50, 1e-6), 0.99, None)
+    assert keep(np.empty(0), 0.99, None, 0.95).recall == 0.0
+    none = keep(np.full(50, 1e-6), 0.99, None, 0.95)
     assert none.least == 1.0
     assert none.copies < 0.01
