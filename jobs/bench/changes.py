@@ -14,7 +14,13 @@ from pipeline.core.errors import InputError
 from pipeline.corpus.photos import find_photos
 from pipeline.dedup.results import read_results
 from pipeline.embedding.stored import encoder_settings
-from pipeline.lab.changed_photos import Found, quality_by_way, share_by_change, write_copies
+from pipeline.lab.changed_photos import (
+    Found,
+    photos_kept,
+    quality_by_way,
+    share_by_change,
+    write_copies,
+)
 from pipeline.lab.dedup_ways import rival_settings, run_in_turn, run_rival_files
 
 OURS, VECTORS = "sluice dedup", "vectors alone"
@@ -38,9 +44,11 @@ def command(config: LabConfig) -> None:
         copies = write_copies([photos[n] for n in drawn], root / "copies", *wanted)
         files = [*map(str, photos), *copies["file"].to_pylist()]
         ways = _ours(config, root) | (_rivals(config, root, files) if made.rivals else {})
+        kept, groups = photos_kept(_groups(config, root), copies)
         print_arrow("copies paired with their photo", share_by_change(ways, copies))
         title = f"{len(photos):,} photos, {copies.num_rows:,} copies of {len(drawn)} of them"
         print_arrow(title, quality_by_way(ways, copies))
+        console.print(f"{OURS} keeps the photo itself in {kept} of {groups} groups of its copies")
     console.print("time and memory: whole processes with all their children, measured in one run")
 
 
@@ -55,18 +63,25 @@ def _ours(config: LabConfig, root: Path) -> dict[str, Found]:
         command += ["--set", f"embed.output={root}/embeddings"]
         command += ["--workers", str(config.ray.workers), *more]
         use = run_in_turn([command])
-        ways[name] = _told(name, Found(use, _named(read_results(output)[0], config, root)))
+        ways[name] = _told(name, Found(use, _named(read_results(output)[0], config)))
     return ways
 
 
-def _named(pairs: pa.Table, config: LabConfig, root: Path) -> pa.Table:
-    """Return the pairs by files: keys are paths below the first folder, or whole."""
+def _groups(config: LabConfig, root: Path) -> pa.Table:
+    groups = read_results(root / OURS.replace(" ", "_"))[1]
+    files = _files(groups["key"], config)
+    return pa.table({"file": files, "group": groups["group"], "survivor": groups["survivor"]})
+
+
+def _files(keys: pa.ChunkedArray, config: LabConfig) -> list[str]:
+    """Return the files of ``keys``: paths below the first folder, or whole."""
     first = Path(config.bench_changes.photos or "").resolve()
-    columns = [
-        [str(Path(key) if key.startswith("/") else first / key) for key in pairs[name].to_pylist()]
-        for name in ("a_key", "b_key")
-    ]
-    return pa.table({"one": columns[0], "other": columns[1], "score": pairs["score"]})
+    return [str(Path(key) if key.startswith("/") else first / key) for key in keys.to_pylist()]
+
+
+def _named(pairs: pa.Table, config: LabConfig) -> pa.Table:
+    one, other = (_files(pairs[name], config) for name in ("a_key", "b_key"))
+    return pa.table({"one": one, "other": other, "score": pairs["score"]})
 
 
 def _rivals(config: LabConfig, root: Path, files: list[str]) -> dict[str, Found]:

@@ -15,6 +15,7 @@ KEYS = (
     ("uncropped", "descending"),
     ("unchanged", "descending"),
     ("pixels", "descending"),
+    ("camera", "descending"),
     ("bytes", "descending"),
     ("modified", "ascending"),
     ("key", "ascending"),
@@ -22,8 +23,8 @@ KEYS = (
 )
 TOLD = (
     "one that is preferred, then decoded whole, then no crop of another, then not grey or soft "
-    "where another is not, then of the most pixels (without borders), the most bytes, the oldest, "
-    "the first name"
+    "where another is not, then of the most pixels (without borders), with its camera named, of the "
+    "most bytes, the oldest, the first name"
 )
 
 
@@ -31,8 +32,8 @@ def keeping_order(images: pa.Table) -> Ids:
     """Return the rows of ``images``, int64 (n,), the first to be kept first.
 
     preferred bool: its name matches what the user prefers; whole bool: it decoded to its end;
-    uncropped, unchanged bool and pixels int64: of the file, or as ``looked.with_changes`` tells
-    them; bytes int64 of the file: of as many pixels the less compressed; modified int64, when the
+    uncropped, unchanged, camera bool and pixels int64: of the file, or as
+    ``looked.with_changes`` tells them; bytes int64 of the file: of as many pixels the less compressed; modified int64, when the
     file was; key string; id int64. All but id may be missing, or null, which comes last.
     """
     keys = [(name, order) for name, order in KEYS if name in images.column_names]

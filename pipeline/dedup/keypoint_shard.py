@@ -18,6 +18,7 @@ from pipeline.core.store import Store
 from pipeline.dedup.keypoints import DIMENSIONS, SIDE, Keypoints, find_keypoints
 from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import UndecodableImage
+from pipeline.images.exif import names_camera
 from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_images
 from pipeline.images.source import Source
@@ -33,9 +34,22 @@ KEYPOINTS = pa.schema(
         ("width", pa.int32()),
         ("bytes", pa.string()),  # checksum of the file's bytes
         ("pixels", pa.string()),  # checksum of the picture, SIDE pixels long, and its full size
+        ("camera", pa.bool_()),  # whether the file names the camera that took it
     ]
 )
-Known = Mapping[int, tuple[Keypoints, str, str]]  # id -> keypoints, checksums of bytes and pixels
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a picture that was read again."""
+
+    keypoints: Keypoints
+    bytes: str  # checksums, as in KEYPOINTS
+    pixels: str
+    camera: bool
+
+
+Known = Mapping[int, Seen]  # by id
 
 
 @dataclass(frozen=True)
@@ -92,17 +106,18 @@ def _row(data: bytes, facts: dict[str, Any], max_pixels: int) -> list[dict[str, 
             "width": found.picture.shape[1],
             "bytes": facts["checksum"],
             "pixels": checksum(pixels.tobytes() + size),
+            "camera": names_camera(data),
         }
     ]
 
 
 def read_keypoints(stores: Sequence[Store], shard: int, ids: Iterable[int]) -> Known:
-    """Return those of ``ids`` that ``stores`` hold in ``shard``, with the checksums of each."""
+    """Return those of ``ids`` that ``stores`` hold in ``shard``."""
     wanted, found = sorted(ids), {}
     for store in stores:
         rows = store.read_whole(shard, filters=[("id", "in", wanted)]) if wanted else None
         for row in rows.to_pylist() if rows else []:
-            found[row["id"]] = (_keypoints(row), row["bytes"], row["pixels"])
+            found[row["id"]] = Seen(_keypoints(row), row["bytes"], row["pixels"], row["camera"])
     return found
 
 

@@ -38,6 +38,8 @@ LOOKS = pa.schema(
         ("b_own", pa.float64()),
         ("a_changed", pa.bool_()),  # a is grey or softer where b is not
         ("b_changed", pa.bool_()),
+        ("a_camera", pa.bool_()),  # a's file names its camera
+        ("b_camera", pa.bool_()),
     ]
 )
 
@@ -90,12 +92,15 @@ def told_look(one: Known, other: Known, a: int, b: int, weights: Weights) -> dic
     """Return what LOOKS tell of a pair, but for its ids."""
     if a not in one or b not in other:
         return {"sure": None}
-    (here, here_bytes, here_pixels), (there, there_bytes, there_pixels) = one[a], other[b]
-    same = "same bytes" if here_bytes == there_bytes else None
-    same = same or ("same pixels" if here_pixels == there_pixels else None)
+    mine, theirs = one[a], other[b]
+    same = "same bytes" if mine.bytes == theirs.bytes else None
+    same = same or ("same pixels" if mine.pixels == theirs.pixels else None)
+    here, there = mine.keypoints, theirs.keypoints
     sight, sure = look(here, there, weights)
     facts: dict[str, Any] = {
         "sure": 1.0 if same else sure,
+        "a_camera": mine.camera,
+        "b_camera": theirs.camera,
         "points": sight.points,
         "places": sight.agreed.places,
         "alignment": in_shares(sight.affine, here.picture, there.picture).ravel().tolist(),

@@ -10,6 +10,7 @@ from pipeline.core.arrays import AnyArray, Ids
 from pipeline.dedup.asked import Kept
 from pipeline.dedup.identical_sets import PAIRS, SetPairs
 
+SIDE = {"cropped": False, "changed": False, "camera": False, "own": 1.0}  # of each, if not known
 TOLD = ("points", "places", "alignment", "why")  # of LOOKS, what a pair's row keeps
 
 
@@ -46,29 +47,32 @@ def with_looks(pairs: pa.Table, looks: pa.Table, sets: SetPairs) -> pa.Table:
 
 
 def with_changes(images: pa.Table, looks: pa.Table) -> pa.Table:
-    """Return ``images`` with uncropped, unchanged bool and own float64, by the looks they are in.
+    """Return ``images`` with uncropped, unchanged, camera bool and own float64, by their looks.
 
     uncropped: no other one goes on beyond its edges; unchanged: not grey or soft where another is
-    not; own: the share of it that is the picture, without a border. pixels become those alone.
+    not; camera: its file names one; own: the share of it that is the picture, without a border.
+    pixels become those alone.
     """
     ids = images["id"].to_numpy()
-    cropped, changed = np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.bool_)
+    cropped, changed, camera = (np.zeros(len(ids), np.bool_) for _ in range(3))
     own = np.ones(len(ids))
     order = np.argsort(ids)
     for side in ("a", "b"):
         rows = order[np.searchsorted(ids, looks[side].to_numpy(), sorter=order)]
         told = {
             name: pc.fill_null(looks[f"{side}_{name}"], default).to_numpy()
-            for name, default in (("cropped", False), ("changed", False), ("own", 1.0))
+            for name, default in SIDE.items()
         }
         np.logical_or.at(cropped, rows, told["cropped"])
         np.logical_or.at(changed, rows, told["changed"])
+        np.logical_or.at(camera, rows, told["camera"])
         np.minimum.at(own, rows, told["own"])
     pixels = np.rint(images["pixels"].to_numpy() * own).astype(np.int64)
     place = images.column_names.index("pixels")
     images = images.set_column(place, "pixels", pa.array(pixels))
     images = images.append_column("uncropped", pa.array(~cropped))
     images = images.append_column("own", pa.array(own))
+    images = images.append_column("camera", pa.array(camera))
     return images.append_column("unchanged", pa.array(~changed))
 
 

@@ -78,6 +78,19 @@ def _paired_with_photo(pairs: pa.Table, photo_of: Mapping[str, str]) -> set[str]
     return found
 
 
+def photos_kept(groups: pa.Table, copies: pa.Table) -> tuple[int, int]:
+    """Return how many photographs with a copy in their group are its survivor, and of how many.
+
+    groups: file string, group int64 and survivor bool of every image in one.
+    """
+    photos = set(copies["photo"].to_pylist())
+    photo_of = dict(zip(copies["file"].to_pylist(), copies["photo"].to_pylist(), strict=True))
+    rows = groups.to_pylist()
+    met = {(row["group"], photo_of.get(row["file"])) for row in rows}
+    mine = [r for r in rows if r["file"] in photos and (r["group"], r["file"]) in met]
+    return sum(row["survivor"] for row in mine), len(mine)
+
+
 def quality_by_way(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
     """Return a row a way: time, memory, and how right its pairs are.
 

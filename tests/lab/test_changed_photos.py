@@ -1,0 +1,72 @@
+"""Copies under many changes: written as told, and counted by who pairs them with their photo."""
+
+import pyarrow as pa
+import pytest
+
+from pipeline.corpus.changes import CHANGES
+from pipeline.corpus.photos import find_photos
+from pipeline.lab.changed_photos import (
+    Found,
+    photos_kept,
+    quality_by_way,
+    share_by_change,
+    write_copies,
+)
+from pipeline.lab.process_tree import TreeUse
+
+COPIES = pa.table(
+    {
+        "file": ["/c/1", "/c/2", "/c/3"],
+        "photo": ["/p/a", "/p/a", "/p/b"],
+        "change": ["grey", "sepia", "grey"],
+    }
+)
+
+
+def _found(*pairs):
+    columns = zip(*pairs, strict=True)
+    return Found(
+        TreeUse(1.0, 2**20), pa.table(dict(zip(("one", "other", "score"), columns, strict=True)))
+    )
+
+
+def test_each_photo_has_a_copy_under_each_change_or_some_in_turn(tmp_path):
+    photos = [path for path, _ in find_photos(None)][:2]
+    all_of_them = write_copies(photos[:1], tmp_path / "all", 0, None)
+    assert all_of_them["change"].to_pylist() == list(CHANGES)
+    in_turn = write_copies(photos, tmp_path / "few", 0, 3)
+    assert in_turn["change"].to_pylist() == list(CHANGES)[:6]
+    assert all((tmp_path / path).exists() for path in in_turn["file"].to_pylist())
+
+
+def test_a_copy_counts_where_it_is_paired_with_its_own_photo():
+    way = _found(("/c/1", "/p/a", 0.9), ("/c/1", "/c/2", 0.8), ("/p/a", "/c/3", 0.7))
+    table = share_by_change({"way": way}, COPIES).to_pylist()
+    shares = {row["change"]: row["way"] for row in table}
+    assert shares["grey"] == 0.5
+    assert shares["sepia"] == 0.0
+
+
+def test_quality_leaves_pairs_of_two_photos_out():
+    way = _found(
+        ("/p/a", "/p/b", 1.0), ("/c/1", "/p/a", 0.9), ("/c/1", "/c/2", 0.8), ("/p/a", "/c/3", 0.7)
+    )
+    row = quality_by_way({"way": way}, COPIES).to_pylist()[0]
+    assert row["pairs"] == 3
+    assert row["precision"] == pytest.approx(2 / 3)
+    assert row["recall"] == row["recall at P .99"] == pytest.approx(1 / 3)
+    empty = _found(("/p/a", "/p/b", 1.0))
+    assert quality_by_way({"way": empty}, COPIES).to_pylist()[0]["precision"] is None
+
+
+def test_a_photo_is_kept_where_it_survives_a_copy():
+    rows = [
+        ("/p/a", 1, True),
+        ("/c/1", 1, False),
+        ("/p/b", 2, False),
+        ("/c/3", 2, True),
+        ("/p/c", 3, True),
+    ]
+    names = ("file", "group", "survivor")
+    groups = pa.table(dict(zip(names, zip(*rows, strict=True), strict=True)))
+    assert photos_kept(groups, COPIES) == (1, 2)
