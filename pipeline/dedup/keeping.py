@@ -23,8 +23,8 @@ KEYS = (
 )
 TOLD = (
     "one that is preferred, then decoded whole, then no crop of another, then not grey or soft "
-    "where another is not, then of the most pixels (without borders), with its camera named, of the "
-    "most bytes, the oldest, the first name"
+    "where another is not, then of the most pixels (without borders), naming its camera, of the most "
+    "bytes, the oldest, the first name"
 )
 
 
@@ -33,8 +33,9 @@ def keeping_order(images: pa.Table) -> Ids:
 
     preferred bool: its name matches what the user prefers; whole bool: it decoded to its end;
     uncropped, unchanged, camera bool and pixels int64: of the file, or as
-    ``looked.with_changes`` tells them; bytes int64 of the file: of as many pixels the less compressed; modified int64, when the
-    file was; key string; id int64. All but id may be missing, or null, which comes last.
+    ``looked.with_changes`` tells them; bytes int64 of the file: of as many pixels the less
+    compressed; modified int64, when the file was; key string; id int64. All but id may be missing,
+    or null, which comes last.
     """
     keys = [(name, order) for name, order in KEYS if name in images.column_names]
     order: Ids = pc.sort_indices(images, sort_keys=keys).to_numpy()  # nulls at the end

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import simplejpeg
 
 from pipeline.core.arrays import Pixels
@@ -95,7 +96,8 @@ def quality_by_way(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
     """Return a row a way: time, memory, and how right its pairs are.
 
     A pair is right where both are of one photograph, copies or itself; pairs of two photographs
-    may be copies or not, and are left out. recall: of all copies, those paired with their photo.
+    may be copies or not, and are left out, as are those of a collage with a photograph that may be
+    in it. recall: of all copies, those paired with their photo.
     """
     return pa.Table.from_pylist([_quality(name, found, copies) for name, found in ways.items()])
 
@@ -103,7 +105,12 @@ def quality_by_way(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
 def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
     photo_of = dict(zip(copies["file"].to_pylist(), copies["photo"].to_pylist(), strict=True))
     one, other = found.pairs["one"].to_pylist(), found.pairs["other"].to_pylist()
-    known = [a in photo_of or b in photo_of for a, b in zip(one, other, strict=True)]
+    collages = set(copies.filter(pc.equal(copies["change"], "collage"))["file"].to_pylist())
+    known = [
+        photo_of.get(a, a) == photo_of.get(b, b)
+        or ((a in photo_of or b in photo_of) and not collages & {a, b})
+        for a, b in zip(one, other, strict=True)
+    ]
     right = [photo_of.get(a, a) == photo_of.get(b, b) for a, b in zip(one, other, strict=True)]
     direct = [photo_of.get(a) == b or photo_of.get(b) == a for a, b in zip(one, other, strict=True)]
     order = np.argsort(-found.pairs["score"].to_numpy(), kind="stable")
