@@ -23,7 +23,7 @@ KEYS = (
 )
 TOLD = (
     "one that is preferred, then decoded whole, then no crop of another, then not grey or soft "
-    "where another is not, then of the most pixels (without borders), naming its camera, of the most "
+    "where another is not, then of the most pixels (without borders), naming its camera, of most "
     "bytes, the oldest, the first name"
 )
 
