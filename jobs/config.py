@@ -321,6 +321,9 @@ class DedupConfig(Section):
         None, description="take the trained grid of this output over"
     )
     sample: Count = Field(64, description="vectors a bucket to train the grid on")
+    copies: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
+        0, description="made of images under 36 changes, to tell which would be found; 0: none"
+    )
     recall_sample: Count = Field(1000, description="images compared with all, to measure recall")
     confidence: Share = 0.95
     shown: Count = Field(400, description="connected components on the page, with their pictures")

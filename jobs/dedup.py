@@ -20,6 +20,7 @@ from pipeline.dedup.hash_join import HashPlan
 from pipeline.dedup.identical_sets import set_pairs
 from pipeline.dedup.join import join_partitions
 from pipeline.dedup.looked import Looked
+from pipeline.dedup.made_copies import copy_scores, recognised
 from pipeline.dedup.pair_recall import measure_recall
 from pipeline.dedup.partitions import PartitionSettings, dedup_identity, grown_partitions
 from pipeline.dedup.results import (
@@ -125,6 +126,8 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
         if buckets > 1:
             found = _measured(made, embeddings, found, joined, sitting)
     _print(made, found)
+    if made.copies and found.looked:
+        _print_recognised(config, embeddings, found, found.looked.kept.least)
     shown = _write(made, config, embeddings, found)
     print_more_workers(sitting.record)
     if not (made.review and shown):
@@ -284,6 +287,25 @@ def _print(made: DedupConfig, found: Deduplicated) -> None:
         )
     if "scene" in found.images.column_names:
         _print_copies(found)
+
+
+def _print_recognised(config: Config, embeddings: Store, found: Deduplicated, least: float) -> None:
+    """Make copies of images under many changes, and print which would be found."""
+    source, made = stored_source(embeddings, config.source.given()), config.dedup
+    encoder, ids = query_encoder(embeddings, config.embed.weights), found.images["id"].to_numpy()
+    with Sitting("copies", 0, config.ray) as alone:
+        copies = alone.near_gpu(
+            encoder.settings.backend,
+            lambda: copy_scores(source, embeddings, ids, made.copies, encoder, made.seed, True),
+        )
+    named = recognised(copies, fitted(config, embeddings).dedup.cosine, least)
+    rows = [
+        (kind.transform, kind.made, sure.share, kind.share)
+        for kind, sure in zip(named, recognised(copies, -1.0, least), strict=True)
+    ]
+    header = ("copies of images by", "made", "sure enough", "and named by cosine or hash")
+    print_table("what would be found", header, rows)
+    console.print("further ones are named where the image is among a copy's nearest")
 
 
 def _print_copies(found: Deduplicated) -> None:

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import simplejpeg
 
-from pipeline.core.arrays import Ids
+from pipeline.core.arrays import Ids, Pixels
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
+from pipeline.corpus.changes import CHANGES, changed
 from pipeline.corpus.scenes import TRANSFORMS, change
 from pipeline.dedup.hash_join import FARTHEST
 from pipeline.dedup.keypoints import SIDE as KEYPOINTS_SIDE
@@ -53,13 +54,19 @@ class Recognised(NamedTuple):
 
 
 def copy_scores(
-    source: Source, embeddings: Store, ids: Ids, count: int, encoder: Encoder, seed: int
+    source: Source,
+    embeddings: Store,
+    ids: Ids,
+    count: int,
+    encoder: Encoder,
+    seed: int,
+    widely: bool = False,
 ) -> pa.Table:
     """Return COPIES: how ``count`` images among ``ids`` int64 (n,) and copies of them compare.
 
     Each is changed by one of TRANSFORMS in turn, as ``sluice corpus`` does, and is drawn from
     SHARDS shards at most. encoder: that of ``embeddings``. Images that have changed since
-    they were embedded are left out.
+    they were embedded are left out. widely: by one of CHANGES instead, which are more.
     """
     rng = np.random.default_rng([seed, 4])
     encode = encoder.start()
@@ -72,19 +79,27 @@ def copy_scores(
         share = (count * (number + 1)) // len(drawn) - (count * number) // len(drawn)
         rows = rng.permutation(mine.num_rows)[:share]
         known = mine.take(pa.array(np.sort(rows)))
-        parts.append(_scores(source, embeddings, entries[place].shard, known, encode, number))
+        parts.append(
+            _scores(source, embeddings, entries[place].shard, known, encode, number, widely)
+        )
     return pa.concat_tables(parts)
 
 
 def _scores(
-    source: Source, embeddings: Store, shard: int, known: pa.Table, encode: Encode, turn: int
+    source: Source,
+    embeddings: Store,
+    shard: int,
+    known: pa.Table,
+    encode: Encode,
+    turn: int,
+    widely: bool,
 ) -> pa.Table:
     if not known.num_rows:
         return COPIES.empty_table()
     manifest = read_manifest(embeddings)
     asked = pc.is_in(manifest["path"], value_set=known["file"].combine_chunks())
     images = read_images(source, manifest.filter(asked), shard, known)
-    copies = pa.Table.from_pylist(list(_copies(images, source.max_pixels, turn)), _MADE)
+    copies = pa.Table.from_pylist(list(_copies(images, source.max_pixels, turn, widely)), _MADE)
     fit = transform_of(embeddings.identity["transform"]).fit
     squares = decode_squares(copies, embeddings.identity["input_size"], fit=fit)
     made = copies.take(pa.array(squares.rows, pa.int64()))
@@ -121,17 +136,23 @@ _MADE = pa.schema(
 )
 
 
-def _copies(images: pa.Table, max_pixels: int, turn: int) -> Iterator[dict[str, object]]:
+def _copies(
+    images: pa.Table, max_pixels: int, turn: int, widely: bool
+) -> Iterator[dict[str, object]]:
+    names = list(CHANGES) if widely else TRANSFORMS[1:]
+    before: list[Pixels] = []  # of which collages are made
     for row, image in enumerate(images.to_pylist()):
-        transform = TRANSFORMS[1 + (row + turn) % (len(TRANSFORMS) - 1)]
+        transform = names[(row + turn * SHARDS) % len(names)]
         rng = np.random.default_rng([5, image["id"] % 2**64])
         try:
             pixels = decode_rgb(image["bytes"] or b"", SIDE, max_pixels).pixels
         except UndecodableImage:
             continue
         quality = int(rng.integers(*RECOMPRESSED)) if transform == "recompression" else QUALITY
-        changed = np.ascontiguousarray(change(pixels, transform, rng))
-        jpeg = simplejpeg.encode_jpeg(changed, quality, "RGB", "420")
+        before = [*before[-2:], pixels]
+        others = [before[0], before[-1], pixels[::-1]]
+        made = changed(pixels, transform, rng, others) if widely else change(pixels, transform, rng)
+        jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(made), quality, "RGB", "420")
         yield {"id": image["id"], "key": image["key"], "bytes": jpeg, "transform": transform}
 
 

@@ -140,6 +140,14 @@ def test_another_precision_looks_at_nothing_again(folder, found):
     assert 0 < fewer.num_rows < found[0].num_rows
 
 
+def test_what_would_be_found_is_told_by_kind_of_change(folder, found):
+    shutil.copytree(folder / "dedup", folder / "told")
+    result = _dedup(folder, "told", "--set", "dedup.copies=20")
+    rows = [line.split("│") for line in result.output.splitlines() if "recompressed" in line]
+    assert [float(cell) for cell in rows[0][2:5]] == [1.0, 1.0, 1.0]
+    assert "what would be found" in result.output
+
+
 def test_pictures_that_changed_since_are_counted(folder):
     shutil.copytree(folder / "photos", folder / "apart/photos")
     _dedup(folder / "apart", "dedup", "--set", "dedup.similarity=0.999")
