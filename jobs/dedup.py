@@ -29,9 +29,8 @@ from pipeline.dedup.results import (
     facts,
     gather_pairs,
     gather_results,
-    precision_text,
+    missed_text,
     read_images,
-    recall_text,
     with_keys,
 )
 from pipeline.dedup.second_look import NEAREST, look_at_candidates
@@ -276,10 +275,8 @@ def _least(made: DedupConfig, found: Deduplicated) -> float:
 def _print(made: DedupConfig, found: Deduplicated) -> None:
     rows = facts(found, made.cosine, made.rule)
     print_table(f"near-duplicates: {made.output}", ("what", "value"), rows)
-    if found.looked:
-        console.print(precision_text(found.looked))
-        what = f"candidates with a cosine of {made.cosine} and above: "
-    console.print(f"{what if found.looked else ''}{recall_text(found.recall)}")
+    for line in missed_text(found):
+        console.print(line)
     if found.buckets == 1 and found.images.num_rows > made.brute_force_up_to:
         console.print(
             "this output was begun with few images and compares all pairs for good; "

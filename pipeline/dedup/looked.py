@@ -21,6 +21,7 @@ class Looked:
     looks: pa.Table  # LOOKS, each sure enough
     kept: Kept  # from which sureness on, and what that is expected to give
     candidates: int  # pairs that were looked at
+    cosine: float  # from which all pairs of vectors that were met are among them
     unread: int  # of them those of which a picture could not be read again
 
 

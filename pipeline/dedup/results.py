@@ -236,8 +236,16 @@ def _looked_facts(found: Deduplicated) -> list[tuple[str, Any]]:
     return [("candidate pairs looked at again", looked.candidates), *unread]
 
 
-def precision_text(looked: Looked) -> str:
-    """Return what the pairs that are kept are expected to be."""
+def missed_text(found: Deduplicated) -> list[str]:
+    """Return what is known of the pairs that were not found, and of those that were, in lines."""
+    recall = recall_text(found.recall)
+    if not found.looked:
+        return [recall]
+    named = f"candidates with a cosine of {found.looked.cosine:g} and above: {recall}"
+    return [_precision_text(found.looked), named]
+
+
+def _precision_text(looked: Looked) -> str:
     kept = looked.kept
     return (
         f"expected: {kept.precision:.4f} of the pairs kept are copies, and they are "

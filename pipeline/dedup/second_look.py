@@ -65,7 +65,7 @@ def look_at_candidates(
     wanted = _united(wanted, (further[0][counts], further[1][counts]))
     looks = look_again(*asked, wanted, weights)
     certain = looks.filter(pc.fill_null(pc.greater_equal(looks["sure"], kept.least), False))
-    return Looked(certain, kept, looks.num_rows, looks["sure"].null_count)
+    return Looked(certain, kept, looks.num_rows, similarity, looks["sure"].null_count)
 
 
 def _united(one: tuple[Ids, Ids], other: tuple[Ids, Ids]) -> tuple[Ids, Ids]:

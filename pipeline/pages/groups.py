@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pipeline.core.store import Store
 from pipeline.dedup.groups import Rule
 from pipeline.dedup.keeping import TOLD
-from pipeline.dedup.results import Deduplicated, recall_text
+from pipeline.dedup.results import Deduplicated, missed_text
 from pipeline.dedup.steps import Component, Step, least_sure, slider_steps
 from pipeline.dedup.verdicts import VERDICTS, keep_verdicts, read_verdicts, rejected
 from pipeline.images.pictures import Picture, locate_images, pictures_of, read_pictures
@@ -76,7 +76,7 @@ def group_page(
             ("judged duplicates", f"{told[True]:,}"),
             ("judged none, left out", f"{told[False]:,}"),
         ],
-        recall=recall_text(found.recall).capitalize(),
+        recall=". ".join(line[0].upper() + line[1:] for line in missed_text(found)),
         shown=f"Shown are the {len(components):,} components, all that pairs connect, that are "
         f"least sure, of {MOST_SHOWN:,} images at most; one of more than {LARGEST_SHOWN} is shown "
         f"by its groups, and of a group the first {LARGEST_SHOWN}.",
