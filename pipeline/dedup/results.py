@@ -206,8 +206,10 @@ def read_results(root: Path) -> tuple[pa.Table, pa.Table]:
 
 def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str, Any]]:
     """Return what is to be told of ``found`` in figures, in the order of telling."""
+    images, drop = found.images.num_rows, found.groups.num_rows - found.survivors
     return [
-        ("images", found.images.num_rows),
+        ("images to drop", f"{drop:,} of {images:,} ({drop / max(1, images):.1%})"),
+        ("images", images),
         *((f"images left out, {reason}", n) for reason, n in sorted(found.left_out.items())),
         ("images identical to another", found.sets.identical_images),
         *_looked_facts(found),
@@ -215,7 +217,6 @@ def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str,
         ("of them between identical images", found.sets.within),
         ("rows of pairs.parquet, which stand for them", found.pairs.num_rows),
         ("groups", found.survivors),
-        ("images to drop", found.groups.num_rows - found.survivors),
         ("rule", rule),
         ("kept of a group", TOLD),
         ("buckets", found.buckets),
