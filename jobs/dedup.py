@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.config import Config, DedupConfig
 from jobs.console import console, print_not_taken, print_table
@@ -16,6 +15,7 @@ from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import csv_bytes, flat_column
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
+from pipeline.dedup.groups import to_drop
 from pipeline.dedup.hash_join import HashPlan
 from pipeline.dedup.identical_sets import set_pairs
 from pipeline.dedup.join import join_partitions
@@ -263,7 +263,7 @@ def _write_lists(found: Deduplicated, root: Path) -> None:
         told = with_keys(found.verdicts, found.images, {"a": "a_key", "b": "b_key"})
         write_atomically(root / "verdicts.csv", csv_bytes(told))
     if "path" in found.groups.column_names:
-        drop = found.groups.filter(pc.invert(found.groups["survivor"]))["path"].to_pylist()
+        drop = to_drop(found.groups)["path"].to_pylist()
         write_atomically(root / "drop.txt", "".join(f"{path}\n" for path in drop).encode())
         console.print(f"what to drop: {root}/drop.txt; sluice apply {root} acts on it")
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.core.files import checksum, write_atomically
 from pipeline.core.progress import advance
+from pipeline.dedup.groups import kept_of, to_drop
 
 Action = Literal["move", "hard", "sym", "delete"]
 DONE = "done"
@@ -43,13 +43,12 @@ STEPS = pa.schema(
 
 
 def steps_of(groups: pa.Table, folder: Path | None) -> pa.Table:
-    """Return STEPS of the images of ``groups`` that are not kept, to be moved below ``folder``.
+    """Return STEPS of the images ``to_drop`` of ``groups``, to be moved below ``folder``.
 
     groups: those of a finished deduplication, with the files of their images.
     """
-    kept = groups.filter(groups["survivor"])
-    drop = groups.filter(pc.invert(groups["survivor"]))
-    kept = kept.take(pc.index_in(drop["group"], value_set=kept["group"].combine_chunks()))
+    drop = to_drop(groups)
+    kept = kept_of(drop, groups)
     moved = [None if folder is None else _below(folder, key) for key in drop["key"].to_pylist()]
     pairs = zip(drop["path"].to_pylist(), kept["path"].to_pylist(), strict=True)
     before = [_before(*pair) for pair in pairs]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import coo_array
 
 from pipeline.core.arrays import Ids, Mask
@@ -51,6 +52,25 @@ def group_pairs(pairs: SetPairs, images: pa.Table, rule: Rule, apart: Apart = No
     rows = np.argsort(group, kind="stable")
     columns = (group[rows], ids[rows], survivor[rows], kept[rows])
     return pa.table(dict(zip(GROUPS.names, columns, strict=True)), schema=GROUPS)
+
+
+def to_drop(groups: pa.Table) -> pa.Table:
+    """Return the rows of GROUPS of images that are not kept.
+
+    Of files of several ``pages`` the first alone was compared: such a one is there only where its
+    ``checksum`` is that of the image kept.
+    """
+    drop = groups.filter(pc.invert(groups["survivor"]))
+    if "pages" not in groups.column_names:
+        return drop
+    same = pc.equal(drop["checksum"], kept_of(drop, groups)["checksum"])
+    return drop.filter(pc.or_(pc.less_equal(drop["pages"], 1), same))
+
+
+def kept_of(drop: pa.Table, groups: pa.Table) -> pa.Table:
+    """Return for each row of ``drop`` the one of ``groups`` that its group keeps."""
+    kept = groups.filter(groups["survivor"])
+    return kept.take(pc.index_in(drop["group"], value_set=kept["group"].combine_chunks()))
 
 
 def _owners(pairs: SetPairs, set_of: Ids, rule: Rule) -> Ids:

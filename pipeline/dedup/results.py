@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
-from pipeline.dedup.groups import Rule, group_pairs
+from pipeline.dedup.groups import Rule, group_pairs, to_drop
 from pipeline.dedup.identical_sets import (
     PAIRS,
     SetPairs,
@@ -50,7 +50,7 @@ class Deduplicated:
     sets: SetPairs  # the same pairs, to count and to group
     joined: SetPairs  # they with those that a user has rejected
     standing: SetPairs  # they with those on either side, where only pairs across count
-    groups: pa.Table  # GROUPS, key and, of a source, path, bytes, checksum
+    groups: pa.Table  # GROUPS, key and, of a folder, path, bytes, checksum, pages
     images: pa.Table  # id, key, pixels, width, height and, where known, scene, transform and FILES
     verdicts: pa.Table  # VERDICTS
     buckets: int
@@ -116,7 +116,7 @@ def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa
 
 
 def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
-    """Return ``groups`` with path, where the file of each image lies, its bytes and checksum.
+    """Return ``groups`` with path, where the file of each image lies, its bytes, checksum, pages.
 
     As they are where the images are no files of their own.
     """
@@ -126,7 +126,7 @@ def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
     manifest = read_manifest(embeddings)
     wanted, tables = groups["id"].combine_chunks(), []
     for entry in embeddings.manifest():
-        table = embeddings.read(entry.shard, ["id", "file", "checksum"])
+        table = embeddings.read(entry.shard, ["id", "file", "checksum", "pages"])
         table = table.filter(pc.is_in(table["id"], value_set=wanted))
         tables.append(_with_facts(table, manifest, entry.shard))
     known = pa.concat_tables(tables)
@@ -134,7 +134,7 @@ def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
     opened = source.opened()
     paths = [opened.at(file) for file in known["file"].to_pylist()]
     groups = groups.append_column("path", pa.array(paths, pa.string()))
-    for name in ("bytes", "checksum"):
+    for name in ("bytes", "checksum", "pages"):
         groups = groups.append_column(name, known[name])
     return groups.replace_schema_metadata({"folders": json.dumps(source.urls)})
 
@@ -206,7 +206,8 @@ def read_results(root: Path) -> tuple[pa.Table, pa.Table]:
 
 def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str, Any]]:
     """Return what is to be told of ``found`` in figures, in the order of telling."""
-    images, drop = found.images.num_rows, found.groups.num_rows - found.survivors
+    images, drop = found.images.num_rows, to_drop(found.groups).num_rows
+    left = found.groups.num_rows - found.survivors - drop
     return [
         ("images to drop", f"{drop:,} of {images:,} ({drop / max(1, images):.1%})"),
         ("images", images),
@@ -217,6 +218,7 @@ def facts(found: Deduplicated, similarity: float, rule: Rule) -> list[tuple[str,
         ("of them between identical images", found.sets.within),
         ("rows of pairs.parquet, which stand for them", found.pairs.num_rows),
         ("groups", found.survivors),
+        *([("images left of several pages, of which the first is alike", left)] if left else []),
         ("rule", rule),
         ("kept of a group", TOLD),
         ("buckets", found.buckets),

@@ -1,9 +1,11 @@
 """`sluice dedup`, then `sluice apply` and `sluice undo`, on photos in folders, in this process."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jobs.apply import command as apply
 from jobs.corpus import make_corpus
@@ -170,3 +172,18 @@ def test_verdicts_of_a_page_opened_from_disk_are_taken_in(tmp_path, jpegs):
         path.write_text(text)
         with pytest.raises(InputError, match=r"verdicts.csv (holds no verdicts|judges image 7)"):
             dedup(twins(tmp_path, jpegs, f"dedup.verdicts={path}"))
+
+
+def test_of_several_pages_nothing_is_dropped_by_the_first_alone(tmp_path, jpegs, capsys):
+    first, *others = (Image.open(BytesIO(data)).convert("RGB") for data in jpegs[:3])
+    (tmp_path / "photos").mkdir()
+    for name, further in {"one": others[:1], "other": others[1:], "still": []}.items():
+        path = tmp_path / "photos" / f"{name}.tif"
+        first.save(path, save_all=True, append_images=further)
+    twin = tmp_path / "photos" / "a twin of one.tif"
+    twin.write_bytes((tmp_path / "photos" / "one.tif").read_bytes())
+    dedup(config(tmp_path, "dedup.prefer=['a twin*']"))
+    assert sorted(dropped(tmp_path)) == ["one.tif", "still.tif"]
+    assert "images left of several pages" in capsys.readouterr().out
+    apply(config(tmp_path, "apply.delete=true"))
+    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == [twin.name, "other.tif"]
