@@ -16,10 +16,13 @@ import yaml
 from pipeline.core.arrays import Pixels
 from pipeline.dedup.alignment import Affine, align
 from pipeline.dedup.keypoints import Keypoints, mirrored
-from pipeline.dedup.overlay import Agreement, agreement
+from pipeline.dedup.overlay import NOTHING, Agreement, agreement
 
 SHIPPED = Path(__file__).with_name("weights.yaml")
 SMOOTH = 0.02  # added to a share, so that its log-odds are finite
+# Where all of both agrees, nothing would keep as many points of a copy from agreeing too: without
+# them it is the layout alone, as of letters.
+TELLING, UNDISTURBED = 25, 0.9  # points of both, share of the places
 SETTLED = 14.0  # log-odds of one way from which no other is tried
 
 
@@ -48,7 +51,10 @@ class Sight:
 
 
 def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
-    """Yield the ways to lay ``other`` over ``one``: by points, by those in a mirror, as a whole."""
+    """Yield the ways to lay ``other`` over ``one``: by points, by those in a mirror, as a whole.
+
+    As a whole nothing agrees where TELLING points would have to as well.
+    """
     for turned in (False, True):
         there = mirrored(other) if turned else other
         aligned = align(one, there)
@@ -60,7 +66,9 @@ def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
             affine = affine @ _mirror(other.picture)
         yield Sight(affine, points, agreed)
     way = whole(one.picture, other.picture, best_orientation(one, other))
-    yield Sight(way, 0, agreement(one.grey, other.grey, way))
+    agreed = agreement(one.grey, other.grey, way)
+    layout = agreed.places > UNDISTURBED and min(len(one.points), len(other.points)) >= TELLING
+    yield Sight(way, 0, NOTHING if layout else agreed)
 
 
 def best_orientation(one: Keypoints, other: Keypoints) -> int:

@@ -21,8 +21,9 @@ class Looked:
     looks: pa.Table  # LOOKS, each sure enough
     kept: Kept  # from which sureness on, and what that is expected to give
     candidates: int  # pairs that were looked at
-    cosine: float  # from which all pairs of vectors that were met are among them
+    cosine: float  # from which pairs of vectors that were met are among them, but for ``beyond``
     unread: int  # of them those of which a picture could not be read again
+    beyond: int = 0  # similar pairs that were not, for both have nearer ones
 
 
 def looked_pairs(pairs: pa.Table, looks: pa.Table) -> pa.Table:

@@ -236,7 +236,9 @@ def _looked_facts(found: Deduplicated) -> list[tuple[str, Any]]:
     if not looked:
         return []
     unread = [("of them no longer to be read", looked.unread)] if looked.unread else []
-    return [("candidate pairs looked at again", looked.candidates), *unread]
+    beyond = [("similar pairs not looked at, of images with nearer ones", looked.beyond)]
+    looks = ("candidate pairs looked at again", looked.candidates)
+    return [looks, *unread, *(beyond if looked.beyond else [])]
 
 
 def missed_text(found: Deduplicated) -> list[str]:

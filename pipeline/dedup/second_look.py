@@ -28,6 +28,7 @@ from pipeline.images.source import Source
 
 FOLDER = "second_look"
 NEAREST = 4  # others by the embedding that each picture is compared with
+SIMILAR = 16  # others at most, of those similar enough, that it is compared with
 FULLY_PAIRED = 64  # images of a group of which all pairs are looked at
 
 
@@ -65,7 +66,16 @@ def look_at_candidates(
     wanted = _united(wanted, (further[0][counts], further[1][counts]))
     looks = look_again(*asked, wanted, weights)
     certain = looks.filter(pc.fill_null(pc.greater_equal(looks["sure"], kept.least), False))
-    return Looked(certain, kept, looks.num_rows, similarity, looks["sure"].null_count)
+    beyond = similar_beyond(pairs, sets, similarity, looks)
+    unread = looks["sure"].null_count
+    return Looked(certain, kept, looks.num_rows, similarity, unread, beyond)
+
+
+def similar_beyond(pairs: pa.Table, sets: SetPairs, similarity: float, looks: pa.Table) -> int:
+    """Return how many ``pairs`` that are similar enough no image has among its SIMILAR."""
+    similar = pairs.filter(pc.greater_equal(pairs["score"], similarity))
+    a, b, same = (similar[name].to_numpy() for name in ("a", "b", "identical"))
+    return int(((rows_of_pairs(looks, a, b) < 0) & sets.count_between(a, b) & ~same).sum())
 
 
 def _united(one: tuple[Ids, Ids], other: tuple[Ids, Ids]) -> tuple[Ids, Ids]:
@@ -177,8 +187,9 @@ def _not_among(pairs: tuple[Ids, Ids], looks: pa.Table) -> tuple[Ids, Ids]:
 
 
 def among_nearest(pairs: pa.Table, similarity: float, nearest: int) -> pa.Table:
-    """Return the pairs of ``similarity`` and above, and those of an image and its ``nearest``.
+    """Return the pairs of an image and its ``nearest``, and its SIMILAR of ``similarity``.
 
+    More of these would be pairs by the square of pictures that are alike, as pages of text are.
     Parts that were joined as a collection grew hold more: those that were nearest until then.
     """
     a, b, scores = (pairs[name].to_numpy() for name in ("a", "b", "score"))
@@ -186,9 +197,9 @@ def among_nearest(pairs: pa.Table, similarity: float, nearest: int) -> pa.Table:
     image, other = np.concatenate([a, b]), np.concatenate([b, a])
     order = np.lexsort((other, -scores[rows], image))
     image, rows = image[order], rows[order]
-    near = np.arange(len(image)) - np.searchsorted(image, image) < nearest
-    kept = scores >= similarity
-    kept[rows[near]] = True
+    rank = np.arange(len(image)) - np.searchsorted(image, image)
+    kept = np.zeros(len(a), np.bool_)
+    kept[rows[rank < np.where(scores[rows] >= similarity, SIMILAR, nearest)]] = True
     return pairs.filter(pa.array(kept))
 
 

@@ -8,8 +8,8 @@ from pipeline.corpus.changes import CHANGES, changed
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.dedup.alignment import align
 from pipeline.dedup.difference import difference
-from pipeline.dedup.keypoints import find_keypoints, mirrored
-from pipeline.dedup.look import in_shares, look, shipped_weights, whole
+from pipeline.dedup.keypoints import Keypoints, find_keypoints, mirrored
+from pipeline.dedup.look import TELLING, in_shares, look, shipped_weights, whole
 
 cv2.setNumThreads(1)
 SIDE = 320
@@ -87,6 +87,20 @@ def test_a_picture_that_shows_no_points_is_laid_over_as_a_whole():
     sight, sure = look(one, other, WEIGHTS)
     assert sight.points == 0
     assert sure > 0.9
+
+
+@pytest.mark.parametrize("points", [TELLING - 1, TELLING])
+def test_pictures_that_show_points_of_which_none_agree_have_a_layout_in_common_alone(points):
+    rng = np.random.default_rng(5)
+    pages = [
+        Keypoints(
+            rng.uniform(1, 90, (points, 4)).astype(np.float32),
+            rng.integers(0, 255, (points, 128)).astype(np.uint8),
+            KEYPOINTS[0].picture,
+        )
+        for _ in range(2)
+    ]
+    assert (look(*pages, WEIGHTS)[1] < 0.05) == (points >= TELLING)
 
 
 @pytest.mark.parametrize("number", range(8))

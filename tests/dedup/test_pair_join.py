@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedup.identical_sets import across, every_pair, set_pairs, unite_sets
+from pipeline.dedup.identical_sets import across, every_pair, pairs_table, set_pairs, unite_sets
 from pipeline.dedup.pair_join import Members, join_buckets
-from pipeline.dedup.second_look import among_nearest
+from pipeline.dedup.second_look import SIMILAR, among_nearest, similar_beyond
 from pipeline.search.exact_topk import pair_scores
 
 
@@ -141,3 +141,16 @@ def test_a_grown_collection_has_the_nearest_of_a_whole_one():
     whole = join_buckets(Members(ids, places, vectors, 0), range(1), 1.0, 3)
     grown = among_nearest(pa.concat_tables([first, added]), 1.0, 3)
     assert set(pairs_of(grown)) == set(pairs_of(whole)) == _nearest(ids, vectors, 3)
+
+
+def test_of_pictures_that_are_all_alike_each_is_looked_at_beside_a_few():
+    count = 200
+    a, b = np.triu_indices(count, 1)
+    crowd = pairs_table(a, b, 1 - (b - a) / 1e4, np.zeros(len(a), np.bool_))
+    kept = among_nearest(crowd, 0.9, 4)
+    assert kept.num_rows <= SIMILAR * count
+    beside = np.bincount(np.concatenate([kept["a"].to_numpy(), kept["b"].to_numpy()]))
+    assert len(beside) == count
+    assert beside.min() >= SIMILAR
+    beyond = similar_beyond(crowd, set_pairs(crowd), 0.9, kept)
+    assert kept.num_rows + beyond == crowd.num_rows
