@@ -16,7 +16,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import csv_bytes, flat_column
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
 from pipeline.dedup.groups import to_drop
-from pipeline.dedup.hash_join import HashPlan
+from pipeline.dedup.hash_join import HashPlan, require_hashes
 from pipeline.dedup.identical_sets import set_pairs
 from pipeline.dedup.join import join_partitions
 from pipeline.dedup.looked import Looked
@@ -107,6 +107,8 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
     settings = PartitionSettings(**made.partitions())
     across = made.against is not None and not within
     nearest = NEAREST if config.dedup.similarity is None and has_manifest(embeddings) else 0
+    if nearest:
+        require_hashes(embeddings)
     identity = dedup_identity(embeddings, made.cosine, settings, made.doubtful, across, nearest)
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids
+from pipeline.core.errors import InputError
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -20,6 +21,16 @@ FARTHEST = 10  # bits of 64 in which hashes of copies differ
 NEAREST = 4  # hashes that one is paired with, in each orientation
 WORDS = 4  # parts of a hash, of which one differs by a bit at most: exact up to 7 bits
 FEW = 20_000  # hashes that are compared with all others
+
+
+def require_hashes(embeddings: Store) -> None:
+    """Raise InputError where a store's images have no perceptual hash."""
+    names = embeddings.columns()
+    if names and "hash" not in names:
+        raise InputError(
+            f"{embeddings.root} holds no perceptual hashes, which the second look needs: embed "
+            "into another embed.output, or say --similarity X to go by vectors alone"
+        )
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
 from pipeline.dedup import hash_join
-from pipeline.dedup.hash_join import HashPlan
+from pipeline.dedup.hash_join import HashPlan, require_hashes
 from pipeline.images.perceptual_hash import distances, oriented
 
 
@@ -48,3 +49,12 @@ def test_many_pictures_of_one_hash_are_as_many_pairs(tmp_path):
     found = _pairs(store)
     assert len(found) == 499
     assert {min(pair) for pair in found} == {ids.min()}
+
+
+def test_a_store_without_hashes_is_refused_with_what_helps(tmp_path):
+    store = Store.create(tmp_path, "embeddings", {"model": "made"})
+    store.write_shard(0, pa.table({"id": [1]}))
+    store.finish(1)
+    with pytest.raises(InputError, match="--similarity"):
+        require_hashes(store)
+    require_hashes(_store(tmp_path / "with", np.arange(9))[0])
