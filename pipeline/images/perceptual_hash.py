@@ -5,8 +5,8 @@ Perceptual Image Hash Functions, 2010): turned by quarters or mirrored, the pict
 frequencies with other signs, so its eight hashes follow from one.
 """
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from pipeline.core.arrays import AnyArray, Ids, Mask, Pixels
 
@@ -17,10 +17,8 @@ _WAVES = np.cos(np.pi * np.arange(KEPT)[:, None] * (2 * np.arange(SIDE) + 1) / (
 
 def perceptual_hash(square: Pixels) -> int:
     """Return 64 bits as int64; the bit of the mean brightness is never set. square: (s, s, 3)."""
-    grey = cv2.resize(
-        cv2.cvtColor(square, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), None, 0, 0, cv2.INTER_AREA
-    )
-    frequencies = _WAVES @ grey.astype(np.float64) @ _WAVES.T
+    grey = Image.fromarray(square).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    frequencies = _WAVES @ np.asarray(grey, np.float64) @ _WAVES.T
     signs = frequencies > 0
     signs[0, 0] = False
     return int(_packed(signs.reshape(1, -1))[0])
