@@ -19,6 +19,9 @@ from pipeline.images.source import Source
 
 TEXT = "text:"  # what the key of a query in words begins with
 
+CHANGED = "changed since it was embedded"
+BLANK = (200, 200, 200)
+
 
 def thumbnail(data: bytes, max_pixels: int = MAX_PIXELS, size: int = 200) -> bytes:
     """Return ``data`` as a small JPEG for a page. Raises UndecodableImage."""
@@ -79,7 +82,7 @@ def _held(shard: int, images: pa.Table, manifest: pa.Table) -> Located:
 def read_pictures(source: Source, store: Store, ids: set[int]) -> dict[int, Picture]:
     """Read the images of ``ids`` from the files of ``source`` that hold them, by id.
 
-    Raises InputError where one is no longer what ``store`` was made from.
+    As ``pictures_of`` gives them.
     """
     found = [pictures_of(source, located) for located in locate_images(store, ids)]
     return {picture.id: picture for some in found for picture in some if picture.id is not None}
@@ -88,16 +91,22 @@ def read_pictures(source: Source, store: Store, ids: set[int]) -> dict[int, Pict
 def pictures_of(source: Source, located: Located, size: int = 200) -> list[Picture]:
     """Return the pictures of images located; size: of the longer side, pixels.
 
-    Raises as ``read_pictures`` does.
+    That of an image which is no longer what it was is blank, and its key says so.
     """
     pictures = []
     images = read_images(source, located.manifest, located.shard, located.images)
     for row in images.to_pylist():
-        if row["bytes"] is None:
-            raise InputError(f"{row['key']} has changed since it was embedded; embed it anew")
-        jpeg = thumbnail(row["bytes"], source.max_pixels, size)
-        pictures.append(Picture(row["id"], row["key"], jpeg))
+        there = row["bytes"] is not None
+        key = row["key"] if there else f"{row['key']} ({CHANGED})"
+        jpeg = thumbnail(row["bytes"], source.max_pixels, size) if there else _blank(size)
+        pictures.append(Picture(row["id"], key, jpeg))
     return pictures
+
+
+def _blank(size: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (size, size), BLANK).save(out, "JPEG")
+    return out.getvalue()
 
 
 def query_picture(key: str) -> Picture:

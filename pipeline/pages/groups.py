@@ -53,10 +53,7 @@ def group_page(
     similarity: float,
     shown: int,
 ) -> GroupPageData:
-    """Return what the page over ``found`` shows: ``shown`` components, pictured from ``source``.
-
-    Raises as ``read_pictures`` does.
-    """
+    """Return what the page over ``found`` shows: ``shown`` components, pictured from ``source``."""
     most = (shown, LARGEST_SHOWN, MOST_SHOWN)
     components = least_sure(found.sets, found.pairs, found.images, found.groups, *most)
     ids = {number for component in components for number in component.ids}

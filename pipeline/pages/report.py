@@ -85,10 +85,7 @@ def query_results(
 
 
 def shown_results(source: Source, store: Store, results: pa.Table, most: int) -> list[QueryResult]:
-    """Return the first ``most`` queries of ``results`` with their pictures from ``source``.
-
-    Raises as ``read_pictures`` does.
-    """
+    """Return the first ``most`` queries of ``results`` with their pictures from ``source``."""
     shown = results["query"].unique()[:most]
     chosen = results.filter(pa.compute.is_in(results["query"], value_set=shown)).to_pylist()
     ids = {row[name] for row in chosen for name in ("id", "query_id")} - {None}

@@ -14,7 +14,6 @@ def contact_sheet(source: Source, store: Store, results: pa.Table, told: str) ->
     """Return the page over ``results`` of a search of ``store``, under the sentence ``told``.
 
     Its pictures are read from ``source``: of the first MOST_QUERIES queries' first MOST_RESULTS.
-    Raises as ``read_pictures`` does.
     """
     best = results.filter(pa.compute.less_equal(results["rank"], MOST_RESULTS))
     shown = shown_results(source, store, best, MOST_QUERIES)

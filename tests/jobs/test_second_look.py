@@ -11,8 +11,11 @@ from pydantic import ValidationError
 
 from jobs.commands import sluice
 from jobs.config import DedupConfig
+from pipeline.core.store import Store
 from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.dedup.results import read_results
+from pipeline.images.manifest import stored_source
+from pipeline.images.pictures import read_pictures
 
 PHOTOS = {photo.name: photo.levels[0] for photo in load_photos(find_photos(None))[0]}
 NAMES = ("chelsea.png", "astronaut.png", "coffee.png", "coins.png")
@@ -155,7 +158,19 @@ def test_pictures_that_changed_since_are_counted(folder):
     arguments = ["dedup", "--workers", "0", "--output", str(folder / "apart/again")]
     arguments += ["--set", f"embed.output={folder}/apart/embeddings"]
     result = CliRunner().invoke(sluice, arguments)
+    assert result.exit_code == 0
     assert "no longer to be read" in result.output
+    store = Store.open(folder / "apart/embeddings", "embeddings")
+    ids = ids_by_key(store)
+    shown = read_pictures(stored_source(store), store, set(ids.values()))
+    assert shown[ids["tiny/coins.jpg"]].key.endswith("(changed since it was embedded)")
+    assert shown[ids["coins.png"]].key == "coins.png"
+
+
+def ids_by_key(store):
+    """Return the id of each key."""
+    tables = [store.read(entry.shard, ["id", "key"]) for entry in store.manifest()]
+    return {row["key"]: row["id"] for table in tables for row in table.to_pylist()}
 
 
 def test_similarity_and_precision_are_not_asked_for_together():
