@@ -13,6 +13,7 @@ from scipy.stats import poisson
 from pipeline.core.arrays import Scores
 
 ROUNDS = 200
+LEAST = 0.5  # sureness below which no pair is kept, however many of the candidates are copies
 ENDS = 1e-9  # of a sureness, so that its odds are finite
 
 
@@ -44,7 +45,7 @@ def keep(sure: Scores, precision: float | None, recall: float | None, confidence
         kept = int(np.flatnonzero(wrong <= (1 - precision) * count).max(initial=-1)) + 1
     if recall is not None:
         kept = max(kept, int(np.searchsorted(recalls, recall)) + 1)
-    kept = min(kept, len(likely))
+    kept = min(kept, int((sure >= LEAST).sum()))
     if not kept:
         return Kept(1.0, 1.0, 0.0, share)
     least = float(np.sort(sure)[::-1][kept - 1])

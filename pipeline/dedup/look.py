@@ -23,7 +23,7 @@ SMOOTH = 0.02  # added to a share, so that its log-odds are finite
 # Where all of both agrees, nothing would keep as many points of a copy from agreeing too: without
 # them it is the layout alone, as of letters.
 TELLING, UNDISTURBED = 25, 0.9  # points of both, share of the places
-SETTLED = 14.0  # log-odds of one way from which no other is tried
+SETTLED = 11.0  # log-odds of one way from which no other is tried
 
 
 @dataclass(frozen=True)

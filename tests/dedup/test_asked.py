@@ -45,3 +45,9 @@ def test_no_pairs_and_no_copies_keep_nothing():
     none = keep(np.full(50, 1e-6), 0.99, None, 0.95)
     assert none.least == 1.0
     assert none.copies < 0.01
+
+
+def test_no_pair_is_kept_that_the_look_speaks_against():
+    sure = np.concatenate([np.full(5_000, 0.999), np.linspace(0.0, 0.9, 50)])
+    assert keep(sure, 0.9, None, 0.95).least >= 0.5
+    assert keep(sure, None, 0.99999, 0.95).least >= 0.5
