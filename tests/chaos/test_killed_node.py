@@ -1,6 +1,7 @@
 """kill -9 of a node, a worker or the driver of a Ray of several nodes; the bytes stay the same.
 
-`make chaos` runs the random rounds; the test command has one killed node.
+`make chaos` runs them: they take minutes. The test command has a driver that is killed, and a node
+that dies under a local job.
 """
 
 import os
@@ -20,7 +21,7 @@ from pipeline.corpus.photos import find_photos
 from pipeline.corpus.scenes import CorpusSettings
 from tests.helpers.files import digests
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 SHARDS = 16
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "9"))
 
@@ -110,7 +111,6 @@ def test_a_killed_node_costs_nothing(nodes, corpus, peace, tmp_path):
     assert [entry.rows for entry in Store.open(war, "embeddings").manifest()] == [48] * SHARDS
 
 
-@pytest.mark.chaos
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_random_kills(seed, nodes, corpus, peace, tmp_path):
