@@ -44,7 +44,7 @@ def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     there, mask = _laid(a, b, sight.affine)
     inverse = cv2.invertAffineTransform(sight.affine)
     _, other_mask = _laid(b, a, inverse)
-    words = _turn_words(a, b, sight.affine)
+    words = _turn_words(sight.affine)
     a_framed, b_framed = _framed(a, mask), _framed(b, other_mask)
     of_a, of_b = sight.agreed.of_one, sight.agreed.of_other
     a_more, b_more = of_a < PART, of_b < PART
@@ -66,15 +66,14 @@ def _laid(one: Pixels, other: Pixels, affine: Affine) -> tuple[Pixels, Mask]:
     return np.asarray(there, np.uint8), inside > 250
 
 
-def _turn_words(a: Pixels, b: Pixels, affine: Affine) -> list[str]:
+def _turn_words(affine: Affine) -> list[str]:
     """Return how b is turned and stretched, by the map in pixels of the small pictures."""
     linear = affine[:, :2].copy()
     words = []
     if np.linalg.det(linear) < 0:
         linear[:, 0] *= -1
         words.append("mirrored")
-    turned, stretch = linear, 1.0
-    u, sizes, v = np.linalg.svd(turned)
+    u, sizes, v = np.linalg.svd(linear)
     angle = degrees(np.arctan2((u @ v)[1, 0], (u @ v)[0, 0]))
     stretch = float(sizes[0] / sizes[1])
     if abs(abs(angle) - 180) < STRAIGHT and words:
@@ -106,26 +105,17 @@ def _framed(picture: Pixels, mask: Mask) -> bool:
     outside = ~outer
     if outside.sum() > 20 and grey[outside].std() < PLAIN / 4:
         return True
-    across, within = _steps(grey, mask), _steps_within(grey, inner)
+    across, within = _steps(grey, mask, True), _steps(grey, inner, False)
     return bool(across > EDGE * within + 4)
 
 
-def _steps(grey: Greys, mask: Mask) -> float:
-    """Return the mean step of brightness across the edge of ``mask``, over four pixels."""
+def _steps(grey: Greys, mask: Mask, across: bool) -> float:
+    """Return the mean step of brightness over four pixels, across the edge of ``mask`` or in it."""
     steps = []
     for axis in (0, 1):
-        first, last = _ends(grey, axis), _ends(mask, axis)
-        edge = last[0] != last[1]
-        steps.append(np.abs(first[0] - first[1])[edge])
-    found = np.concatenate(steps)
-    return float(found.mean()) if len(found) else 0.0
-
-
-def _steps_within(grey: Greys, inner: Mask) -> float:
-    steps = []
-    for axis in (0, 1):
-        first, last = _ends(grey, axis), _ends(inner, axis)
-        steps.append(np.abs(first[0] - first[1])[last[0] & last[1]])
+        (grey_before, grey_after), (before, after) = _ends(grey, axis), _ends(mask, axis)
+        counted = before != after if across else before & after
+        steps.append(np.abs(grey_before - grey_after)[counted])
     found = np.concatenate(steps)
     return float(found.mean()) if len(found) else 0.0
 

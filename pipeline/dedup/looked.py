@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.arrays import AnyArray, Ids
+from pipeline.core.arrays import Ids
 from pipeline.dedup.asked import Kept
-from pipeline.dedup.identical_sets import PAIRS, SetPairs
+from pipeline.dedup.identical_sets import PAIRS, SetPairs, ends_of
 
 SIDE = {"cropped": False, "changed": False, "camera": False, "own": 1.0}  # of each, if not known
 TOLD = ("points", "places", "alignment", "why")  # of LOOKS, what a pair's row keeps
@@ -88,17 +88,10 @@ def with_roles(why: pa.ChunkedArray, a: str, b: str) -> pa.ChunkedArray:
 
 def rows_of_pairs(looks: pa.Table, a: Ids, b: Ids) -> Ids:
     """Return the row of each pair (a, b) int64 (p,) in ``looks``, int64 (p,), -1 where in none."""
-    known, asked = keyed(looks["a"].to_numpy(), looks["b"].to_numpy()), keyed(a, b)
+    known, asked = ends_of(looks["a"].to_numpy(), looks["b"].to_numpy()), ends_of(a, b)
     order = np.argsort(known, kind="stable")
     if not len(order):
         return np.full(len(asked), -1)
     place = np.minimum(np.searchsorted(known[order], asked), len(order) - 1)
     rows: Ids = np.where(known[order[place]] == asked, order[place], -1)
     return rows
-
-
-def keyed(a: Ids, b: Ids) -> AnyArray:
-    """Return pairs of ids int64 (p,) as one array (p,), in which they can be sorted and found."""
-    pairs = np.empty(len(a), [("a", np.int64), ("b", np.int64)])
-    pairs["a"], pairs["b"] = a, b
-    return pairs

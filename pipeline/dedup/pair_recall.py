@@ -10,7 +10,7 @@ from pipeline.core.bounds import lower_bound
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
-from pipeline.dedup.identical_sets import SetPairs
+from pipeline.dedup.identical_sets import SetPairs, ends_of
 from pipeline.dedup.join_shard import PartnersPlan
 from pipeline.search.queries import stored_queries
 
@@ -111,9 +111,6 @@ def pair_recall(
 
 
 def _contains(found: SetPairs, a: Ids, b: Ids) -> Mask:
-    kind = [("a", np.int64), ("b", np.int64)]
-    known, asked = np.empty(len(found.one), kind), np.empty(len(a), kind)
     one, other = found.first[found.one], found.first[found.other]
-    known["a"], known["b"] = np.minimum(one, other), np.maximum(one, other)
-    asked["a"], asked["b"] = a, b
-    return np.isin(asked, known)
+    known = ends_of(one, other)
+    return np.isin(ends_of(a, b), known)

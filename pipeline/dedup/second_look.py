@@ -18,12 +18,12 @@ from pipeline.core.spread import ShardPlan, Spreading
 from pipeline.core.store import Store
 from pipeline.core.tables import places
 from pipeline.dedup.asked import keep
-from pipeline.dedup.identical_sets import SetPairs, connected, set_pairs
+from pipeline.dedup.identical_sets import SetPairs, connected, ends_of, set_pairs
 from pipeline.dedup.keeping import keeping_order
 from pipeline.dedup.keypoint_shard import KeypointPlan, kept_ids, shards_of
 from pipeline.dedup.look import Weights, shipped_weights
 from pipeline.dedup.look_shard import LOOKS, LookPlan
-from pipeline.dedup.looked import Looked, keyed, rows_of_pairs
+from pipeline.dedup.looked import Looked, rows_of_pairs
 from pipeline.images.source import Source
 
 FOLDER = "second_look"
@@ -83,7 +83,7 @@ def _united(one: tuple[Ids, Ids], other: tuple[Ids, Ids]) -> tuple[Ids, Ids]:
 
 
 def _distinct(a: Ids, b: Ids) -> tuple[Ids, Ids]:
-    found = np.unique(keyed(np.minimum(a, b), np.maximum(a, b)))
+    found = np.unique(ends_of(a, b))
     return np.ascontiguousarray(found["a"]), np.ascontiguousarray(found["b"])
 
 
@@ -104,7 +104,7 @@ def look_again(
     pending = _not_among(pairs, looks)
     if len(pending[0]):
         new = _looked(spreading, embeddings, source, root, pending, weights, passes)
-        looks = read_looks([*passes, new])
+        looks = pa.concat_tables([looks, read_looks([new])])
     return looks.take(pa.array(rows_of_pairs(looks, *pairs)))
 
 
@@ -209,8 +209,8 @@ def candidates(
     """Return the pairs (a, b) int64 (p,), a < b, that a second look is for, by a, then b.
 
     pairs: PAIRS of the join, of which those that are not identical are looked at if they are
-    ``among_nearest``. hashed: (a, b) of
-    the hash join, any images; those of identical images are left out, for others stand for them.
+    ``among_nearest``. hashed: (a, b) of the hash join, any images; those of identical images are
+    left out, for others stand for them.
     """
     apart = among_nearest(pairs.filter(pc.invert(pairs["identical"])), similarity, nearest)
     one, other = (
