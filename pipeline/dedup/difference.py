@@ -6,9 +6,8 @@ from math import degrees
 import cv2
 import numpy as np
 
-from pipeline.core.arrays import AnyArray, Mask, Pixels
+from pipeline.core.arrays import Pixels
 from pipeline.dedup.alignment import Affine
-from pipeline.dedup.keypoints import Greys
 from pipeline.dedup.look import Sight
 
 PART = 0.95  # share of a picture below which the other shows a part of it alone
@@ -16,7 +15,7 @@ PLAIN, EDGE = 12.0, 2.0  # levels in which a border differs within; times that i
 STRAIGHT = 2.0  # degrees
 STRETCH = 1.04  # ratio of scales
 GREY, COLOURED = 6.0, 14.0  # levels between a place's largest and smallest channel, on average
-RECOLOURED = 10.0  # levels by which colours differ, on average
+RECOLOURED = 10  # levels by which colours of half of the pixels differ, on average
 COVERED = 0.05  # share of the places that disagree
 SOFTER = 0.55  # times the detail
 
@@ -41,13 +40,14 @@ class Difference:
 
 def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     """Return how small pictures (h, w, 3) ``a`` and ``b``, laid over it, differ."""
-    there, mask = _laid(a, b, sight.affine)
-    inverse = cv2.invertAffineTransform(sight.affine)
-    _, other_mask = _laid(b, a, inverse)
+    there = np.asarray(cv2.warpAffine(b, sight.affine, (a.shape[1], a.shape[0])), np.uint8)
+    mask = _covered(a, b, sight.affine)
     words = _turn_words(sight.affine)
-    a_framed, b_framed = _framed(a, mask), _framed(b, other_mask)
     of_a, of_b = sight.agreed.of_one, sight.agreed.of_other
     a_more, b_more = of_a < PART, of_b < PART
+    a_framed = a_more and _framed(a, mask)
+    inverse = cv2.invertAffineTransform(sight.affine)
+    b_framed = b_more and _framed(b, _covered(b, a, inverse))
     words += _part_words("a", of_a, a_more, a_framed) + _part_words("b", of_b, b_more, b_framed)
     colour, a_grey, b_grey = _colour_words(a, there, mask)
     a_soft, b_soft = _softer(a, there, mask)
@@ -59,11 +59,11 @@ def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     return Difference(", ".join(words), one, other)
 
 
-def _laid(one: Pixels, other: Pixels, affine: Affine) -> tuple[Pixels, Mask]:
+def _covered(one: Pixels, other: Pixels, affine: Affine) -> Pixels:
+    """Return where ``other`` is, laid over ``one``: uint8 (h, w), 255 or 0."""
     size = (one.shape[1], one.shape[0])
-    there = cv2.warpAffine(other, affine, size)
     inside = cv2.warpAffine(np.full(other.shape[:2], 255, np.uint8), affine, size)
-    return np.asarray(there, np.uint8), inside > 250
+    return np.asarray(cv2.compare(inside, 250, cv2.CMP_GT), np.uint8)
 
 
 def _turn_words(affine: Affine) -> list[str]:
@@ -94,54 +94,61 @@ def _part_words(name: str, share: float, more: bool, framed: bool) -> list[str]:
     return [f"{other} is a crop of {name} ({share:.0%} of it)"]
 
 
-def _framed(picture: Pixels, mask: Mask) -> bool:
+def _framed(picture: Pixels, mask: Pixels) -> bool:
     """Return whether what ``mask`` leaves out is a border or page, not more of the picture."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    if not (~mask).any() or not mask.any():
+    if cv2.countNonZero(mask) in (0, mask.size):
         return False
+    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
     kernel = np.ones((3, 3), np.uint8)
-    inner = cv2.erode(mask.astype(np.uint8), kernel, iterations=2) > 0
-    outer = cv2.dilate(mask.astype(np.uint8), kernel, iterations=2) > 0
-    outside = ~outer
-    if outside.sum() > 20 and grey[outside].std() < PLAIN / 4:
+    inner = np.asarray(cv2.erode(mask, kernel, iterations=2), np.uint8)
+    outside = cv2.bitwise_not(cv2.dilate(mask, kernel, iterations=2))
+    plain = cv2.meanStdDev(grey, mask=outside)[1][0, 0] < PLAIN / 4
+    if plain and cv2.countNonZero(outside) > 20:
         return True
-    across, within = _steps(grey, mask, True), _steps(grey, inner, False)
-    return bool(across > EDGE * within + 4)
+    return _steps(grey, mask, True) > EDGE * _steps(grey, inner, False) + 4
 
 
-def _steps(grey: Greys, mask: Mask, across: bool) -> float:
+def _steps(grey: Pixels, mask: Pixels, across: bool) -> float:
     """Return the mean step of brightness over four pixels, across the edge of ``mask`` or in it."""
-    steps = []
+    steps, count = 0.0, 0
     for axis in (0, 1):
-        (grey_before, grey_after), (before, after) = _ends(grey, axis), _ends(mask, axis)
-        counted = before != after if across else before & after
-        steps.append(np.abs(grey_before - grey_after)[counted])
-    found = np.concatenate(steps)
-    return float(found.mean()) if len(found) else 0.0
+        before, after = _ends(mask, axis)
+        counted = cv2.bitwise_xor(before, after) if across else cv2.bitwise_and(before, after)
+        number = cv2.countNonZero(counted)
+        steps += number * cv2.mean(cv2.absdiff(*_ends(grey, axis)), counted)[0]
+        count += number
+    return steps / max(count, 1)
 
 
-def _ends(values: AnyArray, axis: int) -> tuple[AnyArray, AnyArray]:
+def _ends(values: Pixels, axis: int) -> tuple[Pixels, Pixels]:
     return (values[:-4], values[4:]) if axis == 0 else (values[:, :-4], values[:, 4:])
 
 
-def _colour_words(a: Pixels, there: Pixels, mask: Mask) -> tuple[list[str], bool, bool]:
-    one, other = (cv2.blur(p, (5, 5))[mask].astype(np.float32) for p in (a, there))
-    spread = [float((p.max(axis=1) - p.min(axis=1)).mean()) for p in (one, other)]
+def _colour_words(a: Pixels, there: Pixels, mask: Pixels) -> tuple[list[str], bool, bool]:
+    one, other = (cv2.split(cv2.blur(picture, (5, 5))) for picture in (a, there))
+    spread = [
+        cv2.mean(cv2.subtract(cv2.max(cv2.max(r, g), b), cv2.min(cv2.min(r, g), b)), mask)[0]
+        for r, g, b in (one, other)
+    ]
     if spread[1] < GREY and spread[0] > COLOURED:
         return ["b is grey"], False, True
     if spread[0] < GREY and spread[1] > COLOURED:
         return ["a is grey"], True, False
-    if np.median(np.abs(one - other).mean(axis=1)) > RECOLOURED:
+    steps = [cv2.absdiff(*pair) for pair in zip(one, other, strict=True)]
+    apart = sum(step.astype(np.uint16) for step in steps) > 3 * RECOLOURED
+    if 2 * cv2.countNonZero(apart.astype(np.uint8) & mask) > cv2.countNonZero(mask):
         return ["recoloured"], False, False
     return [], False, False
 
 
-def _softer(a: Pixels, there: Pixels, mask: Mask) -> tuple[bool, bool]:
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    if inner.sum() < 100:
+def _softer(a: Pixels, there: Pixels, mask: Pixels) -> tuple[bool, bool]:
+    inner = np.asarray(cv2.erode(mask, np.ones((5, 5), np.uint8)), np.uint8)
+    if cv2.countNonZero(inner) < 100:
         return False, False
-    detail = []
-    for picture in (a, there):
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        detail.append(float(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[inner].mean()))
-    return detail[0] < SOFTER * detail[1], detail[1] < SOFTER * detail[0]
+    one, other = (
+        cv2.norm(
+            cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_16S), cv2.NORM_L1, inner
+        )
+        for picture in (a, there)
+    )
+    return one < SOFTER * other, other < SOFTER * one
