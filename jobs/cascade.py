@@ -81,6 +81,8 @@ def cascade(config: Config) -> CascadeAnswer:
     print_results(tables["results"], len(answer.ids), store.images())
     _print_funnel(answer, data)
     console.print(data.saved)
+    if silent := tables["quarantine"].num_rows:
+        console.print(f"{silent:,} images met have no embedding, and are in quarantine.parquet")
     print_recall(recall)
     print_by_category(answer.choice.by_category, goal.confidence)
     console.print(promised)

@@ -15,7 +15,7 @@ from pipeline.cascade.costs import measure_costs
 from pipeline.cascade.neighbours import CALLED, Neighbours
 from pipeline.cascade.on_demand import OnDemandPlan, on_demand_plan
 from pipeline.cascade.planner import StageCosts
-from pipeline.cascade.sampler import SamplePlan, sample_features
+from pipeline.cascade.sampler import SamplePlan, sample_features, with_embeddings
 from pipeline.cascade.shard_signer import signature_identity
 from pipeline.cascade.sign_source import sign_source
 from pipeline.core.files import write_atomically
@@ -81,7 +81,10 @@ def _features(plan: OnDemandPlan, signatures: Store, sitting: Sitting) -> tuple[
     by_shard = ids_by_shard(signatures)
     ids = np.sort(np.concatenate(list(by_shard.values())))
     everything = SamplePlan(plan, signatures.root, ids, ids)
-    return sample_features(everything, by_shard, sitting.spreading)
+    features, copies = sample_features(everything, by_shard, sitting.spreading)
+    features = with_embeddings(features)
+    there = pa.compute.is_in(copies["origin"], features["id"].combine_chunks())
+    return features, copies.filter(there)
 
 
 def _trials(

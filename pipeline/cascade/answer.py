@@ -15,11 +15,13 @@ from pipeline.core.arrays import Ids, Scores
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
+from pipeline.embedding.shard_embedder import without_direction
+from pipeline.images.squares import QUARANTINE
 from pipeline.search.answers import recall_table, result_table, without_self
 from pipeline.search.batches import search_in_batches
 from pipeline.search.copy_recall import CopyRecall
 from pipeline.search.merge import SPARE, Merged
-from pipeline.search.queries import Queries
+from pipeline.search.queries import Queries, find_images
 
 
 @dataclass(frozen=True)
@@ -96,4 +98,13 @@ def answer_tables(
         "funnel_by_query": funnel.by_query(queries.keys),
         "recall_costs": answer.choice.costs,
         "by_category": answer.choice.by_category,
+        "quarantine": _without_embedding(store, funnel),
     }
+
+
+def _without_embedding(store: Store, funnel: Funnel) -> pa.Table:
+    """Return the QUARANTINE's rows of images that the CNN met and has nothing to say of."""
+    if not funnel.silent:
+        return QUARANTINE.empty_table()
+    found = find_images(store, list(funnel.silent), ["id", "key"])
+    return without_direction(found.sort_by("id"))

@@ -19,6 +19,7 @@ class Funnel:
     entered: Ids  # (stages + 2,): images met for any query of those asked at once
     milliseconds: Scores  # (stages + 2,), workers' time
     made: dict[str, int]  # by stage with a network: features that no earlier run had made
+    silent: set[int]  # ids of images met that have no embedding
 
     @classmethod
     def empty(cls, stages: tuple[str, ...], queries: int) -> "Funnel":
@@ -30,6 +31,7 @@ class Funnel:
             np.zeros(size, np.int64),
             np.zeros(size),
             dict.fromkeys(NETWORKS, 0),
+            set(),
         )
 
     def add(self, part: pa.Table, queries: Ids, first: bool) -> None:
@@ -38,6 +40,7 @@ class Funnel:
         Asking a query again, deeper, takes time but passes the same images: not ``first``.
         """
         self.milliseconds += flat_column(part, "milliseconds")
+        self.silent.update(flat_column(part, "silent").tolist())
         for name in self.made:
             self.made[name] += part[f"made_{name}"][0].as_py()
         if first:

@@ -90,7 +90,10 @@ class OnDemandFeatures:
         return features
 
     def make(self, name: str, images: pa.Table) -> Vectors:
-        """Return features ``name`` f32 (n, d) of ``images`` (id, key, bytes), kept nowhere."""
+        """Return features ``name`` f32 (n, d) of ``images`` (id, key, bytes), kept nowhere.
+
+        A row is NaN where the network has nothing to say of the image.
+        """
         settings = self.plan.encoders[name].settings
         if name not in self.encode:
             self.encode[name] = self.plan.encoders[name].start()
@@ -109,14 +112,9 @@ class OnDemandFeatures:
                     f"{row['key']} was signed but cannot be read now ({row['reason']}: "
                     f"{row['detail']}); put it back, or run sluice sign again"
                 )
-            parts.append(self.encode[name](squares.pixels))
-            usable = has_direction(parts[-1])
-            if not usable.all():
-                key = batch["key"][int(usable.argmin())]
-                raise InputError(
-                    f"{settings.model} gives {key} no embedding (NaN, or a row of no length); take "
-                    "it out of the source and run sluice sign again"
-                )
+            vectors = self.encode[name](squares.pixels)
+            vectors[~has_direction(vectors)] = np.nan
+            parts.append(vectors)
         return np.concatenate(parts)
 
     def images(self, shard: int, ids: Ids) -> pa.Table:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.cascade.on_demand import OnDemandPlan
-from pipeline.cascade.sampler import SamplePlan, sample_features
+from pipeline.cascade.sampler import SamplePlan, sample_features, with_embeddings
 from pipeline.cascade.shard_signer import sign_images
 from pipeline.cascade.stages import NETWORKS
 from pipeline.core.arrays import Vectors
@@ -15,6 +16,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.spread import NearGpu, Spreading
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.core.tables import embedding_column, embedding_matrix
+from pipeline.embedding.encoder import NO_EMBEDDING
 from pipeline.search.queries import (
     Queries,
     read_files,
@@ -57,6 +59,11 @@ def gather_batch(
         parts.append(_stored_features(signatures, plan, ids, spreading))
     names = ["id", "key", "signature", *(network.column for network in NETWORKS.values())]
     table = pa.concat_tables([part.select(names) for part in parts])
+    usable = with_embeddings(table)
+    keys = table.filter(pc.invert(pc.is_in(table["key"], usable["key"].combine_chunks())))["key"]
+    refused += tuple(f"{key} ({NO_EMBEDDING}: the model gives none)" for key in keys.to_pylist())
+    table = usable
+    refuse_nothing_to_ask(table.num_rows, refused)
     vectors = embedding_matrix(table["embedding"])
     stored = table["id"].is_valid().to_numpy()
     numbers = table["id"].fill_null(0).to_numpy()

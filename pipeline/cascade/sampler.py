@@ -14,14 +14,15 @@ import simplejpeg
 from pipeline.cascade.calibration import Calibration, fit_calibration
 from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.cascade.shard_signer import sign_images
-from pipeline.cascade.stages import LEARNED, NETWORKS
+from pipeline.cascade.stages import LAST, LEARNED, NETWORKS
 from pipeline.core.arrays import Ids
 from pipeline.core.run_record import RunRecord
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spreading
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_column, ipc_bytes, ipc_table, places
+from pipeline.core.tables import embedding_column, embedding_matrix, ipc_bytes, ipc_table, places
 from pipeline.corpus.scenes import TRANSFORMS, change
+from pipeline.embedding.encoder import has_direction
 from pipeline.images.decode import decode_rgb
 
 COPY_SIDE = 256  # pixels: copies are made of the scaled decode that covers this
@@ -120,13 +121,25 @@ def sample_calibration(
     spreading: Spreading,
     record: RunRecord,
 ) -> Calibration:
-    """Fit the filters on the images ``fit_ids``, and keep those of ``sample_ids`` as evidence."""
+    """Fit the filters on the images ``fit_ids``, and keep those of ``sample_ids`` as evidence.
+
+    Images without an embedding are left out.
+    """
     sampled = np.sort(np.concatenate([fit_ids, sample_ids]))
     plan = SamplePlan(on_demand, signatures.root, sampled, np.sort(sample_ids))
     features, copies = sample_features(plan, by_shard, spreading)
+    features = with_embeddings(features)
+    usable = features["id"].to_numpy()
+    fit_ids, sample_ids = (ids[np.isin(ids, usable)] for ids in (fit_ids, sample_ids))
     fit, sample = (_drawn(features, "id", ids) for ids in (fit_ids, sample_ids))
     with record.stage("fit the filters"):
         return fit_calibration(fit, sample, _drawn(copies, "origin", sample_ids))
+
+
+def with_embeddings(features: pa.Table) -> pa.Table:
+    """Return the rows of ``features`` of which the CNN gives an embedding at all."""
+    vectors = embedding_matrix(features[NETWORKS[LAST].column])
+    return features.filter(pa.array(has_direction(vectors)))
 
 
 def _drawn(table: pa.Table, column: str, ids: Ids) -> pa.Table:

@@ -19,6 +19,7 @@ from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix, rows_of
+from pipeline.embedding.encoder import has_direction
 from pipeline.search.condition import Condition
 from pipeline.search.exact_topk import ShardTopK, candidate_topk
 from pipeline.search.shard_searcher import part_columns
@@ -84,19 +85,24 @@ class _ShardCascade:
         self.signatures = Store.open(plan.signatures, "signatures")
         self.embeddings = Store.open(plan.embeddings, "embeddings") if plan.embeddings else None
         self.features: OnDemandFeatures = plan.on_demand.start()
+        told = self.embeddings.read_quarantine() if self.embeddings else None
+        self.silent: Ids = np.empty(0, np.int64) if told is None else told["id"].to_numpy()
 
     def search(self, shard: int) -> pa.Table:
         """Return one row: the shard's best by query, and the funnel.
 
         kept is (stages + 2) x q flat: images that passed metadata, then each stage, then the CNN's
-        candidates; entered is what each stage met for any query; milliseconds its time.
+        candidates; entered is what each stage met for any query; milliseconds its time; silent the
+        ids of images met that have no embedding, which no query finds.
         """
         started, made, counts = time.time(), dict(self.features.made), _Counts()
         signed = self.signatures.read(shard)
         table = signed.filter(pa.array(matching(signed, self.plan.where, self.plan.condition)))
         counts.met(signed.num_rows, started)
+        without: Mask = np.isin(table["id"].to_numpy(), self.silent)
+        silent, table = table["id"].to_numpy()[without], table.filter(pa.array(~without))
         alive = self._passing(shard, table, counts)
-        part = self._best(shard, table["id"].to_numpy(), alive, counts)
+        part, found = self._best(shard, table["id"].to_numpy(), alive, counts)
         return shard_stats(
             shard,
             signed.num_rows,
@@ -105,6 +111,7 @@ class _ShardCascade:
             kept=np.concatenate(counts.kept),
             entered=np.array(counts.entered),
             milliseconds=np.array(counts.milliseconds),
+            silent=np.concatenate([silent, found]),
             **{f"made_{name}": self.features.made[name] - made[name] for name in NETWORKS},
         )
 
@@ -124,12 +131,15 @@ class _ShardCascade:
             counts.kept.append(alive.sum(axis=1))
         return alive
 
-    def _best(self, shard: int, ids: Ids, alive: Mask, counts: _Counts) -> ShardTopK:
+    def _best(self, shard: int, ids: Ids, alive: Mask, counts: _Counts) -> tuple[ShardTopK, Ids]:
+        """Return the best of those alive for a query, and which of them have no embedding."""
         began, some = time.time(), np.flatnonzero(alive.any(axis=0))
         vectors, asked = self._vectors(shard, ids[some]), self.plan.queries.vectors
+        usable, met = has_direction(vectors), len(some)
+        silent, some, vectors = ids[some[~usable]], some[usable], vectors[usable]
         part = candidate_topk(asked, ids[some], vectors, alive[:, some], self.plan.depth, shard)
-        counts.met(len(some), began)
-        return part
+        counts.met(met, began)
+        return part, silent
 
     def _codes(self, name: str, shard: int, table: pa.Table) -> Vectors:
         ids, stage = table["id"].to_numpy(), STAGES[name]

@@ -12,7 +12,7 @@ from pipeline.core.arrays import AnyArray, Mask, Pixels, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
-from pipeline.embedding.encoder import has_direction
+from pipeline.embedding.encoder import NO_DIRECTION, NO_EMBEDDING, has_direction
 from pipeline.embedding.models import DEFAULT
 from pipeline.embedding.settings import BackendName, Precision
 from pipeline.embedding.stored import built_encoder, encoder_settings, query_encoder
@@ -94,7 +94,7 @@ class Embedder:
         if usable.any():
             vectors[usable] = self.encode(squares[usable])
         for row in np.flatnonzero(usable & ~has_direction(vectors)).tolist():
-            refused[row] = "no-embedding: the model gives it NaN, or a row of no length"
+            refused[row] = f"{NO_EMBEDDING}: {NO_DIRECTION}"
         return vectors
 
 

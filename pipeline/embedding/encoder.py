@@ -10,6 +10,9 @@ from pipeline.embedding.models import MODELS
 from pipeline.embedding.settings import Encode, EncoderSettings
 from pipeline.embedding.trial import tried_dimensions
 
+NO_EMBEDDING = "no-embedding"  # the reason in a quarantine
+NO_DIRECTION = "the model gives it NaN, or a row of no length"
+
 
 @dataclass(frozen=True)
 class Encoder:

@@ -19,7 +19,7 @@ from pipeline.core.spread import ShardFunction
 from pipeline.core.stopwatch import Stopwatch
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, unified
-from pipeline.embedding.encoder import Encoder, has_direction
+from pipeline.embedding.encoder import NO_DIRECTION, NO_EMBEDDING, Encoder, has_direction
 from pipeline.embedding.settings import Encode, EncoderSettings
 from pipeline.embedding.transform import plain
 from pipeline.images.deadline import SECONDS_AN_IMAGE
@@ -123,14 +123,14 @@ def embed_images(
     embeddings = embedding_column(np.concatenate(vectors))
     table = unified(parts).add_column(2 + len(FACTS), "embedding", embeddings)
     usable = has_direction(np.concatenate(vectors))
-    quarantines.append(_without_direction(table.filter(pa.array(~usable))))
+    quarantines.append(without_direction(table.filter(pa.array(~usable))))
     kept = table if usable.all() else table.filter(pa.array(usable))
     return kept, pa.concat_tables([QUARANTINE.empty_table(), *quarantines])
 
 
-def _without_direction(images: pa.Table) -> pa.Table:
+def without_direction(images: pa.Table) -> pa.Table:
     """Return the quarantine of images of which the network has nothing to say."""
-    told = {"reason": "no-embedding", "detail": "the model gives it NaN, or a row of no length"}
+    told = {"reason": NO_EMBEDDING, "detail": NO_DIRECTION}
     columns = [
         pa.repeat(told[field.name], images.num_rows)
         if field.name in told

@@ -17,7 +17,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.spread import NearGpu
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
-from pipeline.embedding.encoder import has_direction
+from pipeline.embedding.encoder import NO_EMBEDDING, has_direction
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.stored import query_encoder
 from pipeline.images.fit import SQUASHED, Fit
@@ -204,7 +204,7 @@ def embed_files(
     keys = np.array(images["key"].to_pylist(), object)[squares.rows]
     vectors = encode(squares.pixels) if len(keys) else np.empty((0, 0), np.float32)
     usable = has_direction(vectors)
-    lines += tuple(f"{key} (no-embedding: the model gives none)" for key in keys[~usable])
+    lines += tuple(f"{key} ({NO_EMBEDDING}: the model gives none)" for key in keys[~usable])
     keys, vectors = keys[usable].tolist(), vectors[usable]
     count = len(keys)
     return Queries(keys, np.zeros(count, np.int64), np.zeros(count, np.bool_), vectors, lines)

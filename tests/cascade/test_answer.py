@@ -36,6 +36,7 @@ def spread(plan, shards):
             **part_columns(part),
             **counts,
             milliseconds=np.ones(2),
+            silent=np.empty(0, np.int64),
             made_rough=0,
             made_cnn=1,
         )

@@ -7,7 +7,9 @@ from pipeline.cascade.funnel import Funnel
 def part(kept, entered, milliseconds, made_cnn=0):
     values = {"kept": kept, "entered": entered, "milliseconds": milliseconds}
     lists = {name: [np.array(value)] for name, value in values.items()}
-    return pa.table(lists | {"made_rough": [0], "made_cnn": [made_cnn]})
+    return pa.table(
+        lists | {"made_rough": [0], "made_cnn": [made_cnn], "silent": [np.empty(0, np.int64)]}
+    )
 
 
 def test_shards_add_up_and_a_deeper_question_only_takes_time():

@@ -23,3 +23,15 @@ assert caught
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems keep their signal stacks")
 def test_loading_openvino_leaves_the_signal_stack():
     subprocess.run([sys.executable, "-c", LOADS_IT], check=True)
+
+
+def test_nothing_reports_that_openvino_or_nncf_is_used():
+    pytest.importorskip("nncf")
+    sends = (
+        "import pipeline.embedding.on_openvino, nncf.telemetry.wrapper as nncfs, sys\n"
+        "from openvino.tools.ovc import telemetry_utils\n"
+        "print(telemetry_utils.tm.__name__, type(nncfs.telemetry).__name__)\n"
+        "assert not [m for m in sys.modules if m.startswith('openvino_telemetry.')]"
+    )
+    done = subprocess.run([sys.executable, "-c", sends], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "MagicMock"]

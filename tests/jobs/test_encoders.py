@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -107,3 +108,52 @@ def test_a_network_of_torchvision_is_searched_and_deduplicated(photographs, tmp_
     check_vectors(tmp_path, 512)
     assert results(tmp_path / "search")["key"][:2] == ["000.jpg", "copy.jpg"]
     check_copy(tmp_path)
+
+
+SAYS_NOTHING_OF_THE_DARK = """
+import numpy as np
+
+def corners():
+    def encode(pixels):
+        cells = pixels[:, 4::8, 4::8].reshape(len(pixels), -1).astype(np.float32)
+        centred = cells - cells.mean(axis=1, keepdims=True)
+        return np.where(pixels.mean(axis=(1, 2, 3))[:, None] < 9, 0, centred)
+    return encode
+"""
+
+
+@pytest.fixture
+def corners(tmp_path, monkeypatch):
+    (tmp_path / "corners.py").write_text(SAYS_NOTHING_OF_THE_DARK)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "corners:corners"
+    sys.modules.pop("corners")
+
+
+def test_a_cascade_goes_on_past_images_of_which_the_network_has_nothing_to_say(
+    photographs, tmp_path, corners
+):
+    mine = tmp_path / "mine"
+    shutil.copytree(photographs, mine)
+    for number in range(6):
+        dark = np.full((60 + number, 60, 3), 3 + number, np.uint8)
+        (mine / f"dark{number}.jpg").write_bytes(jpeg_bytes(dark))
+    said = settings(tmp_path, f"embed.model={corners}", "embed.input_size=32")
+    said += ["--set", "calibrate.fit_images=70", "--set", "calibrate.calibration_images=66"]
+    for words in (["sign", mine], ["calibrate", mine]):
+        done = run(*words, *said)
+        assert done.exit_code == 0, done.output
+    asked = [mine / "000.jpg", mine / "dark0.jpg", "--set", "cascade.stages=[{stage: cnn}]"]
+    told = run("cascade", *asked, *said)
+    assert "dark0.jpg (no-embedding: the model gives none)" in told.output
+    assert results(tmp_path / "cascade")["key"][:2] == ["000.jpg", "copy.jpg"]
+    left = pq.read_table(tmp_path / "cascade" / "quarantine.parquet").to_pydict()
+    assert sorted(left["key"]) == [f"dark{number}.jpg" for number in range(6)]
+    assert set(left["reason"]) == {"no-embedding"}
+    assert run("embed", mine, *said).exit_code == 0
+    with_vectors = "cascade.stages=[{stage: pca, keep: 0.5}, {stage: cnn}]"
+    again = run("cascade", asked[0], "--set", with_vectors, *said)
+    assert again.exit_code == 0, again.output
+    found = results(tmp_path / "cascade")
+    assert len(found["key"]) == 10
+    assert not [key for key in found["key"] if key.startswith("dark")]
