@@ -279,7 +279,7 @@ class DedupConfig(Section):
     """`sluice dedup`: all pairs above a similarity, their groups, and whom to keep."""
 
     argument = ("FOLDERS", "dedup.folders")
-    flags = ("ray.workers",)
+    flags = ("embed.model", "embed.weights", "ray.workers")
     folders: Locations = Field(
         (), description="embed first what embed.output lacks of it; none: embed.output as it is"
     )

@@ -1,13 +1,14 @@
 """`sluice dedup`: every pair of near-duplicates, their groups, and the one to keep of each."""
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.config import Config, DedupConfig
 from jobs.console import console, print_not_taken, print_table
+from jobs.settings import FLAG
 from jobs.sitting import Sitting, one_session, print_more_workers
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.files import write_atomically
@@ -57,6 +58,7 @@ def command(config: Config) -> None:
 
 def deduplicate(config: Config) -> Deduplicated:
     """Embed what ``dedup.folders`` name, where they do, and run the job."""
+    config = _beside_others(config)
     made = config.dedup
     if made.add and not (made.output / "store.json").exists():
         raise InputError(f"{made.output} holds no pairs to add to; leave --add out")
@@ -70,6 +72,23 @@ def deduplicate(config: Config) -> Deduplicated:
     source = config.source.model_copy(update={"url": folders})
     config = config.model_copy(update={"source": source})
     return embed_and_dedup(config, list_source(**config.source.asked()))
+
+
+def _beside_others(config: Config) -> Config:
+    """Return the settings with embeddings of their own for an encoder that a flag names.
+
+    They lie beside ``embed.output``, unless that holds this encoder's already.
+    """
+    if config.origin("embed.model") != FLAG:
+        return config
+    name, output = PurePath(config.embed.model).name, config.embed.output
+    if (output / "store.json").exists():
+        held = Store.open(output.resolve(), "embeddings").identity["model"]
+        if held in (config.embed.model, name):
+            return config
+    beside = output.with_name(f"{output.name}-{name.replace(':', '_')}")
+    embed = config.embed.model_copy(update={"output": beside})
+    return config.model_copy(update={"embed": embed})
 
 
 def embed_and_dedup(config: Config, listed: Listed, within: bool = False) -> Deduplicated:

@@ -15,6 +15,7 @@ from jobs.config import Config
 from pipeline.core.errors import ConfigError
 
 READY = Path(__file__).parent.parent / "configs"
+FLAG = "command line"  # where a setting said by a flag comes from
 Said = str | bool | Sequence[str]  # one value's text, a switch, a list's texts
 
 C = TypeVar("C", bound=Config)
@@ -144,7 +145,7 @@ def _split(overrides: Iterable[str]) -> Iterable[tuple[str, str | None, str]]:
 
 def _by_flags(flags: Mapping[str, Said]) -> Iterable[tuple[str, Said, str]]:
     for key, said in flags.items():
-        yield key, said, "command line"
+        yield key, said, FLAG
 
 
 def _override(

@@ -1,5 +1,6 @@
 """Queries in words, by the text half of the model that the images were embedded with."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from pipeline.core.arrays import AnyArray, Vectors
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import has_direction
-from pipeline.embedding.kinds.beside import in_a_line
+from pipeline.embedding.kinds.beside import OPEN_CLIP, beside_or_above, in_a_line
 from pipeline.embedding.openvino import openvino_core
 from pipeline.embedding.stored import weights_place
 from pipeline.images.pictures import TEXT
 from pipeline.search.queries import Queries
 
 TEXT_HALF, TOKENIZER = "text_model.onnx", "tokenizer.json"
+OPEN_CLIPS_LENGTH = 77  # tokens, where its configuration says none
 
 
 class TextRecipe(BaseModel):
@@ -72,9 +74,21 @@ def _recipe(path: Path) -> TextRecipe:
     try:
         return TextRecipe.model_validate(yaml.safe_load(mine.read_text()) or {})
     except FileNotFoundError:
-        return TextRecipe()
+        return _open_clips(path)
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise InputError(f"{mine} is no description of a text half: {in_a_line(error)}") from error
+
+
+def _open_clips(path: Path) -> TextRecipe:
+    """Return what open_clip wrote beside a text half, if it did."""
+    theirs = beside_or_above(path, OPEN_CLIP)
+    if theirs is None:
+        return TextRecipe()
+    try:
+        text = json.loads(theirs.read_text())["model_cfg"]["text_cfg"]
+        return TextRecipe(length=text.get("context_length", OPEN_CLIPS_LENGTH))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{theirs} is no description of a model: {in_a_line(error)}") from error
 
 
 def _network(path: Path) -> Any:
@@ -108,13 +122,13 @@ def _tokenizer(path: Path) -> Any:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise ConfigError("queries in words need tokenizers; pip install 'sluice[text]'") from error
-    found = [p for p in (path.with_name(TOKENIZER), path.parent.parent / TOKENIZER) if p.exists()]
-    if not found:
+    found = beside_or_above(path, TOKENIZER)
+    if found is None:
         raise InputError(f"{TOKENIZER} is not beside {path}; put the model's own there")
     try:
-        return Tokenizer.from_file(str(found[0]))
+        return Tokenizer.from_file(str(found))
     except Exception as error:  # it raises a bare Exception
-        raise InputError(f"{found[0]} is no tokenizer ({error}); fetch it again") from error
+        raise InputError(f"{found} is no tokenizer ({error}); fetch it again") from error
 
 
 def _vector(path: Path, recipe: TextRecipe, network: Any, tokens: AnyArray) -> Vectors:

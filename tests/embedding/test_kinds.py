@@ -17,7 +17,7 @@ from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.kinds import find_model, kind_of
-from pipeline.embedding.kinds.beside import from_preprocessor
+from pipeline.embedding.kinds.beside import from_open_clip, from_preprocessor
 from pipeline.embedding.kinds.kind import Asked
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings, query_encoder, stored_encoder
@@ -238,6 +238,37 @@ def test_what_huggingface_writes_beside_a_model_is_read(vit, tmp_path, squares):
     assert from_preprocessor(squashed)["resize"] == "squash"
     with pytest.raises(ValueError, match="no squares"):
         from_preprocessor(said | {"size": {"height": 32, "width": 40}})
+
+
+@pytest.mark.parametrize("way", ["shortest", "squash"])
+def test_what_open_clip_writes_beside_a_model_is_read(vit, tmp_path, way):
+    preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic"}
+    said = {
+        "model_cfg": {"embed_dim": 24, "vision_cfg": {"image_size": 32, "layers": 2}},
+        "preprocess_cfg": preprocess | {"resize_mode": way},
+    }
+    path = tmp_path / "vit.onnx"
+    path.write_bytes(vit.read_bytes())
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(said))
+    made = asked(path)
+    assert made.transform.fit == Fit(32 if way == "shortest" else None, "bicubic")
+    assert made.transform.mean == pytest.approx((127.5,) * 3)
+    assert made.transform.deviation == pytest.approx((63.75,) * 3)
+    (tmp_path / "open_clip_config.json").unlink()
+    alone = preprocess | {"size": [32, 32], "resize_mode": way}
+    (tmp_path / "preprocess_cfg.json").write_text(json.dumps(alone))
+    assert asked(path) == made
+
+
+def test_open_clips_own_numbers_are_taken_where_its_file_says_none():
+    said = from_open_clip({"model_cfg": {"vision_cfg": {"image_size": 224}}})
+    assert (said["size"], said["resize"], said["interpolation"]) == (224, 224, "bicubic")
+    assert said["mean"][0] == 0.48145466
+    for wrong in ({"resize_mode": "longest"}, {"size": [224, 160]}):
+        with pytest.raises(ValueError, match=r"write a .yaml beside"):
+            from_open_clip(
+                {"model_cfg": {"vision_cfg": {"image_size": 224}}, "preprocess_cfg": wrong}
+            )
 
 
 @pytest.fixture(scope="module")

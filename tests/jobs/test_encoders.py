@@ -130,6 +130,21 @@ def corners(tmp_path, monkeypatch):
     sys.modules.pop("corners")
 
 
+def test_deduplication_may_have_an_encoder_of_its_own(photographs, tmp_path, corners):
+    said = settings(tmp_path, "embed.input_size=32")
+    own = ("--model", corners, "--similarity", "0.97")
+    for words in (["embed"], ["dedup", *own]):
+        done = run(words[0], photographs, *words[1:], *said)
+        assert done.exit_code == 0, done.output
+    assert Store.open(tmp_path / "embed").identity["model"] == "efficientnet_lite0"
+    beside = Store.open(tmp_path / "embed-corners_corners")
+    assert beside.identity["model"] == corners
+    check_copy(tmp_path)
+    again = settings(tmp_path, "embed.input_size=32", f"embed.output={beside.root}")
+    assert run("dedup", *own, *again).exit_code == 0
+    assert sorted(p.name for p in tmp_path.glob("embed*")) == ["embed", "embed-corners_corners"]
+
+
 def test_a_cascade_goes_on_past_images_of_which_the_network_has_nothing_to_say(
     photographs, tmp_path, corners
 ):

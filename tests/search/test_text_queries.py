@@ -83,6 +83,14 @@ def test_a_text_is_padded_or_cut_to_a_fixed_length(pair, tmp_path):
         embed_texts(store, texts, half)
 
 
+def test_the_length_that_open_clip_wrote_beside_a_text_half_is_read(pair, tmp_path):
+    half = write_text_half(tmp_path, WORDS, length=2)
+    said = {"model_cfg": {"text_cfg": {"context_length": 3}}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match="fails on a text of 3 tokens"):
+        embed_texts(Store.open(pair / "e"), ["blue"], half)
+
+
 def test_what_a_text_half_lacks_is_told(pair, tmp_path, monkeypatch):
     store = Store.open(pair / "e")
     half = write_onnx(FirstToken(), tmp_path / "images.onnx", beside="size: 3\n")

@@ -13,7 +13,11 @@ from pipeline.images.fit import Fit, Interpolation
 
 SCALED = "mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225]"
 PREPROCESSOR = "preprocessor_config.json"  # of HuggingFace's models, beside them or above onnx/
+OPEN_CLIP = "open_clip_config.json"  # of its models
+PREPROCESS = "preprocess_cfg.json"  # open_clip's, of exports that keep nothing else of it
 RESAMPLES: dict[int, Interpolation] = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Recipe(BaseModel):
@@ -54,17 +58,24 @@ class Recipe(BaseModel):
 
 
 def described(path: Path) -> Recipe:
-    """Return what is written beside the model at ``path``: PATH.yaml, or PREPROCESSOR.
+    """Return what is written beside the model at ``path``: PATH.yaml, or what its makers wrote.
 
     Raises InputError where that cannot be read.
     """
     mine = path.with_suffix(".yaml")
     if mine.exists():
         return _recipe(mine, yaml.safe_load)
-    for theirs in (path.with_name(PREPROCESSOR), path.parent.parent / PREPROCESSOR):
-        if theirs.exists():
-            return _recipe(theirs, lambda text: from_preprocessor(json.loads(text)))
+    for name, read in THEIRS.items():
+        theirs = beside_or_above(path, name)
+        if theirs:
+            return _recipe(theirs, lambda text, read=read: read(json.loads(text)))
     return Recipe()
+
+
+def beside_or_above(path: Path, name: str) -> Path | None:
+    """Return the file ``name`` beside that at ``path``, or in the folder above; None without."""
+    places = (path.with_name(name), path.parent.parent / name)
+    return next((place for place in places if place.exists()), None)
 
 
 def _recipe(path: Path, read: Any) -> Recipe:
@@ -107,6 +118,35 @@ def from_preprocessor(said: dict[str, Any]) -> dict[str, Any]:
         "deviation": [value / scale for value in deviation],
         "range": 255,
     }
+
+
+def from_open_clip(said: dict[str, Any]) -> dict[str, Any]:
+    """Return a Recipe's values from open_clip_config.json. Raises ValueError for an unknown way."""
+    vision = said["model_cfg"]["vision_cfg"]
+    return from_preprocess({"size": vision["image_size"], **said.get("preprocess_cfg", {})})
+
+
+def from_preprocess(said: dict[str, Any]) -> dict[str, Any]:
+    """Return a Recipe's values from open_clip's preprocess_cfg; what it leaves out is as there."""
+    size, way = said["size"], said.get("resize_mode", "shortest")
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1 or way not in ("shortest", "squash"):
+        raise ValueError(f"no squares, or resized by {way}: write a .yaml beside the model")
+    (side,) = sides
+    return {
+        "size": side,
+        "resize": side if way == "shortest" else "squash",
+        "interpolation": said.get("interpolation", "bicubic"),
+        "mean": said.get("mean", CLIP_MEAN),
+        "deviation": said.get("std", CLIP_DEVIATION),
+    }
+
+
+THEIRS = {
+    PREPROCESSOR: from_preprocessor,
+    OPEN_CLIP: from_open_clip,
+    PREPROCESS: from_preprocess,
+}
 
 
 def _sides(size: Any) -> int | None:
