@@ -39,7 +39,7 @@ class Difference:
 
 
 def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
-    """Return how small pictures (h, w, 3) ``a`` and ``b``, laid over it, differ."""
+    """Return how pictures (h, w, 3) ``a`` and ``b``, laid over it, differ."""
     there = np.asarray(cv2.warpAffine(b, sight.affine, (a.shape[1], a.shape[0])), np.uint8)
     mask = _covered(a, b, sight.affine)
     words = _turn_words(sight.affine)
@@ -67,7 +67,7 @@ def _covered(one: Pixels, other: Pixels, affine: Affine) -> Pixels:
 
 
 def _turn_words(affine: Affine) -> list[str]:
-    """Return how b is turned and stretched, by the map in pixels of the small pictures."""
+    """Return how b is turned and stretched, by the map in pixels."""
     linear = affine[:, :2].copy()
     words = []
     if np.linalg.det(linear) < 0:

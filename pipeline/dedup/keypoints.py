@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 
 from pipeline.core.arrays import Bytes, Pixels
 
-SIDE = 200  # pixels of the longer side, in which points are looked for
+SIDE = 128  # pixels of the longer side, in which points are looked for and which is kept
 POINTS = 200  # at most
-SMALL = 128  # pixels of the longer side of the picture that is kept
 LEVELS = 512  # of a descriptor's unit length, so that eight bits hold each number
 DIMENSIONS = 128
-BLUR = 1.2  # pixels of the small picture
+BLUR = 1.2  # pixels of the picture
 SQUARE = 24  # pixels, to tell orientations apart
 Greys = NDArray[np.float32]
-Points = NDArray[np.float32]  # (n, 4): x, y in pixels of the small picture, size likewise, angle
+Points = NDArray[np.float32]  # (n, 4): x, y in pixels of the picture, size likewise, angle
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Keypoints:
 
     points: Points
     descriptors: Bytes  # (n, 128)
-    picture: Pixels  # (h, w, 3), SMALL on the longer side
+    picture: Pixels  # (h, w, 3), SIDE on the longer side
 
     @cached_property
     def grey(self) -> Greys:
@@ -60,15 +59,10 @@ def find_keypoints(pixels: Pixels) -> Keypoints:
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     sift = cv2.SIFT_create(POINTS, contrastThreshold=0.02, edgeThreshold=15)  # type: ignore[attr-defined]
     found, numbers = sift.detectAndCompute(grey, None)
-    small = scaled_to(picture, SMALL)
-    scale = small.shape[0] / picture.shape[0], small.shape[1] / picture.shape[1]
     points = [(*point.pt, point.size, point.angle) for point in found[:POINTS]]
     array = np.array(points, np.float32).reshape(-1, 4)
-    array[:, 0] = (array[:, 0] + 0.5) * scale[1] - 0.5
-    array[:, 1] = (array[:, 1] + 0.5) * scale[0] - 0.5
-    array[:, 2] *= scale[0]
     numbers = np.zeros((0, DIMENSIONS), np.float32) if numbers is None else numbers[:POINTS]
-    return Keypoints(array, _root(numbers), small)
+    return Keypoints(array, _root(numbers), picture)
 
 
 def scaled_to(pixels: Pixels, side: int) -> Pixels:

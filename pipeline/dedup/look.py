@@ -45,7 +45,7 @@ def shipped_weights() -> Weights:
 class Sight:
     """One way to lay the second picture over the first, and how they then agree."""
 
-    affine: Affine  # from pixels of the second small picture to pixels of the first
+    affine: Affine  # from pixels of the second picture to pixels of the first
     points: int  # that agree; none: laid over as a whole
     agreed: Agreement
 
@@ -61,10 +61,9 @@ def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
         if aligned is None:
             continue
         affine, points = aligned
-        agreed = agreement(one.grey, there.grey, affine)
         if turned:
             affine = affine @ _mirror(other.picture)
-        yield Sight(affine, points, agreed)
+        yield Sight(affine, points, agreement(one.grey, other.grey, affine))
     way = whole(one.picture, other.picture, best_orientation(one, other))
     agreed = agreement(one.grey, other.grey, way)
     layout = agreed.places > UNDISTURBED and min(len(one.points), len(other.points)) >= TELLING
