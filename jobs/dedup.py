@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from jobs.config import Config, DedupConfig
 from jobs.console import console, print_not_taken, print_table
+from jobs.embeddings import embeddings_store
 from jobs.settings import FLAG
 from jobs.sitting import Sitting, one_session, print_more_workers
 from pipeline.core.errors import ConfigError, InputError
@@ -39,8 +40,7 @@ from pipeline.dedup.similarity import keep_similarity, kept_similarity, measured
 from pipeline.dedup.verdicts import keep_verdicts, verdicts_of_file
 from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.embedding.shard_embedder import embedding_identity
-from pipeline.embedding.stored import encoder_settings, query_encoder
+from pipeline.embedding.stored import query_encoder
 from pipeline.images.manifest import has_manifest, stored_source
 from pipeline.images.source import Listed, list_source
 from pipeline.index.sort_shard import sort_shards, unsorted
@@ -93,8 +93,7 @@ def _beside_others(config: Config) -> Config:
 
 def embed_and_dedup(config: Config, listed: Listed, within: bool = False) -> Deduplicated:
     """Embed what is not embedded of ``listed``, then run the job. within: as of ``dedup``."""
-    settings = encoder_settings(**config.embed.encoder())
-    store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
+    settings, store = embeddings_store(config, listed)
     with one_session(config.ray):
         _embed(config, listed, settings, store)
         return dedup(config, within)

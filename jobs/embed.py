@@ -2,13 +2,13 @@
 
 from jobs.config import Config
 from jobs.console import print_not_taken, print_table
+from jobs.embeddings import embeddings_store
 from jobs.sitting import Sitting, print_more_workers
 from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
+from pipeline.embedding.choice import kept_tried, tried_rows
 from pipeline.embedding.embed_source import embed_source
 from pipeline.embedding.precision_loss import K, PrecisionLoss, measure_loss
-from pipeline.embedding.shard_embedder import embedding_identity
-from pipeline.embedding.stored import encoder_settings
 from pipeline.images.evidence import told
 from pipeline.images.fill import Filled
 from pipeline.images.source import list_source
@@ -25,8 +25,7 @@ def command(config: Config) -> None:
 def embed(config: Config) -> Store:
     """Run the job: plan the shards, embed those not yet there, write the manifest."""
     listed = list_source(**config.source.asked())
-    settings = encoder_settings(**config.embed.encoder())
-    store = Store.create(config.embed.output.resolve(), "embeddings", embedding_identity(settings))
+    settings, store = embeddings_store(config, listed)
     on_gpu = settings.backend == "cuda"
     with Sitting("embed", 0, config.ray, store.root, further=True, on_gpu=on_gpu) as sitting:
         filled = embed_source(
@@ -60,6 +59,7 @@ def _print_summary(
         ("bytes", sum(entry.bytes for entry in filled.entries)),
         ("model", f"{store.identity['model']}, {store.identity['input_size']} px"),
         ("backend", f"{store.identity['backend']} {store.identity['precision']}"),
+        *tried_rows(kept_tried(store)),
         *([(f"its {K} nearest that are f32's too", _share(loss))] if loss else []),
         ("images/s, workers at work", record.rate),
         ("images/s, while all of them worked", record.steady),

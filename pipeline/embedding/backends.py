@@ -16,11 +16,10 @@ def choose_backend(
     precision: str,
     of: tuple[BackendName, ...] = ("cuda", "openvino", "torch"),
 ) -> tuple[BackendName, Precision]:
-    """Return the backend and precision to use here: CUDA torch, else OpenVINO's best.
+    """Return the backend and precision to use here: the first that can run it, in f32.
 
-    of: those that can run the model.
-    int8 is taken only when asked for: its embeddings drift furthest. Whether a worker has a GPU
-    is the cluster's to know, so "cuda" passes here. Raises ConfigError where what was asked for
+    of: those that can run the model, the one to take before others first. Whether a worker has a
+    GPU is the cluster's to know, so "cuda" passes here. Raises ConfigError where what was asked for
     cannot run on this machine.
     """
     chosen = backend
@@ -29,9 +28,9 @@ def choose_backend(
         chosen = here[0]
     if chosen not in of:
         raise ConfigError(f"the model cannot run on {chosen}; set embed.backend={of[0]}")
-    usable = usable_precisions(chosen)
     if precision == "auto":
-        return chosen, "bf16" if "bf16" in usable else "f32"
+        return chosen, "f32"
+    usable = usable_precisions(chosen, of)
     for known in usable:
         if precision == known:
             return chosen, known
@@ -40,11 +39,16 @@ def choose_backend(
     )
 
 
-def usable_precisions(backend: BackendName) -> tuple[Precision, ...]:
-    """Return the precisions ``backend`` computes natively here; int8 needs NNCF installed."""
-    if backend == "cuda":
+def usable_precisions(
+    backend: BackendName, of: tuple[BackendName, ...] = ("cuda", "openvino", "torch")
+) -> tuple[Precision, ...]:
+    """Return the precisions ``backend`` computes natively here; int8 needs NNCF installed.
+
+    of: those that can run the model, as in ``choose_backend``.
+    """
+    if backend == "cuda" and "torch" in of:
         return ("f32", "bf16")
-    if backend in ("torch", "python"):
+    if backend != "openvino":
         return ("f32",)
     bf16: tuple[Precision, ...] = ("bf16",) if "BF16" in openvino_capabilities() else ()
     int8: tuple[Precision, ...] = ("int8",) if importlib.util.find_spec("nncf") else ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.core.arrays import Mask, Pixels, Vectors
+from pipeline.embedding.kinds import kind_of
 from pipeline.embedding.models import MODELS
 from pipeline.embedding.settings import Encode, EncoderSettings
 from pipeline.embedding.trial import tried_dimensions
@@ -44,6 +45,10 @@ class Encoder:
             from pipeline.embedding.kinds.function import load
 
             return load(self.settings)
+        if kind_of(self.settings.model).of_onnx:
+            from pipeline.embedding.on_onnxruntime import onnxruntime_runner
+
+            return onnxruntime_runner(self.settings)
         from pipeline.embedding.on_torch import torch_runner
 
         return torch_runner(self.settings)
@@ -71,13 +76,19 @@ def build_encoder(settings: EncoderSettings) -> Encoder:
 
 def _tried(encoder: Encoder) -> Encoder:
     settings = encoder.settings
-    if settings.backend == "cuda":  # of the worker's machine: here it may be none
-        from pipeline.embedding.on_torch import torch_runner_on
-
-        run = torch_runner_on("cpu", replace(settings, precision="f32"))
-    else:
-        run = encoder._runner()
+    run = _on_cpu(settings) if settings.backend == "cuda" else encoder._runner()
     return replace(encoder, dimensions=tried_dimensions(run, settings))
+
+
+def _on_cpu(settings: EncoderSettings) -> Encode:
+    """Return the network on this machine's CPU: the GPUs are the workers'."""
+    if kind_of(settings.model).of_onnx:
+        from pipeline.embedding.on_onnxruntime import onnxruntime_runner
+
+        return onnxruntime_runner(settings, "onnxruntime")
+    from pipeline.embedding.on_torch import torch_runner_on
+
+    return torch_runner_on("cpu", replace(settings, precision="f32"))
 
 
 def _in_fixed_batches(run: Encode, batch_size: int, pixels: Pixels) -> Vectors:

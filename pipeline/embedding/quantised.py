@@ -1,5 +1,6 @@
 """An int8 network by post-training quantisation, made once and kept in the store it embeds for."""
 
+import functools
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -18,6 +19,7 @@ from pipeline.images.resize import resize_square
 CALIBRATION_IMAGES = 256
 
 
+@functools.lru_cache(maxsize=1)  # tried first, and then taken
 def quantise(settings: EncoderSettings) -> Encoder:
     """Quantise the network to int8 with NNCF, calibrated on images made from the built-in photos.
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from pipeline.core.arrays import Pixels, Vectors
 
 Encode = Callable[["Pixels"], "Vectors"]  # (n,s,s,3) -> (n,d)
-# torch: on the CPU, the reference; python: a function of the user's own.
-BackendName = Literal["cuda", "openvino", "torch", "python"]
+# torch and onnxruntime: on the CPU; cuda: torch on a GPU, of a file of ONNX ONNX Runtime; python: a
+# function of the user's own.
+BackendName = Literal["cuda", "openvino", "onnxruntime", "torch", "python"]
 Precision = Literal["f32", "bf16", "int8"]
 
 

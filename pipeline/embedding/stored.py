@@ -15,7 +15,8 @@ from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.transform import transform_of
 
 # A CPU gains nothing by larger batches, and one query is padded to a whole one.
-BATCH_SIZES: dict[BackendName, int] = {"cuda": 64, "openvino": 1, "torch": 1, "python": 32}
+ON_CPU: tuple[BackendName, ...] = ("openvino", "onnxruntime", "torch")
+BATCH_SIZES: dict[BackendName, int] = {"cuda": 64, "python": 32, **dict.fromkeys(ON_CPU, 1)}
 
 
 def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
@@ -80,14 +81,15 @@ def encoder_settings(
 ) -> EncoderSettings:
     """Resolve what "auto" means on this machine, the model's own transform, and its checksum.
 
-    input_size: none for the model's own; batch_size: none for BATCH_SIZES'. Raises ConfigError
+    input_size: none for the model's own; batch_size: none for what its file takes, or BATCH_SIZES'.
+    Raises ConfigError
     where this machine cannot run it, InputError where the weights are missing.
     """
     chosen = choose_backend(backend, precision, kind_of(model).backends)
     if chosen[1] == "int8" and not kind_of(model).kept:
         raise ConfigError(f"the licence of {model} allows no changes; set embed.precision=f32")
     found = find_model(Asked(model, weights, weights_sha256, input_size))
-    batch = batch_size or BATCH_SIZES[chosen[0]]
+    batch = batch_size or found.batch or BATCH_SIZES[chosen[0]]
     return EncoderSettings(
         found.model,
         found.weights,

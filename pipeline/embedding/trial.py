@@ -47,7 +47,7 @@ def _part(run: Encode, images: Pixels, name: str) -> Vectors:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{name} fails on {len(images)} images of {images.shape[1]} x {images.shape[2]} pixels "
-            f"({reason}); set embed.input_size to what it takes"
+            f"({reason}); set embed.input_size and embed.batch_size to what it takes"
         ) from error
     if found.ndim != 2 or len(found) != len(images) or not found.shape[1]:
         raise InputError(

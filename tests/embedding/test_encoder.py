@@ -158,9 +158,9 @@ def test_int8_is_made_once_and_kept_in_the_store(reference, squares, tmp_path):
     assert np.array_equal(again.start()(squares), first)
 
 
-def test_auto_never_takes_int8_and_cuda_is_the_clusters_to_know():
-    assert choose_backend("auto", "auto")[1] != "int8"
-    assert choose_backend("cuda", "auto") == ("cuda", "bf16")
+def test_auto_is_f32_where_nothing_was_tried_and_cuda_is_the_clusters_to_know():
+    assert choose_backend("auto", "auto")[1] == "f32"
+    assert choose_backend("cuda", "auto") == ("cuda", "f32")
 
 
 @pytest.mark.parametrize(("precision", "least"), [("f32", 0.99999), ("bf16", 0.995)])

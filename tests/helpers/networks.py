@@ -28,11 +28,11 @@ class FirstToken(Tokens):
         return super().forward(images)[:, 0]
 
 
-def write_onnx(module, path, beside=SCALED, size=32, **options):
+def write_onnx(module, path, beside=SCALED, size=32, kind=torch.float32, **options):
     """Write ``module`` as ONNX, and ``beside`` as the YAML beside it; return the path."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        images = torch.zeros(1, 3, size, size)
+        images = torch.zeros(1, 3, size, size, dtype=kind)
         torch.onnx.export(module.eval(), (images,), str(path), dynamo=False, **options)
     if beside is not None:
         path.with_suffix(".yaml").write_text(beside)

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core.errors import ConfigError
 from pipeline.embedding.kinds.kind import Asked, Found, ModelKind
 from pipeline.embedding.models import EMBEDDERS, MODELS
-from pipeline.embedding.settings import EncoderSettings
+from pipeline.embedding.settings import BackendName, EncoderSettings
 
 _HERE = "pipeline.embedding.kinds"
 BUILT_IN = ModelKind(
@@ -26,20 +26,21 @@ PREFIXES = {
     )
     for name in ("torchvision", "timm")
 }
-ONNX = ModelKind(
-    "FILE.onnx", ("openvino",), f"{_HERE}.openvino_file:find", f"{_HERE}.openvino_file:load"
-)
+_FILE = (f"{_HERE}.openvino_file:find", f"{_HERE}.openvino_file:load")
+_ONNXS: tuple[BackendName, ...] = ("openvino", "onnxruntime", "cuda")
+ONNX = ModelKind("FILE.onnx", _ONNXS, *_FILE)
+IR = ModelKind("FILE.xml", ("openvino",), *_FILE)
 TORCHSCRIPT = ModelKind(
     "FILE.pt (TorchScript)",
     ("cuda", "openvino", "torch"),
     f"{_HERE}.torchscript:find",
     f"{_HERE}.torchscript:load",
 )
-SUFFIXES = {".onnx": ONNX, ".xml": ONNX, ".pt": TORCHSCRIPT, ".ts": TORCHSCRIPT}
+SUFFIXES = {".onnx": ONNX, ".xml": IR, ".pt": TORCHSCRIPT, ".ts": TORCHSCRIPT}
 COPY_MODELS = ("sscd", "sscd_distilled")
 COPIES = ModelKind(
     " or ".join(COPY_MODELS),
-    ("openvino",),
+    _ONNXS,
     f"{_HERE}.copies:find",
     f"{_HERE}.openvino_file:load",
     kept=False,

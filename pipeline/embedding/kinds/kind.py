@@ -30,6 +30,7 @@ class Found(NamedTuple):
     input_size: int
     brought: Transform | None = None  # none: that of MODELS
     version: str = ""
+    batch: int | None = None  # images at once that the file takes; none: any
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class ModelKind:
     # unusable file.
     find: str
     # EncoderSettings -> for torch and cuda an nn.Module, f32 (n,3,s,s) -> f32 (n,d), normalised
-    # pixels in; for openvino alone an ov.Model; for python an Encode. Raises InputError.
+    # pixels in; of a file that OpenVINO reads an ov.Model; for python an Encode. Raises InputError.
     load: str
     kept: bool = True  # whether a store holds the converted network; else it is read anew
+
+    @property
+    def of_onnx(self) -> bool:
+        """Return whether a GPU runs it by ONNX Runtime, and not by torch."""
+        return "onnxruntime" in self.backends

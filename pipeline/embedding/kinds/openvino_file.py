@@ -23,13 +23,15 @@ def find(asked: Asked) -> Found:
     Raises InputError where it cannot be read, or takes other than one batch of images.
     """
     path = own_file(asked.model, asked.weights)
-    weights = _weights(path, asked.sha256)
+    weights = checked_weights(path, asked.sha256)
     image = the_input(_read(path), path)
     recipe = described(path)
     layout = recipe.layout or _layout(image.partial_shape)
     size = recipe.side(path, asked.input_size, _side(image.partial_shape, layout))
     whole = image.element_type.get_type_name() == "u8"
-    return Found(path.name, weights, size, scaled(recipe, path, layout, whole))
+    count = image.partial_shape[0]
+    batch = int(count.get_length()) if count.is_static else None
+    return Found(path.name, weights, size, scaled(recipe, path, layout, whole), batch=batch)
 
 
 def load(settings: EncoderSettings) -> Any:
@@ -70,8 +72,11 @@ def _side(shape: Any, layout: Layout) -> int | None:
     return int(side.get_length()) if side.is_static else None
 
 
-def _weights(path: Path, sha256: str | None) -> Weights:
-    """Return the file and a checksum of all that it is: tensors may lie in files beside it."""
+def checked_weights(path: Path, sha256: str | None) -> Weights:
+    """Return the file and a checksum of all that it is: tensors may lie in files beside it.
+
+    Raises InputError where that is not ``sha256`` (hexadecimal), or a file lacks.
+    """
     whole = file_weights(path)
     others = [path.with_suffix(".bin")] if path.suffix == ".xml" else _located(path)
     sums = [whole.sha256, *(file_weights(other).sha256 for other in others)]
