@@ -46,14 +46,15 @@ class HashPlan:
         source = Store.open(self.embeddings, "embeddings")
         ids, hashes, shards = self._hashes(source)
         distinct, first = np.unique(hashes, return_index=True)
-        index = _index(distinct)
+        index, is_first = _index(distinct), np.zeros(len(ids), np.bool_)
+        is_first[first] = True
 
         def join_hashes(shard: int) -> pa.Table:
             started = time.time()
             mine = np.flatnonzero(shards == shard)
             rows = len(mine)
             same = _beside_the_first(ids, hashes, mine, distinct, first)
-            mine = mine[np.isin(mine, first)]
+            mine = mine[is_first[mine]]
             one, other = _near(index, oriented(hashes[mine]))
             near = ids[mine[one]], ids[first[other]]
             a, b = (np.concatenate(ends) for ends in zip(same, near, strict=True))

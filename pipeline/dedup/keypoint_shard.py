@@ -1,7 +1,7 @@
 """The keypoints of one shard's pictures: found by the worker that reads them, kept, read by id."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_images
 from pipeline.images.source import Source
 
-ROW_GROUP = 32  # rows that are read to get one of them
+ROW_GROUP = 16  # rows, by id, that are read to get one of them
 KEYPOINTS = pa.schema(
     [
         ("id", pa.int64()),
@@ -70,7 +70,7 @@ class KeypointPlan:
         def find_in_shard(shard: int) -> pa.Table:
             started = time.time()
             known = embeddings.read(shard, ["id", "key", "checksum", "width", "height"])
-            known = known.filter(pa.array(np.isin(known["id"].to_numpy(), self.ids)))
+            known = known.filter(pa.array(_placed(known["id"].to_numpy(), self.ids) >= 0))
             found = self._found(manifest, shard, known)
             store.write_shard(shard, found, row_group=ROW_GROUP)
             return shard_stats(shard, known.num_rows, started, found=found.num_rows)
@@ -86,7 +86,7 @@ class KeypointPlan:
                 if image["bytes"] is not None:
                     rows += _row(image["bytes"], facts, self.source.max_pixels)
                 advance(1)
-        return pa.Table.from_pylist(rows, schema=KEYPOINTS)
+        return pa.Table.from_pylist(rows, schema=KEYPOINTS).sort_by("id")
 
 
 def _row(data: bytes, facts: dict[str, Any], max_pixels: int) -> list[dict[str, Any]]:
@@ -111,12 +111,15 @@ def _row(data: bytes, facts: dict[str, Any], max_pixels: int) -> list[dict[str, 
     ]
 
 
-def read_keypoints(stores: Sequence[Store], shard: int, ids: Iterable[int]) -> Known:
-    """Return those of ``ids`` that ``stores`` hold in ``shard``."""
-    wanted, found = sorted(ids), {}
+def read_keypoints(stores: Sequence[Store], shard: int, ids: Ids) -> Known:
+    """Return those of ``ids`` int64 (n,) that ``stores`` hold in ``shard``.
+
+    Row groups without any of them stay on disk.
+    """
+    found = {}
     for store in stores:
-        rows = store.read_whole(shard, filters=[("id", "in", wanted)]) if wanted else None
-        for row in rows.to_pylist() if rows else []:
+        rows = store.read_whole(shard, filters=[("id", "in", ids)])
+        for row in rows.to_pylist():
             found[row["id"]] = Seen(_keypoints(row), row["bytes"], row["pixels"], row["camera"])
     return found
 
@@ -141,5 +144,15 @@ def shards_of(ids: Ids, embeddings: Store) -> Ids:
     """Return the embedding shard of each of ``ids``, int64 (n,), ascending; -1: of none."""
     found = np.full(len(ids), -1, np.int64)
     for entry in embeddings.manifest():
-        found[np.isin(ids, embeddings.read(entry.shard, ["id"])["id"].to_numpy())] = entry.shard
+        place = _placed(embeddings.read(entry.shard, ["id"])["id"].to_numpy(), ids)
+        found[place[place >= 0]] = entry.shard
+    return found
+
+
+def _placed(some: Ids, ids: Ids) -> Ids:
+    """Return where each of ``some`` stands in ``ids``, ascending; -1 where it does not."""
+    if not len(ids):
+        return np.full(len(some), -1)
+    place = np.minimum(np.searchsorted(ids, some), len(ids) - 1)
+    found: Ids = np.where(ids[place] == some, place, -1)
     return found

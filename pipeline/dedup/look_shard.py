@@ -1,27 +1,30 @@
-"""One part of the pairs looked at again: those whose first picture is in one shard."""
+"""One part of the pairs looked at again: some neighbouring ones, and all pictures that are in them.
+
+Pairs are so laid out that a part's have few pictures: however many shards there are, a part opens
+no more of them than it has pictures, and reads of each the row groups that hold one.
+"""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
+from pipeline.core.arrays import Ids
 from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.dedup.difference import difference
-from pipeline.dedup.keypoint_shard import Known, read_keypoints
+from pipeline.dedup.keypoint_shard import Known, Seen, read_keypoints
 from pipeline.dedup.look import Weights, in_shares, look
 
-PAIRS_AT_ONCE = 1024  # whose keypoints stand in memory
+PART = 1024  # pairs, whose keypoints stand in memory
 TOLD_FROM = 0.5  # how sure a look must be for its difference to be told
 LOOKS = pa.schema(
     [
@@ -51,48 +54,51 @@ class LookPlan:
     name: ClassVar[str] = "look again"
     keypoints: tuple[Path, ...]
     output: Path
-    pairs: pa.Table  # a, b int64, their shards a_shard, b_shard, and part
+    pairs: pa.Table  # a, b int64 and their shards a_shard, b_shard: PART a part
     weights: Weights
 
     def start(self) -> ShardFunction:
         """Return the function that looks at one part's pairs and tells what it cost."""
         cv2.setNumThreads(1)
         stores = [Store.open(path, "keypoints") for path in self.keypoints]
+        holding = [{entry.shard for entry in s.manifest() if entry.rows} for s in stores]
         output = Store.open(self.output, "looks")
 
         def look_at_part(part: int) -> pa.Table:
             started = time.time()
-            pairs = self.pairs.filter(pc.equal(self.pairs["part"], part))
+            pairs, known = self.pairs.slice(part * PART, PART), dict[int, Seen]()
+            for shard, ids in _pictures(pairs):
+                there = [s for s, held in zip(stores, holding, strict=True) if shard in held]
+                known |= read_keypoints(there, shard, ids)
             with threadpool_limits(1):  # products as small as these wait for threads
-                rows = [row for some in _blocks(pairs) for row in self._looks(stores, some)]
+                rows = list(_looks(pairs, known, self.weights))
             output.write_shard(part, pa.Table.from_pylist(rows, schema=LOOKS))
             return shard_stats(part, pairs.num_rows, started)
 
         return look_at_part
 
-    def _looks(self, stores: list[Store], pairs: pa.Table) -> Iterator[dict[str, Any]]:
-        here, there = pairs["a_shard"][0].as_py(), pairs["b_shard"][0].as_py()
-        one = read_keypoints(stores, here, set(pairs["a"].to_pylist()))
-        other = read_keypoints(stores, there, set(pairs["b"].to_pylist()))
-        for a, b in zip(pairs["a"].to_pylist(), pairs["b"].to_pylist(), strict=True):
-            yield {"a": a, "b": b, **told_look(one, other, a, b, self.weights)}
-        advance(pairs.num_rows)
+
+def _pictures(pairs: pa.Table) -> Iterator[tuple[int, Ids]]:
+    """Yield the shards that the pictures of ``pairs`` are in, and the ids of those in each."""
+    ids, shards = (
+        np.concatenate([pairs[f"{side}{name}"].to_numpy() for side in ("a", "b")])
+        for name in ("", "_shard")
+    )
+    for shard in np.unique(shards):
+        yield int(shard), np.unique(ids[shards == shard])
 
 
-def _blocks(pairs: pa.Table) -> Iterator[pa.Table]:
-    """Yield the pairs of each two shards, PAIRS_AT_ONCE at most; they are sorted by shard."""
-    other = pairs["b_shard"].to_numpy()
-    edges = [0, *(np.flatnonzero(np.diff(other)) + 1).tolist(), len(other)]
-    for first, stop in pairwise(edges):
-        for start in range(first, stop, PAIRS_AT_ONCE):
-            yield pairs.slice(start, min(PAIRS_AT_ONCE, stop - start))
+def _looks(pairs: pa.Table, known: Known, weights: Weights) -> Iterator[dict[str, Any]]:
+    for a, b in zip(pairs["a"].to_pylist(), pairs["b"].to_pylist(), strict=True):
+        yield {"a": a, "b": b, **told_look(known, a, b, weights)}
+        advance(1)
 
 
-def told_look(one: Known, other: Known, a: int, b: int, weights: Weights) -> dict[str, Any]:
+def told_look(known: Known, a: int, b: int, weights: Weights) -> dict[str, Any]:
     """Return what LOOKS tell of a pair, but for its ids."""
-    if a not in one or b not in other:
+    if a not in known or b not in known:
         return {"sure": None}
-    mine, theirs = one[a], other[b]
+    mine, theirs = known[a], known[b]
     same = "same bytes" if mine.bytes == theirs.bytes else None
     same = same or ("same pixels" if mine.pixels == theirs.pixels else None)
     here, there = mine.keypoints, theirs.keypoints

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from pipeline.core.arrays import Ids
 from pipeline.core.files import checksum
@@ -22,7 +24,7 @@ from pipeline.dedup.identical_sets import SetPairs, connected, ends_of, set_pair
 from pipeline.dedup.keeping import keeping_order
 from pipeline.dedup.keypoint_shard import KeypointPlan, kept_ids, shards_of
 from pipeline.dedup.look import Weights, shipped_weights
-from pipeline.dedup.look_shard import LOOKS, LookPlan
+from pipeline.dedup.look_shard import LOOKS, PART, LookPlan
 from pipeline.dedup.looked import Looked, rows_of_pairs
 from pipeline.images.source import Source
 
@@ -144,11 +146,10 @@ def _looked(
     shards = [entry.shard for entry in embeddings.manifest()]
     _fill(spreading, plan, keypoints, shards, len(ids), "img")
     looks = Store.create(folder / "looks", "looks", identity)
-    parts = _parts(pairs, embeddings)
+    laid = laid_out(pairs, embeddings)
     roots = tuple(store.root for store in (*before, keypoints))
-    count = int(parts["part"].to_numpy().max()) + 1
-    look = LookPlan(roots, looks.root, parts, weights)
-    _fill(spreading, look, looks, list(range(count)), parts.num_rows, "pairs")
+    look = LookPlan(roots, looks.root, laid, weights)
+    _fill(spreading, look, looks, list(range(-(-laid.num_rows // PART))), laid.num_rows, "pairs")
     return folder
 
 
@@ -169,15 +170,23 @@ def _clear_others(root: Path, kept: set[Path]) -> None:
             shutil.rmtree(folder)
 
 
-def _parts(pairs: tuple[Ids, Ids], embeddings: Store) -> pa.Table:
-    """Return the pairs (a, b, a_shard, b_shard, part), sorted by their shards; a part a shard."""
+def laid_out(pairs: tuple[Ids, Ids], embeddings: Store) -> pa.Table:
+    """Return the pairs (a, b, a_shard, b_shard), those of the same few pictures near each other.
+
+    Pictures are ordered as Cuthill and McKee do the nodes of a graph (Reducing the bandwidth of
+    sparse symmetric matrices, 1969), pairs by the first of theirs.
+    """
     ids = np.unique(np.concatenate(pairs))
     shards = shards_of(ids, embeddings)
-    a, b = pairs
-    a_shard, b_shard = (shards[np.searchsorted(ids, ends)] for ends in pairs)
-    part = np.unique(a_shard, return_inverse=True)[1]
-    order = np.lexsort((b, a, b_shard, a_shard))
-    columns = {"a": a, "b": b, "a_shard": a_shard, "b_shard": b_shard, "part": part}
+    ends = [np.searchsorted(ids, end) for end in pairs]
+    one, other = np.concatenate(ends), np.concatenate(ends[::-1])
+    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(len(ids),) * 2)
+    rank = np.empty(len(ids), np.int64)
+    rank[reverse_cuthill_mckee(graph.tocsr(), symmetric_mode=True)] = np.arange(len(ids))
+    a, b = (rank[end] for end in ends)
+    order = np.lexsort((np.maximum(a, b), np.minimum(a, b)))
+    a_shard, b_shard = (shards[end] for end in ends)
+    columns = {"a": pairs[0], "b": pairs[1], "a_shard": a_shard, "b_shard": b_shard}
     return pa.table({name: column[order] for name, column in columns.items()})
 
 

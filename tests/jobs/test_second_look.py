@@ -13,6 +13,7 @@ from jobs.commands import sluice
 from jobs.config import DedupConfig
 from pipeline.core.store import Store
 from pipeline.corpus.photos import find_photos, load_photos
+from pipeline.dedup import look_shard, second_look
 from pipeline.dedup.results import read_results
 from pipeline.images.manifest import stored_source
 from pipeline.images.pictures import read_pictures
@@ -123,7 +124,9 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same(folder, found):
         assert table.equals(again)
 
 
-def test_other_shards_give_the_same(folder, found):
+def test_other_shards_and_parts_give_the_same(folder, found, monkeypatch):
+    for module in (look_shard, second_look):
+        monkeypatch.setattr(module, "PART", 5)
     more = ("--set", f"embed.output={folder}/small", "--set", "source.shard_rows=7")
     _dedup(folder, "small_dedup", *more)
     pairs, groups = read_results(folder / "small_dedup")
