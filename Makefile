@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos simulated fuzz bench-embed bench-pixels bench-sources bench-precision bench-cascade bench-recall bench-promise bench-search bench-dedup bench-changes look-weights million-dedup growth scale measured bench-merge guide clean
+.PHONY: help demo test million chaos simulated fuzz bench-embed bench-pixels bench-sources bench-cascade bench-recall bench-promise bench-search bench-dedup bench-changes look-weights million-dedup growth scale measured bench-merge guide clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -46,9 +46,6 @@ bench-pixels: .venv/ready  ## time making, decoding and signing images, over PHO
 
 bench-sources: .venv/ready  ## what planning costs the driver: 100,000 files, 10 GB of Parquet and of tars
 	sluice bench sources
-
-bench-precision: .venv/ready  ## time backends and precisions and their drift, over PHOTOS=folder
-	sluice bench precision $(PHOTOS)
 
 CASCADE := --set source.url=work/cascade/corpus --set sign.output=work/cascade/signatures \
 	--set cascade.features=work/cascade/features --set cascade.output=work/cascade/out

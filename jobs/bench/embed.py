@@ -9,14 +9,17 @@ import pyarrow as pa
 
 from jobs.config import Config
 from jobs.console import print_table, warn
-from jobs.lab.config import LabConfig
+from jobs.lab.config import BenchEmbedConfig, LabConfig
 from jobs.sitting import Sitting, one_session
-from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.errors import InputError
+from pipeline.embedding.choice import KEPT
 from pipeline.embedding.kinds import kind_of
+from pipeline.embedding.precision_loss import K
 from pipeline.embedding.settings import EncoderSettings, Precision
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.shard_rows import MOST
 from pipeline.images.source import Listed, list_source
+from pipeline.images.squares import decode_squares
 from pipeline.lab.embed_limits import PartsPlan, parts_alone
 from pipeline.lab.embed_rivals import RivalRun, embed_by_data_loader, embed_by_imagededup
 from pipeline.lab.embed_rounds import (
@@ -28,6 +31,8 @@ from pipeline.lab.embed_rounds import (
     rate_rows,
     vectors_by_id,
 )
+from pipeline.lab.pixel_timing import on_one_thread
+from pipeline.lab.precision_drift import WAYS, time_ways
 from pipeline.lab.source_images import whole_source
 
 TIMED = 512  # images
@@ -36,13 +41,11 @@ TIMED = 512  # images
 def command(config: LabConfig) -> None:
     """Time embedding beside the hardware's limit and common ways.
 
-    All of SOURCE is embedded our way, its first images the others' way, in turn. Rates are images a
-    second on as many cores as workers; only steady rates are compared, but where the row says
-    whole.
+    First its encoder, and those beside it, run in every way that works here. Then all of SOURCE is
+    embedded our way, its first images the others' way, in turn. Rates are images a second on as
+    many cores as workers; only steady rates are compared, but where the row says whole.
     """
     wanted = config.bench_embed
-    if "torch" not in kind_of(config.embed.model).backends:
-        raise ConfigError(f"the others run on torch, which cannot run {config.embed.model}")
     settings = encoder_settings(**config.embed.encoder())
     listed = list_source(**config.source.asked())
     images = whole_source(listed, config.source.shard_rows or MOST).sort_by("id")
@@ -50,6 +53,11 @@ def command(config: LabConfig) -> None:
         where = listed.source.url
         raise InputError(f"{where} needs {TIMED} readable images to time; it lacks them")
     first = images.slice(0, wanted.rival_images)
+    for each in (settings, *map(_beside, wanted.beside)):
+        _print_ways(each, first, wanted)
+    if "torch" not in kind_of(config.embed.model).backends:
+        warn(f"the others run on torch, which cannot run {config.embed.model}: left out")
+        return
     timed: list[bytes] = images["bytes"].slice(0, TIMED).to_pylist()
     rounds = [_round(config, settings, listed, timed, first) for _ in range(wanted.repeats)]
     parts = ("part", "ms an image", "least", "most")
@@ -59,6 +67,24 @@ def command(config: LabConfig) -> None:
     print_table(title, parts, part_rows([r.inside for r in rounds]))
     rows = rate_rows(rounds, _steady(settings.precision))
     print_table("images a second, median of the repeats", RATES, rows)
+
+
+def _beside(model: str) -> EncoderSettings:
+    return encoder_settings(model, None, None, "auto", "f32", None, None)
+
+
+def _print_ways(settings: EncoderSettings, first: pa.Table, wanted: BenchEmbedConfig) -> None:
+    """Print what every way to run an encoder costs, and which auto may take."""
+    size, fit = settings.input_size, settings.transform.fit
+    on_one_thread()
+    named = first.append_column("key", pa.array([""] * first.num_rows))
+    squares = decode_squares(named, size, fit=fit).pixels
+    rows, left_out = time_ways(settings, squares, K, wanted.repeats, wanted.batches)
+    told = [(*row, "yes" if row[-1] >= KEPT else "no") for row in rows]
+    title = f"{settings.model}, {size} px, {len(squares)} images, one thread"
+    print_table(title, (*WAYS, f"recall@{K}", f"{KEPT} or more"), told)
+    for line in left_out:
+        warn(f"left out: {line}")
 
 
 def _cores(config: Config) -> int:

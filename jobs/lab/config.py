@@ -12,6 +12,7 @@ from jobs.config import (
     Count,
     LocalPath,
     Location,
+    ModelName,
     Output,
     Section,
     Seed,
@@ -165,6 +166,12 @@ class BenchEmbedConfig(Section):
     rival_images: Annotated[int, Field(ge=32, le=LARGEST)] = Field(
         256, description="of the first images, which the others embed"
     )
+    beside: tuple[ModelName, ...] = Field(
+        (), description="further encoders, run in every way that works here, as embed.model is"
+    )
+    batches: Annotated[tuple[Count, ...], Field(min_length=1)] = Field(
+        (1, 8, 32), description="images at once"
+    )
 
 
 class BenchPixelsConfig(Section):
@@ -183,13 +190,6 @@ class BenchSourcesConfig(Section):
     gigabytes: Annotated[float, Field(gt=0, le=1000)] = Field(
         10.0, description="of Parquet, and of tars"
     )
-
-
-class BenchPrecisionConfig(Section):
-    """`sluice bench precision`: every backend and precision that can run here."""
-
-    argument = SOURCE
-    flags = ("source.kind", "source.shard_rows", *NETWORK)
 
 
 class BenchSearchConfig(Section):
@@ -301,7 +301,6 @@ class LabConfig(Config):
     bench_embed: BenchEmbedConfig = Field(default_factory=BenchEmbedConfig)
     bench_pixels: BenchPixelsConfig = Field(default_factory=BenchPixelsConfig)
     bench_sources: BenchSourcesConfig = Field(default_factory=BenchSourcesConfig)
-    bench_precision: BenchPrecisionConfig = Field(default_factory=BenchPrecisionConfig)
     bench_search: BenchSearchConfig = Field(default_factory=BenchSearchConfig)
     bench_nearest: BenchNearestConfig = Field(default_factory=BenchNearestConfig)
     bench_merge: BenchMergeConfig = Field(default_factory=BenchMergeConfig)

@@ -34,7 +34,7 @@ class Encoder:
         Batches are padded to one fixed shape: an image's embedding must not depend on how many
         others it meets, and kernels differ between shapes.
         """
-        return functools.partial(_in_fixed_batches, self._runner(), self.settings.batch_size)
+        return functools.partial(in_fixed_batches, self._runner(), self.settings.batch_size)
 
     def _runner(self) -> Encode:
         if self.settings.backend == "openvino":
@@ -91,16 +91,22 @@ def _on_cpu(settings: EncoderSettings) -> Encode:
     return torch_runner_on("cpu", replace(settings, precision="f32"))
 
 
-def _in_fixed_batches(run: Encode, batch_size: int, pixels: Pixels) -> Vectors:
+def in_fixed_batches(run: Encode, batch_size: int, pixels: Pixels) -> Vectors:
+    """Return f32 (n, d) of unit length for uint8 (n, s, s, 3), ``batch_size`` at once, padded."""
     parts = []
     for start in range(0, len(pixels), batch_size):
         batch = pixels[start : start + batch_size]
         padded = np.zeros((batch_size, *pixels.shape[1:]), np.uint8)
         padded[: len(batch)] = batch
         parts.append(run(padded)[: len(batch)])
-    embeddings = np.concatenate(parts)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        unit: Vectors = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return unit_rows(np.concatenate(parts))
+
+
+def unit_rows(rows: Vectors) -> Vectors:
+    """Return f32 (n, d) of unit length, NaN where a row has none."""
+    exact = rows.astype(np.float64)  # squares of f32 may be none of its numbers
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit: Vectors = (exact / np.linalg.norm(exact, axis=1, keepdims=True)).astype(np.float32)
     return unit
 
 

@@ -31,7 +31,7 @@ def tried_dimensions(run: Encode, settings: EncoderSettings) -> int:
             f"{name} gives NaN or infinite numbers for images of noise; look after its weights, "
             f"how its pixels are scaled, or embed.precision ({settings.precision})"
         )
-    if not np.linalg.norm(found, axis=1).all():
+    if not found.any(axis=1).all():
         raise InputError(f"{name} gives rows of no length (all zeros); look after its weights")
     if np.array_equal(found[0], found[1]):
         raise InputError(f"{name} gives the same row for unlike images; choose another output")

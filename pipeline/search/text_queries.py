@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.core.arrays import AnyArray, Vectors
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
-from pipeline.embedding.encoder import has_direction
+from pipeline.embedding.encoder import has_direction, unit_rows
 from pipeline.embedding.kinds.beside import OPEN_CLIP, beside_or_above, in_a_line
 from pipeline.embedding.openvino import openvino_core
 from pipeline.embedding.stored import weights_place
@@ -20,6 +20,8 @@ from pipeline.images.pictures import TEXT
 from pipeline.search.queries import Queries
 
 TEXT_HALF, TOKENIZER = "text_model.onnx", "tokenizer.json"
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"  # HuggingFace's, beside or above
+SIGLIPS_LENGTH = 64
 OPEN_CLIPS_LENGTH = 77  # tokens, where its configuration says none
 
 
@@ -50,7 +52,7 @@ def embed_texts(store: Store, texts: Sequence[str], half: Path | None) -> Querie
             f"{path} gives {vectors.shape[1]} numbers a text, and the images of {store.root} have "
             f"{width}; name the text half of their model in search.text_model"
         )
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = unit_rows(vectors)
     if not has_direction(unit).all():
         raise InputError(f"{path} gives NaN or zeros for a text; look after its weights")
     count = len(texts)
@@ -74,9 +76,31 @@ def _recipe(path: Path) -> TextRecipe:
     try:
         return TextRecipe.model_validate(yaml.safe_load(mine.read_text()) or {})
     except FileNotFoundError:
-        return _open_clips(path)
+        return _huggingfaces(path) or _open_clips(path)
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise InputError(f"{mine} is no description of a text half: {in_a_line(error)}") from error
+
+
+def _huggingfaces(path: Path) -> TextRecipe | None:
+    """Return how SigLIP's texts are padded, which it was trained on; None of other models."""
+    theirs = beside_or_above(path, CONFIG)
+    try:
+        said = json.loads(theirs.read_text()) if theirs else {}
+        if not str(said.get("model_type", "")).startswith("siglip"):
+            return None
+        length = said.get("text_config", {}).get("max_position_embeddings", SIGLIPS_LENGTH)
+        return TextRecipe(length=length, pad=_pad(path), output="pooler_output")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{theirs} is no description of a model: {in_a_line(error)}") from error
+
+
+def _pad(path: Path) -> int | None:
+    """Return the token that HuggingFace's own tokenizer pads with, None where it does not say."""
+    theirs = beside_or_above(path, TOKENIZER_CONFIG)
+    token = json.loads(theirs.read_text()).get("pad_token") if theirs else None
+    said = token.get("content") if isinstance(token, dict) else token
+    found: int | None = _tokenizer(path).token_to_id(said) if said else None
+    return found
 
 
 def _open_clips(path: Path) -> TextRecipe:

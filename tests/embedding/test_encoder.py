@@ -9,7 +9,7 @@ from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.backends import choose_backend, has_cuda
 from pipeline.embedding.cnn import load_cnn
-from pipeline.embedding.encoder import Encoder, build_encoder
+from pipeline.embedding.encoder import Encoder, build_encoder, has_direction, unit_rows
 from pipeline.embedding.models import MODELS, Weights, find_weights
 from pipeline.embedding.on_torch import torch_runner_on
 from pipeline.embedding.openvino import openvino_capabilities
@@ -220,3 +220,11 @@ def test_a_worker_without_a_gpu_says_so():
     settings = EncoderSettings("efficientnet_lite0", weights, "cuda", "bf16", SIZE, 8)
     with pytest.raises(ConfigError, match="a worker sees no GPU"):
         build_encoder(settings).start()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_length_of_a_row_is_no_matter(scale):
+    rows = np.array([[3, 4], [0, 0], [np.nan, 1]], np.float32) * np.float32(scale)
+    unit = unit_rows(rows)
+    assert unit[0] == pytest.approx([0.6, 0.8], abs=1e-6)
+    assert has_direction(unit).tolist() == [True, False, False]

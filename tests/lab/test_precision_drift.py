@@ -1,10 +1,10 @@
 import numpy as np
-import pyarrow as pa
 import pytest
+import torch
+from torchvision.models import squeezenet1_1
 
-from pipeline.embedding.models import find_weights
-from pipeline.embedding.settings import EncoderSettings
-from pipeline.images.squares import decode_squares
+from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.stored import encoder_settings
 from pipeline.lab import precision_drift
 from pipeline.lab.pixel_timing import on_one_thread
 from pipeline.lab.precision_drift import drift
@@ -25,26 +25,47 @@ def test_no_drift_and_much(photos):
     assert near.cosine_least <= near.cosine_mean < 1
 
 
-def test_every_usable_precision_is_compared_with_torch_f32(jpegs, monkeypatch):
+def test_every_way_is_compared_with_torch_f32_and_what_fails_is_left_out(
+    photos, tmp_path, monkeypatch
+):
     on_one_thread()
-    pairs = [("torch", "f32"), ("openvino", "f32")]
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "w.pth")
+    named = ("torchvision:squeezenet1_1", tmp_path / "w.pth", None, "torch", "f32", 64, 4)
+    settings = encoder_settings(*named)
+    pairs = [("torch", "f32"), ("openvino", "f32"), ("openvino", "int8")]
     monkeypatch.setattr(precision_drift, "usable_pairs", lambda model: pairs)
-    weights = find_weights("efficientnet_lite0", None)
-    settings = EncoderSettings("efficientnet_lite0", weights, "openvino", "f32", 64, 4)
-    images = pa.table({"id": range(6), "key": list("abcdef"), "bytes": jpegs[:6]})
-    squares = decode_squares(images, 64).pixels
-    torch_f32, openvino_f32 = precision_drift.time_precisions(settings, squares, 3, 1)
-    assert torch_f32[:2] == pairs[0]
-    assert min(torch_f32[2:5]) > 0
-    assert torch_f32[5:] == (pytest.approx(1, abs=1e-6), pytest.approx(1, abs=1e-6), 1.0)
-    assert openvino_f32[:2] == pairs[1]
-    assert 0.999 < openvino_f32[6] <= openvino_f32[5] < 1.0001
-    assert openvino_f32[7] > 0.9
+
+    def refused(settings):
+        if settings.precision == "int8":
+            raise ValueError("no calibration\nmore")
+        return build_encoder(settings)
+
+    def fails(settings):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(precision_drift, "built_encoder", refused)
+    monkeypatch.setattr(precision_drift, "_compiled", fails)
+    squares = np.stack([photo[y : y + 64, :64] for photo in photos for y in (0, 70)])
+    rows, left_out = precision_drift.time_ways(settings, squares, 3, 1, (2, 4))
+    ways = ("torch", "openvino", "onnxruntime")
+    assert [row[:3] for row in rows] == [
+        *((way, "f32", batch) for way in ways[:2] for batch in (2, 4)),
+        *(("onnxruntime", "f32", batch) for batch in (2, 4)),
+    ]
+    assert [row[6:] for row in rows] == [pytest.approx((1, 1, 1), abs=1e-4)] * 6
+    assert min(row[4] for row in rows) > 0
+    assert left_out == [
+        "openvino int8, batch 2: no calibration",
+        "torch.compile f32, batch 2: no C++ compiler",
+        "torch.compile f32, batch 4: no C++ compiler",
+    ]
 
 
 def test_torch_f32_comes_first_where_it_can_run_the_model():
     own = precision_drift.usable_pairs("efficientnet_lite0")
     assert own[0] == ("torch", "f32")
     assert ("openvino", "f32") in own
-    assert precision_drift.usable_pairs("vit.onnx")[0] == ("openvino", "f32")
+    onnx = precision_drift.usable_pairs("vit.onnx")
+    assert (onnx[0], onnx[-1]) == (("openvino", "f32"), ("onnxruntime", "f32"))
     assert precision_drift.usable_pairs("mine:embed") == [("python", "f32")]

@@ -91,6 +91,37 @@ def test_the_length_that_open_clip_wrote_beside_a_text_half_is_read(pair, tmp_pa
         embed_texts(Store.open(pair / "e"), ["blue"], half)
 
 
+def test_siglips_texts_are_padded_as_it_was_trained(pair, tmp_path):
+    """With [UNK] (1), as its tokenizer's own settings say, and no attention to what is padding."""
+    named = {"input_names": ["input_ids"], "output_names": ["last_hidden_state", "pooler_output"]}
+    (tmp_path / "onnx").mkdir()
+    half = write_text_half(tmp_path / "onnx", WORDS)
+    torch.onnx.export(
+        Siglip(),
+        (torch.zeros(1, 4, dtype=torch.int64),),
+        str(half),
+        dynamo=False,
+        dynamic_axes={"input_ids": {1: "t"}},
+        **named,
+    )
+    said = {"model_type": "siglip", "text_config": {"max_position_embeddings": 3}}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": "[UNK]"}))
+    found = embed_texts(Store.open(pair / "e"), ["blue"], half)
+    assert found.vectors == pytest.approx(spoken(2, 1, 1), abs=1e-6)
+
+
+class Siglip(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = Words()
+
+    def forward(self, input_ids):
+        tokens = input_ids[:, :, None].float().expand(-1, -1, 24)
+        places = torch.arange(input_ids.shape[1])[None]
+        return tokens, self.words(input_ids, torch.ones_like(input_ids), places)
+
+
 def test_what_a_text_half_lacks_is_told(pair, tmp_path, monkeypatch):
     store = Store.open(pair / "e")
     half = write_onnx(FirstToken(), tmp_path / "images.onnx", beside="size: 3\n")
