@@ -9,6 +9,7 @@ from jobs.config import Config
 from jobs.console import console, print_table
 from jobs.progress import bar
 from pipeline.core.errors import InputError
+from pipeline.core.folder import Place
 from pipeline.core.progress import told_of
 from pipeline.core.store import Store
 from pipeline.dedup.acting import Action, Outcome, act, steps_of, tell
@@ -73,7 +74,7 @@ def _refuse_inside(groups: pa.Table, folder: Path) -> None:
             )
 
 
-def _print(root: Path, outcome: Outcome, action: Action | None) -> None:
+def _print(root: Place, outcome: Outcome, action: Action | None) -> None:
     done = DOES[action] if action else "would be dropped; none was touched"
     rows = [(f"images {done}", outcome.done), ("their bytes", outcome.bytes)]
     rows += [(f"left alone: {reason}", n) for reason, n in outcome.left()]

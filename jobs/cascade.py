@@ -1,7 +1,6 @@
 """`sluice cascade`: the most similar images of each query, with the CNN run on few."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -29,6 +28,7 @@ from pipeline.cascade.stages import LAST
 from pipeline.cascade.stages.metadata import matching
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
+from pipeline.core.folder import Place
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
@@ -114,7 +114,7 @@ def _answer(
     asked: SearchConfig,
     goal: Goal,
     store: Store,
-    embeddings: Path | None,
+    embeddings: Place | None,
     stored: StoredCalibration,
     made: OnDemandPlan,
     sitting: Sitting,
@@ -151,7 +151,7 @@ def _write(
     tables: Mapping[str, pa.Table],
     source: Source,
     store: Store,
-    output: Path,
+    output: Place,
 ) -> None:
     for name, table in tables.items():
         write_atomically(output / f"{name}.parquet", parquet_bytes(table))

@@ -1,7 +1,6 @@
 """The settings of every job, in sections; jobs/settings.py reads them."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -20,7 +19,9 @@ from pydantic_core import to_jsonable_python
 
 from pipeline.cascade.neighbours import Neighbours
 from pipeline.cascade.stages import FIRST, LAST, LEARNED, STAGES
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.folder import Place, place
+from pipeline.core.objects import ObjectPath
 from pipeline.embedding.kinds import EXAMPLES, kind_of
 from pipeline.embedding.models import DEFAULT, SIMILARITY
 from pipeline.embedding.settings import BackendName, Precision
@@ -50,9 +51,17 @@ PRECISION = 0.99  # of the pairs that a second look keeps
 RAY_STARTS = 10.0  # seconds, about, until Ray's workers are there
 
 
+def _place(output: Any) -> Any:
+    try:
+        named = place(str(output))
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return _expanded(named) if isinstance(named, Path) else named
+
+
 def _refuse_url(output: Any) -> Any:
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(output)):
-        raise ValueError("outputs on object stores do not work yet: name a folder")
+    if isinstance(place(str(output)), ObjectPath):
+        raise ValueError("this output goes to no object store: name a folder")
     return output
 
 
@@ -76,7 +85,8 @@ Location = Annotated[str, AfterValidator(os.path.expanduser)]  # a path or an fs
 Locations = Annotated[tuple[Location, ...], BeforeValidator(_listed)]  # one, or several
 LocalPath = Annotated[Path, AfterValidator(_expanded)]
 ModelName = Annotated[str, AfterValidator(_model)]
-Output = Annotated[LocalPath, BeforeValidator(_refuse_url)]
+LocalOutput = Annotated[LocalPath, BeforeValidator(_refuse_url)]
+Output = Annotated[Place, BeforeValidator(_place)]  # a path, or a URL of an object store
 
 
 class Section(BaseModel):
@@ -86,7 +96,13 @@ class Section(BaseModel):
     for no help page needs it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        defer_build=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+    )
     argument: ClassVar[tuple[str, str] | None] = None  # what the help calls it; the setting it is
     flags: ClassVar[tuple[str, ...]] = ()  # settings of other sections, as "ray.workers"
     ready: ClassVar[str | None] = None  # the file of configs/ read where --config names none
@@ -209,9 +225,7 @@ class IndexConfig(Section):
     flags = ("ray.workers",)
     output: Output = Path("work/index")
     grid: Literal["ivf", "hash"] = Field("ivf", description="k-means cells or hyperplane hashing")
-    grid_from: LocalPath | None = Field(
-        None, description="take the trained grid of this index over"
-    )
+    grid_from: Output | None = Field(None, description="take the trained grid of this index over")
     buckets: Count | None = Field(None, description="none: the square root of the images")
     sample: Count = Field(64, description="vectors a bucket to train the grid on")
     seed: Seed = 0
@@ -317,9 +331,7 @@ class DedupConfig(Section):
         3, description="nearest buckets that each vector lies in"
     )
     partition_rows: Count = Field(50_000, description="vectors a worker holds at once, about")
-    grid_from: LocalPath | None = Field(
-        None, description="take the trained grid of this output over"
-    )
+    grid_from: Output | None = Field(None, description="take the trained grid of this output over")
     sample: Count = Field(64, description="vectors a bucket to train the grid on")
     copies: Annotated[int, Field(ge=0, le=LARGEST)] = Field(
         0, description="made of images under 36 changes, to tell which would be found; 0: none"
@@ -499,7 +511,7 @@ class ReportConfig(Section):
 
     argument = ("SOURCE", "source.url")
     output: Output = Path("work/report.html")
-    results: LocalPath | None = Field(
+    results: Output | None = Field(
         None, description="folder that a search or a cascade has left; none: search.output"
     )
     max_queries: Count = Field(24, description="queries shown with pictures")
@@ -525,14 +537,14 @@ class VerifyConfig(Section):
     """`sluice verify`: are the bytes those that the jobs wrote?"""
 
     argument = ("STORES", "verify.stores")
-    stores: tuple[LocalPath, ...] = Field((), description="outputs of jobs")
+    stores: tuple[Output, ...] = Field((), description="outputs of jobs")
 
 
 class UsageConfig(Section):
     """`sluice usage`: what outputs took."""
 
     argument = ("FOLDERS", "usage.folders")
-    folders: tuple[LocalPath, ...] = Field((), description="outputs of jobs")
+    folders: tuple[Output, ...] = Field((), description="outputs of jobs")
 
 
 class RayConfig(Section):

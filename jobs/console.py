@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from pipeline.core.folder import Place
     from pipeline.images.fill import Filled
     from pipeline.search.copy_recall import CopyRecall
 
@@ -103,7 +102,7 @@ def print_results(results: pa.Table, queries: int, images: int) -> int:
     return int(results.num_rows - shown.num_rows)
 
 
-def print_not_taken(filled: "Filled", root: "Path") -> None:
+def print_not_taken(filled: "Filled", root: "Place") -> None:
     """Print what the store at ``root`` does not hold of its source, by reason.
 
     Warns of keys that several images have.

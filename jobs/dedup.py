@@ -1,7 +1,7 @@
 """`sluice dedup`: every pair of near-duplicates, their groups, and the one to keep of each."""
 
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from jobs.settings import FLAG
 from jobs.sitting import Sitting, one_session, print_more_workers
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.files import write_atomically
+from pipeline.core.folder import Place
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import csv_bytes, flat_column
@@ -277,7 +278,7 @@ def _measured(
     return replace(found, recall=recall)
 
 
-def _write_lists(found: Deduplicated, root: Path) -> None:
+def _write_lists(found: Deduplicated, root: Place) -> None:
     write_atomically(root / "groups.csv", csv_bytes(found.groups))
     if found.verdicts.num_rows:
         told = with_keys(found.verdicts, found.images, {"a": "a_key", "b": "b_key"})

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from jobs import models, verify
 from jobs.calibrate import calibrate
@@ -17,6 +16,7 @@ from jobs.report import report
 from jobs.search import search
 from jobs.sign import sign
 from jobs.usage import print_usage
+from pipeline.core.folder import Place
 
 STEPS: dict[str, Callable[[Config], object]] = {
     "models": models.command,
@@ -70,17 +70,17 @@ def _with(config: Config, section: str, **settings: object) -> Config:
     return config.model_copy(update={section: part})
 
 
-def _stores(config: Config) -> tuple[Path, ...]:
+def _stores(config: Config) -> tuple[Place, ...]:
     made = (config.corpus, config.embed, config.index, config.sign, config.dedup)
     return tuple(part.output for part in made)
 
 
-def _outputs(config: Config) -> tuple[Path, ...]:
+def _outputs(config: Config) -> tuple[Place, ...]:
     by_index = _by_index(config).search.output
     answers = (config.search.output, by_index, config.cascade.features, config.cascade.output)
     return (*_stores(config), *answers)
 
 
-def _pages(config: Config) -> tuple[Path, ...]:
+def _pages(config: Config) -> tuple[Place, ...]:
     folders = {config.cascade.output: "funnel.html", config.dedup.output: "report.html"}
     return (config.report.output, *(folder / page for folder, page in folders.items()))

@@ -1,7 +1,6 @@
 """`sluice leaks`: how many test images have a copy in train, and a split in which none has."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from jobs.sitting import Sitting, one_session
 from pipeline.core.arrays import Ids
 from pipeline.core.errors import ConfigError, InputError, SluiceError
 from pipeline.core.files import write_atomically
+from pipeline.core.folder import Place, place
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import csv_bytes
@@ -82,9 +82,13 @@ def _folders(config: Config) -> tuple[str, str]:
         raise ConfigError("name two folders: sluice leaks TRAIN TEST")
     train, test = config.leaks.folders
     for one, other in ((train, test), (test, train)):
-        if Path(one).resolve().is_relative_to(Path(other).resolve()):
+        if _is_below(place(one).resolve(), place(other).resolve()):
             raise InputError(f"{one} lies in {other}; name two folders apart from each other")
     return train, test
+
+
+def _is_below(one: Place, other: Place) -> bool:
+    return f"{one}/".startswith(f"{other}/")
 
 
 def _evidence(
@@ -151,7 +155,7 @@ def _print(
     console.print(evidence.told())
 
 
-def _split(config: Config, images: pa.Table, found: Deduplicated, root: Path) -> None:
+def _split(config: Config, images: pa.Table, found: Deduplicated, root: Place) -> None:
     """Write the corrected split and the labels that disagree, and say what they hold."""
     pairs = without_rejected(found.standing, found.verdicts)
     split, labels, new = split_tables(images, pairs, config.dedup.seed)

@@ -1,17 +1,16 @@
 """`sluice report`: the results of a search or a cascade as one page."""
 
-from pathlib import Path
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.console import console
 from jobs.sitting import recorded_runs
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_atomically
+from pipeline.core.folder import Place
 from pipeline.core.paths import refuse_special, refuse_unwritable
 from pipeline.core.store import Store
+from pipeline.core.tables import table_of
 from pipeline.images.manifest import stored_source
 from pipeline.pages.growth import read_growth
 from pipeline.pages.report import (
@@ -42,7 +41,7 @@ def report(config: Config) -> None:
         facts=_facts(config, store, results),
         results=shown_results(source, store, results, config.report.max_queries),
         stages=stage_times(run for job in jobs for run in recorded_runs(job)),
-        recall=[CopyRecall(**row) for row in pq.read_table(folder / "recall.parquet").to_pylist()],
+        recall=_recall(folder),
         quarantine=_quarantine(store),
         growth=read_growth(config.report.growth),
         told=results.schema.metadata[b"loss"].decode(),
@@ -54,10 +53,15 @@ def report(config: Config) -> None:
     )
 
 
-def _read_results(folder: Path) -> pa.Table:
+def _recall(folder: Place) -> list[CopyRecall]:
+    table = table_of((folder / "recall.parquet").read_bytes())
+    return [CopyRecall(**row) for row in table.to_pylist()]
+
+
+def _read_results(folder: Place) -> pa.Table:
     path = folder / "results.parquet"
     try:
-        results = pq.read_table(path)
+        results = table_of(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(
             f"there is no {path}; run sluice search first, or name what another search or a "
@@ -68,7 +72,7 @@ def _read_results(folder: Path) -> pa.Table:
     return results
 
 
-def _searched(config: Config, results: pa.Table) -> tuple[Store, tuple[Path, ...]]:
+def _searched(config: Config, results: pa.Table) -> tuple[Store, tuple[Place, ...]]:
     """Return the store that was searched, and the outputs of the jobs that made it."""
     if results.schema.metadata.get(b"store") == b"signatures":
         signatures = config.sign.output.resolve()

@@ -4,7 +4,6 @@ import os
 import sys
 import webbrowser
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -13,6 +12,7 @@ from jobs.console import console, print_recall, print_results, warn_of_refused
 from jobs.sitting import Sitting, print_more_workers
 from pipeline.core.arrays import Mask
 from pipeline.core.files import write_atomically
+from pipeline.core.folder import Place
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import TABLE_FILES, parquet_bytes
@@ -169,7 +169,7 @@ def _exactly(
         )
 
 
-def _print(wanted: SearchConfig, store: Store, answer: Answer, path: Path) -> None:
+def _print(wanted: SearchConfig, store: Store, answer: Answer, path: Place) -> None:
     left = print_results(answer.results, len(answer.queries.ids), store.images())
     print_recall(answer.recall)
     if answer.passing:
@@ -180,7 +180,7 @@ def _print(wanted: SearchConfig, store: Store, answer: Answer, path: Path) -> No
     console.print(f"{f'{left:,} more' if left else 'all'} results: {path}")
 
 
-def _open_sheet(config: Config, store: Store, answer: Answer, page: Path) -> None:
+def _open_sheet(config: Config, store: Store, answer: Answer, page: Place) -> None:
     """Write the results as a page of pictures; open it where there is a screen to see it on."""
     from pipeline.images.manifest import stored_source
     from pipeline.pages.sheet import contact_sheet

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from jobs.config import RayConfig
 from jobs.console import console, warn
 from jobs.progress import bar
 from pipeline.core.errors import StoreError
+from pipeline.core.folder import Place
 from pipeline.core.more_workers import more_workers, more_workers_told
 from pipeline.core.paths import may_write, refuse_unwritable
 from pipeline.core.progress import Heard
@@ -34,7 +34,7 @@ class Sitting:
         job: str,
         images: int,
         ray: RayConfig,
-        output: Path | None = None,
+        output: Place | None = None,
         further: bool = False,
         on_gpu: bool = False,
     ) -> None:
@@ -59,7 +59,7 @@ class Sitting:
         self._open.__exit__(kind, error, trace)
         if not self.output or (kind and not self.further):
             return
-        if self.output.exists() and not may_write(self.output):
+        if not may_write(self.output) and self.output.exists():
             if kind is None:
                 warn(f"{self.output} cannot be written to, and nothing had to be")
         elif self.record.images:
@@ -141,7 +141,7 @@ def print_more_workers(record: RunRecord) -> None:
         console.print(line, soft_wrap=True)
 
 
-def recorded_runs(folder: Path) -> list[RunRecord]:
+def recorded_runs(folder: Place) -> list[RunRecord]:
     """Return the sittings recorded in ``folder``; none, with a warning, if the record is damaged.
 
     Only times are in it: no job need stop for them.

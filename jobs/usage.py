@@ -1,11 +1,10 @@
 """`sluice usage`: what stores took: time by stage, disk and memory, over all their sittings."""
 
-from pathlib import Path
-
 from jobs.config import Config
 from jobs.console import print_table
 from jobs.sitting import recorded_runs
 from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.folder import Place, bytes_below
 from pipeline.core.run_record import RECORD
 from pipeline.core.store import Store
 
@@ -23,7 +22,7 @@ def command(config: Config) -> None:
     print_usage(config.usage.folders)
 
 
-def print_usage(folders: tuple[Path, ...]) -> None:
+def print_usage(folders: tuple[Place, ...]) -> None:
     """Print three tables: disk, time and peak memory. Raises InputError where one is no output."""
     wrong = [problem for folder in folders if (problem := _problem(folder))]
     if wrong:
@@ -44,7 +43,7 @@ def print_usage(folders: tuple[Path, ...]) -> None:
     print_table("peak resident memory of one process", ("job", "sitting", "which", "MiB"), memory)
 
 
-def _problem(folder: Path) -> str | None:
+def _problem(folder: Place) -> str | None:
     if not folder.is_dir():
         return f"there is no folder {folder}; name the output of a job"
     if any((folder / name).exists() for name in (STORE, RECORD)):
@@ -52,8 +51,8 @@ def _problem(folder: Path) -> str | None:
     return f"{folder} is no job's output; name one, as in sluice usage work/embeddings"
 
 
-def _disk(root: Path) -> tuple[str, int, int, float]:
-    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / MIB
+def _disk(root: Place) -> tuple[str, int, int, float]:
+    size = bytes_below(root) / MIB
     if not (root / STORE).exists():
         return str(root), 0, 0, size
     entries = Store.open(root).entries()

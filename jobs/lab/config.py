@@ -10,10 +10,10 @@ from jobs.config import (
     LARGEST,
     Config,
     Count,
+    LocalOutput,
     LocalPath,
     Location,
     ModelName,
-    Output,
     Section,
     Seed,
     Share,
@@ -33,7 +33,7 @@ def _foretold(workers: int) -> int:
 class ScaleConfig(Section):
     """`sluice lab scale`: the same work over a list of worker counts."""
 
-    output: Output = Path("work/scale")
+    output: LocalOutput = Path("work/scale")
     workloads: tuple[WorkloadName, ...] = Field(
         ScaleSettings.workloads,
         description="emulated sleeps; the others are real, up to this machine's cores: embed and "
@@ -100,20 +100,20 @@ class ClaimsConfig(Section):
 
     flags = ("cascade.recall",)
     file: LocalPath | None = Field(None, description="a list of claims; none: the guide's")
-    output: Output = Path("work/claims")
+    output: LocalOutput = Path("work/claims")
 
 
 class GuideConfig(Section):
     """`sluice lab guide`: every measurement that the claims need, one after the other."""
 
     ready = "guide.yaml"
-    output: Output = Path("work/guide")  # where what each step took is kept
+    output: LocalOutput = Path("work/guide")  # where what each step took is kept
 
 
 class GrowthConfig(Section):
     """`sluice lab growth`: how the time of each way of searching grows."""
 
-    output: Output = Path("work/growth")
+    output: LocalOutput = Path("work/growth")
     largest: Annotated[int, Field(ge=4096, le=LARGEST)] = Field(
         2**18, description="synthetic vectors, from 1,024 up, each time twice as many"
     )
@@ -124,7 +124,7 @@ class PageConfig(Section):
     """`sluice lab page`: one page over what the lab, benchmarks and cascade have left."""
 
     flags = ("plan.images", "plan.ms", "plan.from_", "cascade.recall")
-    output: Output = Path("work/lab.html")
+    output: LocalOutput = Path("work/lab.html")
 
 
 class MillionConfig(Section):
@@ -138,7 +138,7 @@ class MillionIndexConfig(Section):
     """`sluice lab million-index`: synthetic vectors in an index."""
 
     flags = ("ray.workers",)
-    output: Output = Path("work/million-index")
+    output: LocalOutput = Path("work/million-index")
     rows: Annotated[int, Field(ge=2000, le=LARGEST)] = 1_000_000
     dimensions: Annotated[int, Field(ge=8, le=LARGEST)] = 256
 
@@ -147,7 +147,7 @@ class MillionDedupConfig(Section):
     """`sluice lab million-dedup`: synthetic vectors joined in one sitting."""
 
     flags = ("ray.workers",)
-    output: Output = Path("work/million-dedup")
+    output: LocalOutput = Path("work/million-dedup")
     rows: Annotated[int, Field(ge=2000, le=LARGEST)] = 1_000_000
     dimensions: Annotated[int, Field(ge=8, le=LARGEST)] = 256
 
@@ -185,7 +185,7 @@ class BenchPixelsConfig(Section):
 class BenchSourcesConfig(Section):
     """`sluice bench sources`: what the driver pays to plan a source."""
 
-    output: Output = Path("work/bench-sources")  # where the sources are made
+    output: LocalOutput = Path("work/bench-sources")  # where the sources are made
     files: tuple[Count, ...] = Field((1000, 10_000, 100_000), description="of the folders")
     gigabytes: Annotated[float, Field(gt=0, le=1000)] = Field(
         10.0, description="of Parquet, and of tars"
@@ -196,7 +196,7 @@ class BenchSearchConfig(Section):
     """`sluice bench search`: our grids beside plain FAISS."""
 
     flags = ("ray.workers",)
-    output: Output = Path("work/bench-search")
+    output: LocalOutput = Path("work/bench-search")
     rows: Annotated[int, Field(ge=2000, le=LARGEST)] = Field(
         1_000_000, description="synthetic vectors"
     )
@@ -208,7 +208,7 @@ class BenchSearchConfig(Section):
 class BenchNearestConfig(Section):
     """`sluice bench nearest`: one closest point, where more workers give almost nothing."""
 
-    output: Output = Path("work/bench-nearest")
+    output: LocalOutput = Path("work/bench-nearest")
     points: Count = 100_000
     dimensions: Count = 256
     queries: Count = 50
@@ -219,7 +219,7 @@ class BenchMergeConfig(Section):
     """`sluice bench merge`: what merging costs against shards, queries and k."""
 
     flags = ("ray.workers",)
-    output: Output = Path("work/bench-merge")
+    output: LocalOutput = Path("work/bench-merge")
     shards: tuple[Count, ...] = (1, 10, 100, 1000, 10_000)
     queries: tuple[Count, ...] = (1, 100, 1000)
     k: tuple[Count, ...] = (10, 100)
@@ -248,7 +248,7 @@ class BenchPromiseConfig(Section):
         "calibrate.fit_images",
         "calibrate.calibration_images",
     )
-    output: Output = Path("work/bench-promise")
+    output: LocalOutput = Path("work/bench-promise")
     trials: Count = Field(200, description="calibrations, each on samples of its own")
     recalls: tuple[Share, ...] = Field((0.8, 0.9, 0.95, 0.99), min_length=1)
     category: str | None = Field(

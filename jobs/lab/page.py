@@ -27,7 +27,7 @@ def command(config: LabConfig) -> None:
         cascade=config.cascade.output,
         claims=config.claims.output,
     )
-    measured = measured_runs(config.plan.from_, folders.scale)
+    measured = measured_runs(config.plan.from_, config.scale.output)
     data = read_lab_data(folders, _job(config, measured), measured, config.cascade.recall)
     write_atomically(config.page.output.resolve(), render_lab(data).encode())
     console.print(f"lab: {config.page.output}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -12,6 +11,7 @@ from pipeline.cascade.on_demand import OnDemandPlan
 from pipeline.cascade.planner import CascadePlan
 from pipeline.cascade.shard_cascade import CascadeSearchPlan
 from pipeline.core.arrays import Ids, Scores
+from pipeline.core.folder import Place
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
@@ -42,7 +42,7 @@ class CascadeAnswer:
 def answer_queries(
     spread: Spread,
     signatures: Store,
-    embeddings: Path | None,
+    embeddings: Place | None,
     on_demand: OnDemandPlan,
     goal: Goal,
     queries: Queries,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +27,7 @@ from pipeline.cascade.stages import STAGES
 from pipeline.cascade.stages.metadata import Where, matching
 from pipeline.core.arrays import Ids, Mask, Vectors
 from pipeline.core.errors import StoreError
+from pipeline.core.folder import Place
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.images.manifest import read_manifest
@@ -203,7 +203,7 @@ def promise(goal: Goal, choice: Choice, keys: Sequence[str], drift: Drift | None
     return f"{said}; {drift.told}" if drift else said
 
 
-def full_embeddings(root: Path, signatures: Store) -> Path:
+def full_embeddings(root: Place, signatures: Store) -> Place:
     """Return where the finished store of all embeddings is: ``root``.
 
     Raises InputError where it is not finished, StoreError where its shards are not the signatures'.

@@ -1,7 +1,6 @@
 """Features of a few images of a shard, from the cache or made here and now from the source."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +9,7 @@ from pipeline.cascade.feature_cache import FeatureCache
 from pipeline.cascade.stages import LAST, NETWORKS
 from pipeline.core.arrays import Ids, Vectors
 from pipeline.core.errors import InputError
+from pipeline.core.folder import Place
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import Encoder, has_direction
 from pipeline.embedding.settings import Encode, EncoderSettings
@@ -31,8 +31,8 @@ class OnDemandPlan:
 
     source: Source
     manifest: pa.Table
-    signatures: Path
-    cache: Path
+    signatures: Place
+    cache: Place
     encoders: dict[str, Encoder]
 
     @property
@@ -50,7 +50,7 @@ class OnDemandPlan:
 
 
 def on_demand_plan(
-    source: Source, signatures: Store, cache: Path, cnn: EncoderSettings
+    source: Source, signatures: Store, cache: Place, cnn: EncoderSettings
 ) -> OnDemandPlan:
     """Return what workers need to make features of the images signed; opens the store ``cache``.
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import cv2
@@ -16,6 +15,7 @@ from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.cascade.shard_signer import sign_images
 from pipeline.cascade.stages import LAST, LEARNED, NETWORKS
 from pipeline.core.arrays import Ids
+from pipeline.core.folder import Place
 from pipeline.core.run_record import RunRecord
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spreading
@@ -37,7 +37,7 @@ class SamplePlan:
 
     name: ClassVar[str] = "features of a sample"
     on_demand: OnDemandPlan
-    signatures: Path
+    signatures: Place
     sampled: Ids  # ascending
     copied: Ids  # ascending
 

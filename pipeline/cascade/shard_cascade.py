@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from pipeline.cascade.on_demand import OnDemandFeatures, OnDemandPlan
 from pipeline.cascade.stages import LAST, NETWORKS, STAGES
 from pipeline.cascade.stages.metadata import Where, matching
 from pipeline.core.arrays import Ids, Mask, Vectors
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -47,8 +47,8 @@ class CascadeSearchPlan:
     """All a worker needs to search any shard for a batch of queries."""
 
     name: ClassVar[str] = "cascade"
-    signatures: Path
-    embeddings: Path | None  # a finished store over the same shards: no CNN runs
+    signatures: Place
+    embeddings: Place | None  # a finished store over the same shards: no CNN runs
     on_demand: OnDemandPlan
     filters: StageFilters
     where: Where

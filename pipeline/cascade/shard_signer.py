@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.signature import LENGTH, SIDE, signature
+from pipeline.core.folder import Place
 from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
@@ -79,7 +79,7 @@ class SignPlan:
     name: ClassVar[str] = "sign"
     source: Source
     manifest: pa.Table
-    output: Path
+    output: Place
     seconds_an_image: float = SECONDS_AN_IMAGE
 
     def start(self) -> ShardFunction:

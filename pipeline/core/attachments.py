@@ -1,13 +1,12 @@
 """What a store keeps beside its shards: files under names of their own, each with its record."""
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
+from pipeline.core.folder import Place, moved
 from pipeline.core.makers import made_by
 
 PENDING = ".pending"
@@ -21,7 +20,7 @@ class Attachments:
     there, one after it leaves the new file under its pending name.
     """
 
-    folder: Path
+    folder: Place
     kind: str
 
     def keep(self, name: str, data: bytes) -> None:
@@ -30,10 +29,12 @@ class Attachments:
         with suppress(StoreError):
             if self.read(name) == data:
                 return
-        write_atomically(_pending(path), data)
+        first = not _record(path).exists()
+        write_atomically(path if first else _pending(path), data)
         record = {"bytes": len(data), "checksum": checksum(data)}
         write_atomically(_record(path), sealed(record))
-        os.replace(_pending(path), path)
+        if not first:
+            moved(_pending(path), path)
 
     def read(self, name: str, remedy: str | None = None) -> bytes | None:
         """Return what is kept under ``name``, None where nothing is.
@@ -41,18 +42,19 @@ class Attachments:
         A file without its record is what a crash left behind, and counts as nothing. Raises
         StoreError, ending with ``remedy`` (none: how to make it again), where it is damaged.
         """
-        path = self.folder / name
-        if not _record(path).exists():
+        path, remedy = self.folder / name, remedy or self._remedy()
+        try:
+            recorded = _recorded_checksum(_record(path), remedy)
+        except FileNotFoundError:
             return None
-        remedy = remedy or self._remedy()
-        recorded = _recorded_checksum(_record(path), remedy)
-        with suppress(OSError):
-            data = _pending(path).read_bytes()
-            if checksum(data) == recorded:
-                return data
+        for place in (path, _pending(path)):
+            with suppress(OSError):
+                data = place.read_bytes()
+                if checksum(data) == recorded:
+                    return data
         return read_recorded(path, recorded, remedy)
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str) -> Place:
         """Return where the file kept under ``name`` lies, for those who read a part of it.
 
         Its bytes are not checked. Raises StoreError where it is missing or has another size.
@@ -68,9 +70,9 @@ class Attachments:
 
     def names(self, pattern: str = "**/*") -> list[str]:
         """Return the names of what is kept, in order; ``pattern`` is a glob over them."""
-        records = sorted(self.folder.glob(f"{pattern}.json"))
-        names = (record.relative_to(self.folder).as_posix() for record in records)
-        return [name.removesuffix(".json") for name in names]
+        start = len(str(self.folder)) + 1
+        records = sorted(str(record)[start:] for record in self.folder.glob(f"{pattern}.json"))
+        return [name.removesuffix(".json") for name in records]
 
     def problems(self) -> Iterator[str]:
         """Yield a line for each file whose bytes are not those recorded for it."""
@@ -87,7 +89,7 @@ class Attachments:
             record = _record(path)
             counts = record.exists() and _recorded_checksum(record, self._remedy())
             if counts == checksum(pending.read_bytes()):
-                os.replace(pending, path)
+                moved(pending, path)
             else:
                 pending.unlink()
 
@@ -95,16 +97,18 @@ class Attachments:
         return f"delete it and its .json, then run {made_by(self.kind)} again"
 
 
-def _record(attached: Path) -> Path:
+def _record(attached: Place) -> Place:
     return attached.with_name(f"{attached.name}.json")
 
 
-def _pending(attached: Path) -> Path:
+def _pending(attached: Place) -> Place:
     return attached.with_name(f".{attached.name}{PENDING}")
 
 
-def _recorded_checksum(record: Path, remedy: str) -> str:
+def _recorded_checksum(record: Place, remedy: str) -> str:
     try:
         return str(opened(record)["checksum"])
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{record} cannot be read ({error}); {remedy}") from error

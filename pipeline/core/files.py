@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import StoreError
+from pipeline.core.folder import Place
+from pipeline.core.lease import confirm_held
+from pipeline.core.objects import ObjectPath
 from pipeline.core.paths import path_error, refuse_special
 
 FORMAT_VERSION = 3  # of all files here: a store with a larger one is refused
@@ -21,13 +24,20 @@ def checksum(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Place, data: bytes) -> None:
     """Write ``data`` under a temporary name beside ``path``, flush it to disk, rename it.
 
+    An object is put in one request, under the condition that nothing is there, or that what is has
+    not changed since it was read: of two writers one is told.
+
     A file that holds ``data`` already is left alone: a job with nothing to do needs no right to
-    write. Raises StoreError where the disk is full, where the folder cannot be written to, and
-    where ``path`` is no ordinary file, which a rename would put out of the way.
+    write. Raises StoreError where the disk is full, where the folder cannot be written to, where
+    ``path`` is no ordinary file, which a rename would put out of the way, and where another job
+    writes the object, or has taken over its folder.
     """
+    if isinstance(path, ObjectPath):
+        _put(path, data)
+        return
     path = Path(os.path.realpath(path))  # a link stays one, to what is written
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
     try:
@@ -47,6 +57,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def _put(path: ObjectPath, data: bytes) -> None:
+    confirm_held(path)
+    if path.put(data):
+        return
+    try:
+        there, version = path.read_tagged()
+    except FileNotFoundError:
+        there, version = b"", None
+    if there == data:  # also where an answer was lost and the request was sent again
+        return
+    confirm_held(path)
+    if not path.put(data, version) and path.read_bytes() != data:
+        raise StoreError(
+            f"another job has written {path} meanwhile; wait for it, then run the same command "
+            "again"
+        )
+
+
 def _holds(path: Path, data: bytes) -> bool:
     refuse_special(path)
     try:
@@ -55,7 +83,7 @@ def _holds(path: Path, data: bytes) -> bool:
         return False
 
 
-def read_recorded(path: Path, recorded: str, remedy: str) -> bytes:
+def read_recorded(path: Place, recorded: str, remedy: str) -> bytes:
     """Return the bytes of ``path``; StoreError unless ``recorded`` is their checksum."""
     try:
         data = path.read_bytes()
@@ -66,7 +94,7 @@ def read_recorded(path: Path, recorded: str, remedy: str) -> bytes:
     return data
 
 
-def _refuse_newer(path: Path, version: int) -> None:
+def _refuse_newer(path: Place, version: int) -> None:
     if version > FORMAT_VERSION:
         raise StoreError(
             f"{path} has format {version}, made by a newer Sluice; "
@@ -85,7 +113,7 @@ def sealed(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode()
 
 
-def opened(path: Path) -> dict[str, Any]:
+def opened(path: Place) -> dict[str, Any]:
     """Return what was sealed; StoreError where it is newer, ValueError where it has changed."""
     value = json.loads(path.read_bytes())
     if not isinstance(value, dict):

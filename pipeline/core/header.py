@@ -1,15 +1,14 @@
 """What a store says of itself: store.json from its beginning on, manifest.json once it is whole."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.files import FORMAT_VERSION, opened, sealed, write_atomically
+from pipeline.core.folder import Place, remove_folder, version_of
 from pipeline.core.lock import locked
 from pipeline.core.makers import made_by
 from pipeline.core.shards import ShardEntry
@@ -23,7 +22,7 @@ class Header:
     identity: dict[str, Any]
 
 
-def begin(root: Path, kind: str, identity: Mapping[str, Any]) -> Header:
+def begin(root: Place, kind: str, identity: Mapping[str, Any]) -> Header:
     """Return the header of the store at ``root``, written where there is none.
 
     What a run left that finished no shard decides nothing: a store of another kind or identity is
@@ -36,7 +35,7 @@ def begin(root: Path, kind: str, identity: Mapping[str, Any]) -> Header:
         with locked(root):
             parts = [path.parent for path in root.glob("*/store.json")]
             for inner in (root / "attached", root / "attempts", *parts):
-                shutil.rmtree(inner, ignore_errors=True)
+                remove_folder(inner)
             _write_header(root, wanted)
     found = read_header(root, kind)
     if found != wanted:
@@ -48,15 +47,15 @@ def begin(root: Path, kind: str, identity: Mapping[str, Any]) -> Header:
     return found
 
 
-def _write_header(root: Path, header: Header) -> None:
+def _write_header(root: Place, header: Header) -> None:
     write_atomically(root / "store.json", sealed({"format": FORMAT_VERSION} | asdict(header)))
 
 
-def _holds_something(root: Path) -> bool:
+def _holds_something(root: Place) -> bool:
     return (root / "manifest.json").exists() or any((root / "entries").glob("*.json"))
 
 
-def read_header(root: Path, kind: str | None = None) -> Header:
+def read_header(root: Place, kind: str | None = None) -> Header:
     """Return the header of the store at ``root``, of any kind where none is named.
 
     Raises InputError where there is none, StoreError where it is damaged, newer or of another kind.
@@ -75,7 +74,7 @@ def read_header(root: Path, kind: str | None = None) -> Header:
     return Header(found, identity)
 
 
-def _missing(root: Path, kind: str | None) -> InputError:
+def _missing(root: Place, kind: str | None) -> InputError:
     if kind is None:
         return InputError(f"{root} is no store (it has no store.json); mend the path")
     return InputError(
@@ -89,7 +88,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} asked for" for key in keys)
 
 
-def write_manifest(root: Path, header: Header, entries: list[ShardEntry]) -> None:
+def write_manifest(root: Place, header: Header, entries: list[ShardEntry]) -> None:
     """Write manifest.json over ``entries``, which makes the store a finished one."""
     manifest = {
         "format": FORMAT_VERSION,
@@ -102,15 +101,14 @@ def write_manifest(root: Path, header: Header, entries: list[ShardEntry]) -> Non
     write_atomically(root / "manifest.json", sealed(manifest))
 
 
-def read_manifest(root: Path, kind: str) -> list[ShardEntry]:
+def read_manifest(root: Place, kind: str) -> list[ShardEntry]:
     """Return the entries of a finished store.
 
     Raises InputError where it is not finished, StoreError where manifest.json is damaged or newer.
     """
     path, again = root / "manifest.json", f"run {made_by(kind)} again"
     try:
-        facts = path.stat()
-        return list(_entries(path, facts.st_mtime_ns, facts.st_size, facts.st_ino))
+        return list(_entries(path, version_of(path)))
     except FileNotFoundError as error:
         reason = f"{root} is not finished (it has no manifest.json)"
         raise InputError(f"{reason}; {again}: it resumes") from error
@@ -119,7 +117,7 @@ def read_manifest(root: Path, kind: str) -> list[ShardEntry]:
 
 
 @lru_cache(maxsize=8)  # a job asks for it a dozen times
-def _entries(path: Path, *version: int) -> tuple[ShardEntry, ...]:
+def _entries(path: Place, version: tuple[Any, ...]) -> tuple[ShardEntry, ...]:
     manifest = opened(path)
     _, shards = manifest["format"], manifest["shards"]
     return tuple(ShardEntry(**entry) for entry in shards)

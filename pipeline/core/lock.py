@@ -2,19 +2,25 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pipeline.core.errors import StoreError
+from pipeline.core.folder import Place
+from pipeline.core.lease import leased
+from pipeline.core.objects import ObjectPath
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Place) -> Iterator[None]:
     """Hold ``folder`` for writing. Raises StoreError where another running job holds it.
 
-    The operating system frees the lock of a killed process.
+    The operating system frees the lock of a killed process; of an object store's see ``leased``.
     """
+    if isinstance(folder, ObjectPath):
+        with leased(folder):
+            yield
+        return
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)

@@ -3,9 +3,12 @@
 import errno
 import os
 import stat
+import uuid
 from pathlib import Path
 
 from pipeline.core.errors import StoreError
+from pipeline.core.folder import Place
+from pipeline.core.objects import ObjectPath
 
 FULL = "free some space or choose another folder, then run the same command again"
 RIGHT = "ask for the right to read and write it and what is in it, or name another"
@@ -49,8 +52,13 @@ def _in_the_way(path: Path) -> Path:
     return next((p for p in above if os.path.lexists(p) and not os.path.isdir(p)), path)
 
 
-def refuse_unwritable(folder: Path) -> None:
+def refuse_unwritable(folder: Place) -> None:
     """Make ``folder`` where it is not there; raise StoreError where nothing can be put into it."""
+    if isinstance(folder, ObjectPath):
+        trial = folder / f".{uuid.uuid4().hex}.tmp-trial"
+        trial.put(b"")
+        trial.unlink()
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not may_write(folder):
@@ -59,13 +67,17 @@ def refuse_unwritable(folder: Path) -> None:
         raise path_error(error, folder) or error from error
 
 
-def may_write(folder: Path) -> bool:
-    """Return whether files may be put into ``folder``."""
+def may_write(folder: Place) -> bool:
+    """Return whether files may be put into ``folder``; of an object store's only putting tells."""
+    if isinstance(folder, ObjectPath):
+        return True
     return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
 
 
-def refuse_special(path: Path) -> None:
+def refuse_special(path: Place) -> None:
     """Raise StoreError where ``path`` is a folder, a device or a pipe: no file may replace it."""
+    if isinstance(path, ObjectPath):
+        return
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import write_atomically
+from pipeline.core.folder import Place
 from pipeline.core.origin import VERSION, machine
 from pipeline.core.shard_stats import peak_rss
 from pipeline.core.steady_state import steady_state
@@ -130,7 +130,7 @@ class RunRecord:
         for name, value in spans.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + value
 
-    def save(self, folder: Path, earlier: Sequence["RunRecord"] = ()) -> None:
+    def save(self, folder: Place, earlier: Sequence["RunRecord"] = ()) -> None:
         """Write run.json in ``folder``: the sittings before this one, ``earlier``, and this one."""
         self.peak_rss["driver"] = peak_rss()
         self.ended = datetime.now(UTC).isoformat(timespec="seconds")
@@ -139,7 +139,7 @@ class RunRecord:
         write_atomically(folder / RECORD, (text + "\n").encode())
 
 
-def read_runs(folder: Path) -> list[RunRecord]:
+def read_runs(folder: Place) -> list[RunRecord]:
     """Return the sittings recorded in ``folder``, in their order; StoreError if it is damaged."""
     path = folder / RECORD
     if not path.exists():

@@ -1,9 +1,10 @@
 """The shards of a store as files: rows, those refused, and the entry that makes both count."""
 
 import io
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +12,13 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
+from pipeline.core.folder import Place, file_sizes
 from pipeline.core.makers import made_by
+from pipeline.core.objects import ObjectPath, Ranges
 from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet, table_of
+
+ENTRY = re.compile(r"[0-9]+\.json")
+AT_ONCE = 32  # requests to an object store
 
 
 @dataclass(frozen=True)
@@ -32,16 +38,16 @@ class ShardEntry:
 class Shards:
     """The shards of the store of ``kind`` at ``root``, by their numbers."""
 
-    root: Path
+    root: Place
     kind: str
 
-    def path(self, shard: int) -> Path:
+    def path(self, shard: int) -> Place:
         return self.root / "shards" / f"{shard:06d}.parquet"
 
-    def quarantine_path(self, shard: int) -> Path:
+    def quarantine_path(self, shard: int) -> Place:
         return self.root / "quarantine" / f"{shard:06d}.parquet"
 
-    def entry_path(self, shard: int) -> Path:
+    def entry_path(self, shard: int) -> Place:
         return self.root / "entries" / f"{shard:06d}.json"
 
     def write(
@@ -69,14 +75,18 @@ class Shards:
 
     def entries(self) -> list[ShardEntry]:
         """Return the entries of the finished shards whose files have their size, by number."""
-        paths = sorted((self.root / "entries").glob("[0-9]*.json"))
-        return [entry for entry in map(self._read_entry, paths) if self._has_its_size(entry)]
+        folder, sizes = self.root / "entries", file_sizes(self.root / "shards")
+        paths = [folder / name for name in file_sizes(folder) if ENTRY.fullmatch(name)]
+        entries = self._read_entries(paths)
+        return [e for e in entries if sizes.get(self.path(e.shard).name) == e.bytes]
 
-    def _has_its_size(self, entry: ShardEntry) -> bool:
-        path = self.path(entry.shard)
-        return path.exists() and path.stat().st_size == entry.bytes
+    def _read_entries(self, paths: list[Place]) -> list[ShardEntry]:
+        if not isinstance(self.root, ObjectPath):
+            return [self._read_entry(path) for path in paths]
+        with ThreadPoolExecutor(AT_ONCE) as pool:  # an answer is waited for, each time
+            return list(pool.map(self._read_entry, paths))
 
-    def _read_entry(self, path: Path) -> ShardEntry:
+    def _read_entry(self, path: Place) -> ShardEntry:
         again = f"run {made_by(self.kind)} again"
         try:
             return ShardEntry(**opened(path))
@@ -92,28 +102,28 @@ class Shards:
         filters: list[tuple[str, str, Any]] | None = None,
     ) -> pa.Table:
         """Read one shard. Raises StoreError where a file is missing or damaged."""
-        self._footer(shard)
-        return read_parquet(self.path(shard), self._remedy(shard), columns, filters)
+        file, _ = self._checked(shard)
+        return read_parquet(file, self._remedy(shard), columns, filters)
 
     def schema(self, shard: int) -> pa.Schema:
         """Return the schema of a shard, of which it reads the footer alone.
 
         Raises StoreError as ``read`` does.
         """
-        return pq.read_schema(pa.BufferReader(self._footer(shard)))
+        return pq.read_schema(pa.BufferReader(self._checked(shard)[1]))
 
-    def _footer(self, shard: int) -> bytes:
+    def _checked(self, shard: int) -> tuple[Place | Ranges, bytes]:
+        """Return a shard's file, of an object opened, and its footer, which is as recorded."""
         path, entry = self.path(shard), self.entry(shard)
         try:
-            with open(path, "rb") as file:
-                footer = parquet_footer(file)
+            file, footer = _file_and_footer(path)
         except OSError as error:
             reason = f"{path} cannot be read ({error.strerror})"
             raise StoreError(f"{reason}; {self._remedy(shard)}") from error
         if entry.footer_checksum != checksum(footer):
             reason = f"{path} cannot be read (its footer has changed)"
             raise StoreError(f"{reason}; {self._remedy(shard)}")
-        return footer
+        return file, footer
 
     def _remedy(self, shard: int) -> str:
         return f"delete {self.entry_path(shard)} and run {made_by(self.kind)} again"
@@ -139,3 +149,11 @@ class Shards:
                 yield f"{path} is missing"
             elif checksum(path.read_bytes()) != expected:
                 yield f"{path} does not have the checksum the manifest records"
+
+
+def _file_and_footer(path: Place) -> tuple[Place | Ranges, bytes]:
+    if isinstance(path, ObjectPath):
+        remote = path.open()
+        return remote, parquet_footer(remote)
+    with open(path, "rb") as file:
+        return path, parquet_footer(file)

@@ -6,7 +6,6 @@ and only then the entry is. What a crash leaves behind has no entry, so the next
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,9 +14,11 @@ from pipeline.core.arrays import Ids
 from pipeline.core.attachments import Attachments
 from pipeline.core.attempts import Attempts
 from pipeline.core.errors import StoreError
+from pipeline.core.folder import Place
 from pipeline.core.header import Header, begin, read_header, read_manifest, write_manifest
 from pipeline.core.lock import locked
 from pipeline.core.makers import made_by
+from pipeline.core.objects import ObjectPath
 from pipeline.core.paths import may_write
 from pipeline.core.shards import ShardEntry, Shards
 from pipeline.core.tombstones import keep_tombstones, read_tombstones, without_rows
@@ -26,7 +27,7 @@ from pipeline.core.tombstones import keep_tombstones, read_tombstones, without_r
 class Store:
     """The shards of one kind ("corpus", "embeddings", ...) made with one identity (settings)."""
 
-    def __init__(self, root: Path, header: Header) -> None:
+    def __init__(self, root: Place, header: Header) -> None:
         self.root = root
         self.kind = header.kind
         self.identity = header.identity
@@ -36,7 +37,7 @@ class Store:
         self._tombstones: Ids | None = None
 
     @classmethod
-    def create(cls, root: Path, kind: str, identity: Mapping[str, Any]) -> "Store":
+    def create(cls, root: Place, kind: str, identity: Mapping[str, Any]) -> "Store":
         """Open the store at ``root``, making it where there is none.
 
         Raises StoreError where the folder holds a store of another kind or identity.
@@ -44,7 +45,7 @@ class Store:
         return cls(root, begin(root, kind, identity))
 
     @classmethod
-    def open(cls, root: Path, kind: str | None = None) -> "Store":
+    def open(cls, root: Place, kind: str | None = None) -> "Store":
         """Open an existing store, of any kind where none is named.
 
         Raises InputError where there is none, StoreError where it is damaged, newer or of another
@@ -206,6 +207,8 @@ class Store:
                 self.attempts.new_run(shard)
 
     def _clear_temporaries(self) -> None:
+        if isinstance(self.root, ObjectPath):  # where nothing is there in part
+            return
         for leftover in self.root.rglob(".*.tmp-*"):
             leftover.unlink(missing_ok=True)
 

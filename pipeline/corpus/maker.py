@@ -9,6 +9,7 @@ import cv2
 import pyarrow as pa
 
 from pipeline.core.files import checksum
+from pipeline.core.folder import Place
 from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
@@ -36,7 +37,7 @@ class CorpusPlan:
 
     name: ClassVar[str] = "corpus"
     found: list[tuple[Path, str]]
-    output: Path
+    output: Place
     images: int
     shard_rows: int
     settings: CorpusSettings

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import faiss
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.core.arrays import Ids
 from pipeline.core.errors import InputError
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -38,7 +38,7 @@ class HashPlan:
     """All a worker needs to find the pictures whose hashes are near those of any shard."""
 
     name: ClassVar[str] = "join by hash"
-    embeddings: Path
+    embeddings: Place
     doubtful: bool
 
     def start(self) -> ShardFunction:

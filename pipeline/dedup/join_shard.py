@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Vectors
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -27,8 +27,8 @@ class JoinPlan:
     """All a worker needs to join any part: its own shards, and they with earlier generations'."""
 
     name: ClassVar[str] = "join"
-    sorted: Path
-    output: Path
+    sorted: Place
+    output: Place
     partitions: Partitions
     similarity: float
     nearest: int = 0  # others that each image is paired with, however far
@@ -71,7 +71,7 @@ class PartnersPlan:
     """
 
     name: ClassVar[str] = "compare a sample with all"
-    embeddings: Path
+    embeddings: Place
     ids: Ids  # (q,)
     vectors: Vectors  # (q, d)
     further: Ids  # (r,): images for which another one stands

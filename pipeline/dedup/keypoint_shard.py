@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.core.arrays import Ids
 from pipeline.core.files import checksum
+from pipeline.core.folder import Place
 from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
@@ -58,8 +58,8 @@ class KeypointPlan:
 
     name: ClassVar[str] = "find keypoints"
     source: Source
-    embeddings: Path
-    output: Path
+    embeddings: Place
+    output: Place
     ids: Ids  # (n,), ascending
 
     def start(self) -> ShardFunction:

@@ -7,7 +7,6 @@ no more of them than it has pictures, and reads of each the row groups that hold
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -16,6 +15,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from pipeline.core.arrays import Ids
+from pipeline.core.folder import Place
 from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
@@ -52,8 +52,8 @@ class LookPlan:
     """All a worker needs to look again at any part of the pairs."""
 
     name: ClassVar[str] = "look again"
-    keypoints: tuple[Path, ...]
-    output: Path
+    keypoints: tuple[Place, ...]
+    output: Place
     pairs: pa.Table  # a, b int64 and their shards a_shard, b_shard: PART a part
     weights: Weights
 

@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass
 from math import ceil, isqrt
-from pathlib import Path
 from typing import Any
 
+from pipeline.core.folder import Place
 from pipeline.core.store import Store
 from pipeline.dedup.identical_sets import PAIRS
 from pipeline.index.grid import Grid, whole_space
@@ -50,7 +50,7 @@ def dedup_identity(
 
 
 def grown_partitions(
-    store: Store, embeddings: Store, settings: PartitionSettings, grid_from: Path | None = None
+    store: Store, embeddings: Store, settings: PartitionSettings, grid_from: Place | None = None
 ) -> Partitions:
     """Return the partitions kept in ``store``, made and kept the first time, with all shards.
 

@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import InputError
+from pipeline.core.folder import Place
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.dedup.groups import Rule, group_pairs, to_drop
@@ -191,7 +191,7 @@ def gather_pairs(store: Store, images: pa.Table) -> pa.Table:
     return unite_sets(joined, images["id"].to_numpy())
 
 
-def read_results(root: Path) -> tuple[pa.Table, pa.Table]:
+def read_results(root: Place) -> tuple[pa.Table, pa.Table]:
     """Return the pairs and groups, with their keys, of a finished job at ``root``.
 
     Raises InputError where they are missing, StoreError where they are damaged.

@@ -4,9 +4,7 @@ A pass is named by its pairs, so that one that was broken off goes on, and pairs
 collection are a pass more: a picture's keypoints are found once, and a pair is looked at once.
 """
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +14,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from pipeline.core.arrays import Ids
 from pipeline.core.files import checksum
+from pipeline.core.folder import Place, folders_in, remove_folder
 from pipeline.core.spread import ShardPlan, Spreading
 from pipeline.core.store import Store
 from pipeline.core.tables import places
@@ -38,7 +37,7 @@ def look_at_candidates(
     spreading: Spreading,
     embeddings: Store,
     source: Source,
-    root: Path,
+    root: Place,
     pairs: pa.Table,
     hashed: pa.Table,
     images: pa.Table,
@@ -93,7 +92,7 @@ def look_again(
     spreading: Spreading,
     embeddings: Store,
     source: Source,
-    root: Path,
+    root: Place,
     pairs: tuple[Ids, Ids],
     weights: Weights,
 ) -> pa.Table:
@@ -110,13 +109,13 @@ def look_again(
     return looks.take(pa.array(rows_of_pairs(looks, *pairs)))
 
 
-def finished_passes(root: Path) -> list[Path]:
+def finished_passes(root: Place) -> list[Place]:
     """Return the folders of the passes below ``root`` that are whole."""
-    found = sorted((root / FOLDER).glob("*/looks/manifest.json"))
-    return [path.parent.parent for path in found]
+    passes = folders_in(root / FOLDER)
+    return [folder for folder in passes if (folder / "looks" / "manifest.json").exists()]
 
 
-def read_looks(passes: list[Path]) -> pa.Table:
+def read_looks(passes: list[Place]) -> pa.Table:
     """Return LOOKS of all ``passes``."""
     tables = [LOOKS.empty_table()]
     for folder in passes:
@@ -129,11 +128,11 @@ def _looked(
     spreading: Spreading,
     embeddings: Store,
     source: Source,
-    root: Path,
+    root: Place,
     pairs: tuple[Ids, Ids],
     weights: Weights,
-    passes: list[Path],
-) -> Path:
+    passes: list[Place],
+) -> Place:
     """Make the pass over ``pairs``, or go on with it; return its folder."""
     name = checksum(b"".join(ends.tobytes() for ends in pairs))
     folder = root / FOLDER / name
@@ -163,11 +162,11 @@ def _fill(
     store.finish(len(shards))
 
 
-def _clear_others(root: Path, kept: set[Path]) -> None:
+def _clear_others(root: Place, kept: set[Place]) -> None:
     """Remove the passes that were broken off over other pairs than are asked for now."""
-    for folder in (root / FOLDER).glob("*"):
+    for folder in folders_in(root / FOLDER):
         if folder not in kept:
-            shutil.rmtree(folder)
+            remove_folder(folder)
 
 
 def laid_out(pairs: tuple[Ids, Ids], embeddings: Store) -> pa.Table:

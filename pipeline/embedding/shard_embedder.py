@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.arrays import Pixels, Vectors
+from pipeline.core.folder import Place
 from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
@@ -149,7 +149,7 @@ class EmbedPlan:
     name: ClassVar[str] = "embed"
     source: Source
     manifest: pa.Table
-    output: Path
+    output: Place
     encoder: Encoder
     decode_threads: int = 1
     seconds_an_image: float = SECONDS_AN_IMAGE

@@ -112,7 +112,7 @@ def query_encoder(store: Store, weights: Path | None) -> Encoder:
     model, sha256 = made["model"], made["weights_sha256"]
     kept = _kept_network(store, model)
     # A kept network holds its weights, and nobody opens their file again.
-    found = Weights(store.root, sha256) if kept else _weights_again(store, weights)
+    found = Weights(Path(), sha256) if kept else _weights_again(store, weights)
     settings = EncoderSettings(
         model,
         found,

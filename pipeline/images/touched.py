@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.arrays import Mask
 from pipeline.core.errors import InputError
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
@@ -73,7 +73,7 @@ class ComparePlan:
     name: ClassVar[str] = "compare"
     source: Source
     units: pa.Table  # UNITS
-    output: Path
+    output: Place
 
     def start(self) -> ShardFunction:
         """Return the function that compares one shard; its answer names the ``changed`` files."""

@@ -1,11 +1,11 @@
 """Building an index: shards sorted by partition, parts gathered, and the recall of every work."""
 
-import shutil
 from math import ceil
 
 import numpy as np
 
 from pipeline.core.arrays import Ids
+from pipeline.core.folder import remove_folder
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
@@ -50,7 +50,7 @@ def gather_parts(
 
 def drop_sorted(store: Store) -> None:
     """Remove what ``sorted_shards`` gave, also what a run left that ended once all was gathered."""
-    shutil.rmtree(store.root / SORTED, ignore_errors=True)
+    remove_folder(store.root / SORTED)
 
 
 def bucket_sizes(store: Store, buckets: int) -> Ids:

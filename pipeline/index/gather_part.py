@@ -2,12 +2,12 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -23,8 +23,8 @@ class GatherPlan:
     """All a worker needs to gather any part into an index."""
 
     name: ClassVar[str] = "index"
-    sorted_shards: Path
-    output: Path
+    sorted_shards: Place
+    output: Place
     partitions: Partitions
     coder: CoarseCoder
 

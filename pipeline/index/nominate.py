@@ -7,13 +7,13 @@ buckets. That is a fact about the collection alone: parts, workers and batches d
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Vectors
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, ShardPlan, Spread
 from pipeline.core.store import Store
@@ -71,8 +71,8 @@ class NominatePlan:
     """All a worker needs to nominate candidates in any part of an index."""
 
     name: ClassVar[str] = "nominate"
-    index: Path
-    embeddings: Path
+    index: Place
+    embeddings: Place
     queries: Vectors  # of CoarseCoder.queries (q, c)
     probes: Numbers  # int32 (q, p): the buckets of each query
     count: int
@@ -141,7 +141,7 @@ class RankPlan:
     """All a worker needs to count, in any part, the codes above given scores."""
 
     name: ClassVar[str] = "rank"
-    index: Path
+    index: Place
     queries: Vectors  # of CoarseCoder.queries (q, c)
     scores: Vectors  # f32 (q, k)
 

@@ -6,7 +6,6 @@ are read in a fraction of the time.
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import faiss
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Vectors
+from pipeline.core.folder import Place
 from pipeline.core.run_record import RunRecord
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spread
@@ -32,8 +32,8 @@ class ScanPlan:
     """All a worker needs to compare queries with every vector of any part of an index."""
 
     name: ClassVar[str] = "compare"
-    index: Path
-    embeddings: Path
+    index: Place
+    embeddings: Place
     queries: Vectors  # f32 (q, d)
     depth: int
     passing: Passing | None = None  # the images to compare; none: all

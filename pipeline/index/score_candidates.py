@@ -3,13 +3,13 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Scores, Vectors
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
@@ -26,7 +26,7 @@ class ScorePlan:
     """All a worker needs to score the candidates in any part of an index."""
 
     name: ClassVar[str] = "score"
-    index: Path
+    index: Place
     queries: Vectors  # f32 (q, d)
     candidates: Mapping[int, tuple[Ids, Ids]]  # of each part: queries and rows (m,)
     k: int

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.arrays import Mask, Numbers, Scores, Vectors
 from pipeline.core.errors import ConfigError, StoreError
+from pipeline.core.folder import Place
 from pipeline.core.makers import made_by
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
@@ -91,7 +91,7 @@ class OpenIndex:
 
 
 def open_index(
-    root: Path, embeddings: Store, k: int, recall: float, confidence: float
+    root: Place, embeddings: Store, k: int, recall: float, confidence: float
 ) -> OpenIndex:
     """Open the index of ``embeddings`` at ``root``; choose the work for ``recall`` at ``k``.
 

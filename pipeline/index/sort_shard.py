@@ -7,7 +7,6 @@ partition is in memory at once.
 import time
 from collections.abc import Container
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import faiss
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Numbers, Vectors
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import ShardFunction, Spread
@@ -33,8 +33,8 @@ class SortPlan:
     """All a worker needs to sort any embedding shard by partition."""
 
     name: ClassVar[str] = "sort"
-    embeddings: Path
-    output: Path
+    embeddings: Place
+    output: Place
     partitions: Partitions
     assignments: int  # buckets a vector
     doubtful: bool = True  # whether images that are no evidence of identity are sorted too

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.cascade.neighbours import CALLED
 from pipeline.core.errors import InputError, StoreError
+from pipeline.core.folder import Place
 from pipeline.core.forecast import Shards, forecast
 from pipeline.core.origin import machine
 from pipeline.core.run_record import read_runs
@@ -56,14 +56,14 @@ POSITIVE = (
 class Outputs:
     """Where the commands have left what they measured, and the recall asked of the cascade."""
 
-    growth: Path
-    nearest: Path
-    scale: Path
-    cascade: Path
+    growth: Place
+    nearest: Place
+    scale: Place
+    cascade: Place
     recall: float
-    search: Path
-    merge: Path
-    query: Path
+    search: Place
+    merge: Place
+    query: Place
 
 
 def read_facts(outputs: Outputs) -> tuple[Facts, list[str]]:
@@ -71,7 +71,7 @@ def read_facts(outputs: Outputs) -> tuple[Facts, list[str]]:
 
     Those give no facts, so that the command which would make them is named.
     """
-    readers: list[tuple[Path, Callable[[Path], Facts]]] = [
+    readers: list[tuple[Place, Callable[[Place], Facts]]] = [
         (outputs.growth, growth_facts),
         (outputs.nearest, nearest_facts),
         (outputs.scale, scale_facts),
@@ -93,7 +93,7 @@ def read_facts(outputs: Outputs) -> tuple[Facts, list[str]]:
     return facts, list(dict.fromkeys(wrong))
 
 
-def _elsewhere(folder: Path) -> str:
+def _elsewhere(folder: Place) -> str:
     """Return on which machine ``folder`` was made last, where it is known and not this one."""
     try:
         made = [run.machine for run in read_runs(folder)[-1:] if run.machine]
@@ -110,7 +110,7 @@ def counted_checks() -> Facts:
     }
 
 
-def growth_facts(folder: Path) -> Facts:
+def growth_facts(folder: Place) -> Facts:
     """Return the ratios of twice the vectors, and the seconds of MILLION of them, extrapolated."""
     columns = ["way", "vectors", "ratio", "low", "high"]
     doublings = _rows(folder / "doublings.parquet", columns, GROWTH)
@@ -131,7 +131,7 @@ def growth_facts(folder: Path) -> Facts:
     return facts
 
 
-def nearest_facts(folder: Path) -> Facts:
+def nearest_facts(folder: Place) -> Facts:
     """Return the ms of finding one closest point: alone, and what TEN workers or most make of it.
 
     ``floor`` is a query's latency where there is nothing to scan.
@@ -157,7 +157,7 @@ def _timed(row: dict[str, Any], name: str, how: str) -> Fact:
     return Fact(row[name], how, row[f"{name}_low"], row[f"{name}_high"])
 
 
-def scale_facts(folder: Path) -> Facts:
+def scale_facts(folder: Place) -> Facts:
     """Return the rates of the runs in ``folder``, and what POOLS would take by their model.
 
     Raises InputError where the runs are not finished.
@@ -204,7 +204,7 @@ def _forecasts(experiment: Experiment) -> Facts:
     }
 
 
-def cascade_facts(folder: Path, recall: float) -> Facts:
+def cascade_facts(folder: Place, recall: float) -> Facts:
     """Return what an image costs each stage, and the funnel of the plan that reaches ``recall``."""
     columns = ["recall", "stage", "share", "ms", "queries"]
     path, facts = folder / "recall_costs.parquet", Facts()
@@ -231,7 +231,7 @@ def cascade_facts(folder: Path, recall: float) -> Facts:
     return facts | _funnel_facts(folder)
 
 
-def _funnel_facts(folder: Path) -> Facts:
+def _funnel_facts(folder: Place) -> Facts:
     rows = _rows(folder / "funnel.parquet", ["stage", "entered", "recall_after"], CASCADE)
     if not rows or not rows[0]["entered"]:
         return {}
@@ -239,7 +239,7 @@ def _funnel_facts(folder: Path) -> Facts:
     return {"plan_recall": Fact(rows[-1]["recall_after"], how)}
 
 
-def recall_facts(folder: Path) -> Facts:
+def recall_facts(folder: Place) -> Facts:
     """Return the recall of keeping 1 % and 5 % of the images by their signatures."""
     columns = ["filter", "neighbours", "keep", "recall", "low", "high"]
     rows = _rows(folder / "filters.parquet", columns, RECALL)
@@ -254,7 +254,7 @@ def recall_facts(folder: Path) -> Facts:
     }
 
 
-def search_facts(folder: Path) -> Facts:
+def search_facts(folder: Place) -> Facts:
     """Return the ms of one query over made vectors: all, one bucket of them, at recall .99.
 
     Nothing of fewer than MILLION: what a bucket saves grows with their number.
@@ -283,11 +283,11 @@ def search_facts(folder: Path) -> Facts:
     return facts
 
 
-def _by_way(path: Path, columns: list[str]) -> dict[str, dict[str, Any]]:
+def _by_way(path: Place, columns: list[str]) -> dict[str, dict[str, Any]]:
     return {row["way"]: row for row in _rows(path, columns, SEARCH)}
 
 
-def merge_facts(folder: Path) -> Facts:
+def merge_facts(folder: Place) -> Facts:
     """Return the seconds of merging the most shards and queries: on the driver, and by a tree."""
     columns = ["shards", "queries", "k", "certified", "tree"]
     rows = _rows(folder / "merge.parquet", columns, MERGE)
@@ -303,7 +303,7 @@ def merge_facts(folder: Path) -> Facts:
     }
 
 
-def query_facts(folder: Path) -> Facts:
+def query_facts(folder: Place) -> Facts:
     """Return the seconds of the last search, where it was by an index over MILLION images."""
     path = folder / "results.parquet"
     if not path.exists():
@@ -316,7 +316,7 @@ def query_facts(folder: Path) -> Facts:
     return {"query_seconds": Fact(sum(runs[-1].seconds.values()), how)}
 
 
-def _rows(path: Path, columns: list[str], command: str) -> list[dict[str, Any]]:
+def _rows(path: Place, columns: list[str], command: str) -> list[dict[str, Any]]:
     """Return the rows of a table that ``command`` has left; none where it has not run.
 
     Raises StoreError where the file is damaged, or has not these columns.
@@ -351,7 +351,7 @@ def _usable(name: str, column: pa.ChunkedArray) -> bool:
     return bool(np.isfinite(values).all() and (name not in POSITIVE or values.min() > 0))
 
 
-def _metadata(path: Path, command: str) -> dict[bytes, bytes]:
+def _metadata(path: Place, command: str) -> dict[bytes, bytes]:
     """Return what a table that ``command`` has left says of itself; nothing where there is none."""
     if not path.exists():
         return {}

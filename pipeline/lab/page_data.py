@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.core.folder import Place
 from pipeline.core.forecast import Shards
 from pipeline.core.measured import Measured
 from pipeline.core.more_workers import WORK
@@ -24,12 +24,12 @@ WORDS_OF_WORK = WORK | {"emulated": "embedding", "join": "joining"}
 class Folders:
     """Where the commands have left what the page shows."""
 
-    scale: Path
-    merge: Path
-    nearest: Path
-    growth: Path
-    cascade: Path
-    claims: Path
+    scale: Place
+    merge: Place
+    nearest: Place
+    growth: Place
+    cascade: Place
+    claims: Place
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def read_lab_data(folders: Folders, job: Job, measured: Measured, recall: float)
     )
 
 
-def _files(folders: Folders) -> dict[str, tuple[str, Path]]:
+def _files(folders: Folders) -> dict[str, tuple[str, Place]]:
     """Return the tables by their names in LabData: what makes each, and where it is left."""
     return {
         "runs": (SCALE, folders.scale / "runs.parquet"),
@@ -107,7 +107,7 @@ def _files(folders: Folders) -> dict[str, tuple[str, Path]]:
     }
 
 
-def made_by(command: str, path: Path) -> Made:
+def made_by(command: str, path: Place) -> Made:
     """Return what made ``path``, as run.json beside it tells; else the day of the file alone."""
     if not path.exists():
         return Made(command, "not run yet")
@@ -119,5 +119,5 @@ def made_by(command: str, path: Path) -> Made:
     return Made(command, f"{last.ended[:10]}, Sluice {last.version}, {last.machine}")
 
 
-def _left(path: Path, command: str) -> pa.Table | None:
+def _left(path: Place, command: str) -> pa.Table | None:
     return read_parquet(path, f"run {command} again") if path.exists() else None

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 from scipy.stats import linregress, t
 
 from pipeline.core.arrays import Ids, Scores
+from pipeline.core.folder import Place
 from pipeline.core.tables import read_parquet
 from pipeline.pages.page import INK
 
@@ -83,7 +83,7 @@ def growth_chart(points: pa.Table, exponents: list[Exponent]) -> go.Figure:
     return figure.update_yaxes(type="log", title="measured seconds", dtick=1)
 
 
-def read_growth(folder: Path) -> Growth | None:
+def read_growth(folder: Place) -> Growth | None:
     """Return what the job has left in ``folder``, None where it was not run.
 
     Raises StoreError where a file is damaged.

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.arrays import Ids, Mask, Numbers
 from pipeline.core.errors import ConfigError
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
@@ -80,7 +80,7 @@ class PassingPlan:
     """All a worker needs to tell which images of any group of shards fulfil a condition."""
 
     name: ClassVar[str] = "where"
-    embeddings: Path
+    embeddings: Place
     condition: Condition
     groups: Sequence[Sequence[int]]  # of shards
 

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import faiss
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import AnyArray, Vectors
+from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
@@ -23,7 +23,7 @@ class SearchPlan:
     """All a worker needs to search any shard of an embedding store."""
 
     name: ClassVar[str] = "search"
-    embeddings: Path
+    embeddings: Place
     queries: Vectors  # f32 (q, d)
     depth: int
     passing: Passing | None = None  # the images to compare; none: all

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.errors import ConfigError, InputError, StoreError
+from pipeline.core.folder import Place
 from pipeline.core.forecast import PoolCosts
 from pipeline.core.spread import ShardPlan
 from pipeline.core.store import Store
@@ -64,7 +65,7 @@ class Experiment:
         return cls(Store.create(root, "scaling", identity), runs)
 
     @classmethod
-    def of(cls, root: Path) -> "Experiment":
+    def of(cls, root: Place) -> "Experiment":
         """Return the finished experiment at ``root``; settings added since have their defaults.
 
         Raises InputError where there is none.

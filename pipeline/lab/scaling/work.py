@@ -111,7 +111,8 @@ def join_work(
     """Return the work of joining the vectors of ``embeddings``, which lie sorted in ``parts``."""
     store = Store.create(scratch, "pairs", {})
     shards = range(partitions.generations[-1])
-    files = [embeddings.shards.path(embeddings.manifest()[number].shard) for number in shards]
+    numbers = [embeddings.manifest()[number].shard for number in shards]
+    files = [Path(str(embeddings.shards.path(number))) for number in numbers]
 
     def alone() -> int:
         join_single_threaded(files, similarity, scratch / "all.parquet")
@@ -144,7 +145,7 @@ def search_work(
 
         return search_certified(parts, len(queries), k)
 
-    files = [embeddings.shards.path(shard) for shard in shards]
+    files = [Path(str(embeddings.shards.path(shard))) for shard in shards]
     gone = embeddings.tombstones()
 
     def write(found: Merged | Found) -> None:

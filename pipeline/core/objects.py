@@ -1,0 +1,328 @@
+"""Places on object stores, with the part of ``pathlib.Path`` that outputs stand on.
+
+All of it is obstore's, which puts under a condition and reads by ranges. Credentials come from the
+environment, or from where botocore finds them if it is installed: no place and no message has them.
+"""
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.core.errors import InputError, StoreError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?([^/]*)/?(.*)", re.DOTALL)
+RIGHTS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+    "memory": "",  # of one process
+}
+TAIL = 2**16  # bytes fetched of a file's end with its size: most footers are in them
+CHUNK = 2**23  # bytes
+PATIENCE = timedelta(minutes=3)  # over which a request is tried again
+CREDENTIALS_LAST = timedelta(minutes=30)
+
+
+class Facts(NamedTuple):
+    """What a store tells of an object."""
+
+    st_size: int
+    st_mtime: float  # seconds since the epoch
+    tag: str  # another one: other bytes
+
+
+@dataclass(frozen=True, order=True)
+class ObjectPath:
+    """``key`` in the bucket ``root`` ("s3://bucket"): an object, or what lies below it."""
+
+    root: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.root}/{self.key}".rstrip("/")
+
+    def __truediv__(self, name: str | PurePosixPath) -> "ObjectPath":
+        return ObjectPath(self.root, str(PurePosixPath(self.key) / name))
+
+    @property
+    def name(self) -> str:
+        """Return the last part of the key."""
+        return PurePosixPath(self.key).name
+
+    @property
+    def stem(self) -> str:
+        """Return the name without its suffix."""
+        return PurePosixPath(self.key).stem
+
+    @property
+    def suffix(self) -> str:
+        """Return the name's suffix with its dot, empty where there is none."""
+        return PurePosixPath(self.key).suffix
+
+    @property
+    def parent(self) -> "ObjectPath":
+        """Return the place that holds this one."""
+        return ObjectPath(self.root, key_of(PurePosixPath(self.key).parent))
+
+    def with_name(self, name: str) -> "ObjectPath":
+        """Return the place of ``name`` beside this one."""
+        return self.parent / name
+
+    def with_suffix(self, suffix: str) -> "ObjectPath":
+        """Return this place with another suffix."""
+        return ObjectPath(self.root, key_of(PurePosixPath(self.key).with_suffix(suffix)))
+
+    def relative_to(self, other: "ObjectPath") -> PurePosixPath:
+        """Return the key below ``other``. Raises ValueError where it is not below it."""
+        return PurePosixPath(self.key).relative_to(PurePosixPath(other.key))
+
+    def resolve(self) -> "ObjectPath":
+        """Return itself, for it is absolute."""
+        return self
+
+    def as_uri(self) -> str:
+        """Return the URL."""
+        return str(self)
+
+    def exists(self) -> bool:
+        """Return whether there is such an object. Raises StoreError where that cannot be told."""
+        try:
+            self.stat()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_dir(self) -> bool:
+        """Return whether anything lies below it. Raises StoreError as ``exists`` does."""
+        return next(self.below(), None) is not None
+
+    def stat(self) -> Facts:
+        """Return the object's size, time and tag. Raises FileNotFoundError, or StoreError."""
+        with self._told() as (obs, store):
+            return _facts(obs.head(store, self.key))
+
+    def read_bytes(self) -> bytes:
+        """Return the object's bytes. Raises FileNotFoundError, or StoreError."""
+        return self.read_tagged()[0]
+
+    def read_tagged(self) -> tuple[bytes, Any]:
+        """Return the object's bytes and the version that ``put`` takes. Raises as ``stat`` does."""
+        with self._told() as (obs, store):
+            found = obs.get(store, self.key)
+            version = {name: tag for name in ("e_tag", "version") if (tag := found.meta[name])}
+            return bytes(found.bytes()), version
+
+    def open(self, mode: str = "rb") -> "Ranges":
+        """Return the object as a file that reads by ranges. Raises as ``stat`` does."""
+        with self._told() as (obs, store):
+            end = obs.get(store, self.key, options={"range": {"suffix": TAIL}})
+            return Ranges(self, end.meta["size"], bytes(end.bytes()))
+
+    def read_range(self, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start`` on. Raises as ``stat`` does."""
+        with self._told() as (obs, store):
+            return bytes(obs.get_range(store, self.key, start=start, length=length))
+
+    def put(self, data: bytes, version: Any | None = None) -> bool:
+        """Put ``data`` in one request where nothing is, or what is there has ``version`` still.
+
+        Return whether it was put: another was quicker otherwise. Raises StoreError.
+        """
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            with self._told() as (obs, store):
+                obs.put(store, self.key, data, mode=version or "create", use_multipart=False)
+        except FileNotFoundError:  # removed meanwhile, or the bucket itself is not there
+            if version is None:
+                raise InputError(f"{self} cannot be written: {self.root} is not there") from None
+            return False
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    def replace(self, target: "ObjectPath") -> None:
+        """Give the object the place ``target``. Raises as ``stat`` does."""
+        with self._told() as (obs, store):
+            obs.copy(store, self.key, target.key)
+            obs.delete(store, self.key)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the object; one that is not there is none to remove. Raises StoreError."""
+        remove_objects([self])
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: what holds an object is there with it."""
+
+    def fetch(self, file: IO[bytes]) -> None:
+        """Write the object's bytes to ``file``. Raises as ``stat`` does."""
+        with self._told() as (obs, store):
+            for part in obs.get(store, self.key).stream(min_chunk_size=CHUNK):
+                file.write(part)
+
+    def folders(self) -> "list[ObjectPath]":
+        """Return what lies in it and holds objects itself, in order. Raises StoreError."""
+        with self._told() as (obs, store):
+            found = obs.list_with_delimiter(store, prefix=f"{self.key}/")["common_prefixes"]
+        return [ObjectPath(self.root, prefix.strip("/")) for prefix in sorted(found)]
+
+    def below(self) -> "Iterator[tuple[ObjectPath, Facts]]":
+        """Yield all that lies below it, with its facts. Raises StoreError."""
+        with self._told() as (obs, store):
+            for listed in obs.list(store, prefix=f"{self.key}/" if self.key else None):
+                for meta in listed:
+                    yield ObjectPath(self.root, meta["path"]), _facts(meta)
+
+    def glob(self, pattern: str) -> "Iterator[ObjectPath]":
+        """Yield what lies below it and has a name like ``pattern``, as Path.glob does of files."""
+        from fsspec.utils import glob_translate
+
+        like = re.compile(glob_translate(pattern))
+        for path, _ in self.below():
+            if like.match(str(path.relative_to(self))):
+                yield path
+
+    def rglob(self, pattern: str) -> "Iterator[ObjectPath]":
+        """Yield what lies below it at any depth and has such a name."""
+        return self.glob(f"**/{pattern}")
+
+    @contextmanager
+    def _told(self) -> "Iterator[tuple[Any, ObjectStore]]":
+        """Give obstore and the bucket; what it raises is told as FileNotFoundError or StoreError.
+
+        Nothing but a job with outputs there imports it.
+        """
+        import obstore
+        from obstore import exceptions as theirs
+
+        try:
+            yield obstore, _bucket(self.root)
+        except (theirs.NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(2, "No such object", str(self)) from error
+        except (theirs.AlreadyExistsError, theirs.PreconditionError):
+            raise
+        except (theirs.PermissionDeniedError, theirs.UnauthenticatedError) as error:
+            raise StoreError(
+                f"{self} cannot be used: {_first_line(error)}; set credentials that have the right "
+                f"to read and write it ({_rights(self.root)}), here and on every node"
+            ) from error
+        except (theirs.BaseError, OSError) as error:
+            raise StoreError(
+                f"{self} cannot be used: {_first_line(error)}; see that its bucket is there and "
+                "its server answers, then run the same command again"
+            ) from error
+
+
+class Ranges(io.RawIOBase):
+    """An object of ``size`` bytes as a file; its ``end`` is here, the rest is read by ranges."""
+
+    def __init__(self, path: ObjectPath, size: int, end: bytes) -> None:
+        self.path, self.size, self.end, self.at = path, size, end, 0
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence]
+        return self.at
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self.size - self.at)
+        length = left if size is None or size < 0 else min(size, left)
+        from_end = self.at - (self.size - len(self.end))
+        if not length:
+            return b""
+        if from_end >= 0:
+            data = self.end[from_end : from_end + length]
+        else:
+            data = self.path.read_range(self.at, length)
+        self.at += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def remove_objects(paths: list[ObjectPath]) -> None:
+    """Remove objects of one bucket, many a request. Raises StoreError."""
+    if paths:
+        with paths[0]._told() as (obs, store):
+            obs.delete(store, [path.key for path in paths])
+
+
+def key_of(path: PurePosixPath) -> str:
+    return "" if str(path) == "." else str(path)
+
+
+def _facts(meta: Any) -> Facts:
+    modified: datetime = meta["last_modified"]
+    return Facts(meta["size"], modified.timestamp(), meta["e_tag"] or meta["version"] or "")
+
+
+def _rights(root: str) -> str:
+    return RIGHTS[root.partition(":")[0]]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+@lru_cache
+def _bucket(root: str) -> "ObjectStore":
+    from obstore.store import MemoryStore, from_url
+
+    if root.startswith("memory:"):
+        return MemoryStore()
+    options: dict[str, Any] = {"client_options": {"timeout": "60s", "connect_timeout": "10s"}}
+    options["retry_config"] = {"max_retries": 20, "retry_timeout": PATIENCE}
+    if root.startswith("s3:"):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        config = {"endpoint": endpoint} if endpoint else {}
+        options["client_options"]["allow_http"] = (endpoint or "").startswith("http:")
+        options |= {"config": config, "credential_provider": _credentials()}
+    return from_url(root, **options)
+
+
+def _credentials() -> Callable[[], Any] | None:
+    """Return what gives botocore's credentials, None where the environment's will do."""
+    if "AWS_ACCESS_KEY_ID" in os.environ:
+        return None
+    try:
+        import botocore.session
+    except ImportError:
+        return None
+    found = botocore.session.Session().get_credentials()
+    if found is None:
+        return None
+
+    def credentials() -> dict[str, Any]:
+        now = found.get_frozen_credentials()
+        return {
+            "access_key_id": now.access_key,
+            "secret_access_key": now.secret_key,
+            "token": now.token,
+            "expires_at": datetime.now(UTC) + CREDENTIALS_LAST,
+        }
+
+    return credentials
