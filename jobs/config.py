@@ -606,9 +606,15 @@ class Config(Section):
 
 def as_yaml(value: Any) -> str:
     """Return a setting's value as one line of YAML."""
-    plain = to_jsonable_python(value, exclude_none=True)
+    plain = to_jsonable_python(_plain(value), exclude_none=True)
     text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=2**20)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, ObjectPath) else value
 
 
 def print_settings(config: Config) -> None:

@@ -1,7 +1,6 @@
 """The store of embeddings that a job fills, and the encoder it is filled by."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +8,7 @@ import pyarrow.compute as pc
 
 from jobs.config import Config
 from jobs.sitting import Sitting
+from pipeline.core.folder import Place
 from pipeline.core.store import Store
 from pipeline.embedding.choice import (
     Tried,
@@ -44,7 +44,7 @@ def embeddings_store(config: Config, listed: Listed) -> tuple[EncoderSettings, S
     return settings, store
 
 
-def _settled(wanted: dict[str, Any], root: Path) -> dict[str, Any]:
+def _settled(wanted: dict[str, Any], root: Place) -> dict[str, Any]:
     """Return what "auto" was when the store was begun."""
     held = Store.open(root, "embeddings").identity
     if held.get("backend") not in kind_of(wanted["model"]).backends:

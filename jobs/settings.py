@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from jobs.config import Config
 from pipeline.core.errors import ConfigError
+from pipeline.core.objects import ObjectPath
 
 READY = Path(__file__).parent.parent / "configs"
 FLAG = "command line"  # where a setting said by a flag comes from
@@ -53,12 +54,23 @@ def load_config(
         origins[key] = origin
     try:
         config = kind.model_validate(settings)
+        problems += _of_one_process(config)
     except ValidationError as error:
         problems += [_problem(e, fields, origins) for e in error.errors()]
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"{len(problems)} wrong setting(s):\n{lines}")
     return config.with_origins(origins)
+
+
+def _of_one_process(config: Config) -> list[str]:
+    """Return a line for each output in memory where several processes are to work."""
+    return [
+        f"{section}.{name}: {value} is in the memory of one process; say ray.workers=0"
+        for section, part in config
+        for name, value in part
+        if isinstance(value, ObjectPath) and value.root.startswith("memory:") and config.ray.workers
+    ]
 
 
 def setting_fields(kind: type[Config]) -> dict[str, FieldInfo]:

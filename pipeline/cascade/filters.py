@@ -65,7 +65,7 @@ def directions(points: Scores) -> Vectors:
 
 def fit_space(vectors: Vectors) -> EmbeddingSpace:
     """Fit the principal components of f32 (n, d), n > COMPONENTS: all where d is smaller."""
-    pca = PCA(min(COMPONENTS, vectors.shape[1]), svd_solver="full").fit(vectors)
+    pca = PCA(min(COMPONENTS, *vectors.shape), svd_solver="full").fit(vectors)
     return EmbeddingSpace(
         pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_, np.float32)
     )

@@ -8,18 +8,25 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pipeline.core.errors import InputError, StoreError
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from pipeline.core.errors import StoreError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+T = TypeVar("T")
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?([^/]*)/?(.*)", re.DOTALL)
 RIGHTS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -29,7 +36,9 @@ RIGHTS = {
 }
 TAIL = 2**16  # bytes fetched of a file's end with its size: most footers are in them
 CHUNK = 2**23  # bytes
-PATIENCE = timedelta(minutes=3)  # over which a request is tried again
+TRIES = 4
+PATIENCE = {"max_retries": 8, "retry_timeout": timedelta(seconds=30)}  # of a try
+TIMEOUTS = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "15m"}
 CREDENTIALS_LAST = timedelta(minutes=30)
 
 
@@ -104,12 +113,12 @@ class ObjectPath:
 
     def is_dir(self) -> bool:
         """Return whether anything lies below it. Raises StoreError as ``exists`` does."""
-        return next(self.below(), None) is not None
+        prefix = f"{self.key}/" if self.key else None
+        return self._asked(lambda obs, store: any(obs.list(store, prefix, chunk_size=1)))
 
     def stat(self) -> Facts:
         """Return the object's size, time and tag. Raises FileNotFoundError, or StoreError."""
-        with self._told() as (obs, store):
-            return _facts(obs.head(store, self.key))
+        return self._asked(lambda obs, store: _facts(obs.head(store, self.key)))
 
     def read_bytes(self) -> bytes:
         """Return the object's bytes. Raises FileNotFoundError, or StoreError."""
@@ -117,35 +126,57 @@ class ObjectPath:
 
     def read_tagged(self) -> tuple[bytes, Any]:
         """Return the object's bytes and the version that ``put`` takes. Raises as ``stat`` does."""
-        with self._told() as (obs, store):
-            found = obs.get(store, self.key)
-            version = {name: tag for name in ("e_tag", "version") if (tag := found.meta[name])}
-            return bytes(found.bytes()), version
+
+        def read(obs: Any, store: "ObjectStore") -> tuple[bytes, Any]:
+            got = obs.get(store, self.key)
+            version = {name: tag for name in ("e_tag", "version") if (tag := got.meta[name])}
+            return bytes(got.bytes()), version
+
+        return self._asked(read)
 
     def open(self, mode: str = "rb") -> "Ranges":
         """Return the object as a file that reads by ranges. Raises as ``stat`` does."""
-        with self._told() as (obs, store):
+
+        def read(obs: Any, store: "ObjectStore") -> Ranges:
             end = obs.get(store, self.key, options={"range": {"suffix": TAIL}})
             return Ranges(self, end.meta["size"], bytes(end.bytes()))
 
+        return self._asked(read)
+
     def read_range(self, start: int, length: int) -> bytes:
         """Return ``length`` bytes from ``start`` on. Raises as ``stat`` does."""
-        with self._told() as (obs, store):
-            return bytes(obs.get_range(store, self.key, start=start, length=length))
+        return self._asked(
+            lambda obs, store: bytes(obs.get_range(store, self.key, start=start, length=length))
+        )
+
+    def fetch(self, file: IO[bytes]) -> None:
+        """Write the object's bytes to ``file``, which is empty. Raises as ``stat`` does."""
+
+        def fetch(obs: Any, store: "ObjectStore") -> None:
+            file.seek(0)
+            for part in obs.get(store, self.key).stream(min_chunk_size=CHUNK):
+                file.write(part)
+
+        self._asked(fetch)
 
     def put(self, data: bytes, version: Any | None = None) -> bool:
         """Put ``data`` in one request where nothing is, or what is there has ``version`` still.
 
-        Return whether it was put: another was quicker otherwise. Raises StoreError.
+        Return whether it was put; otherwise something else is there, or ``data`` itself, where an
+        answer was lost and it was put again. Raises StoreError.
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+        mode = version or "create"
         try:
-            with self._told() as (obs, store):
-                obs.put(store, self.key, data, mode=version or "create", use_multipart=False)
-        except FileNotFoundError:  # removed meanwhile, or the bucket itself is not there
+            self._asked(
+                lambda obs, store: obs.put(store, self.key, data, mode=mode, use_multipart=False)
+            )
+        except FileNotFoundError as error:  # removed meanwhile, or the bucket itself is not there
             if version is None:
-                raise InputError(f"{self} cannot be written: {self.root} is not there") from None
+                raise StoreError(
+                    f"{self} cannot be written: {self.root} is not there; make it, or name another"
+                ) from error
             return False
         except (AlreadyExistsError, PreconditionError):
             return False
@@ -153,9 +184,8 @@ class ObjectPath:
 
     def replace(self, target: "ObjectPath") -> None:
         """Give the object the place ``target``. Raises as ``stat`` does."""
-        with self._told() as (obs, store):
-            obs.copy(store, self.key, target.key)
-            obs.delete(store, self.key)
+        self._asked(lambda obs, store: obs.copy(store, self.key, target.key))
+        self.unlink()
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; one that is not there is none to remove. Raises StoreError."""
@@ -164,24 +194,18 @@ class ObjectPath:
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
         """Do nothing: what holds an object is there with it."""
 
-    def fetch(self, file: IO[bytes]) -> None:
-        """Write the object's bytes to ``file``. Raises as ``stat`` does."""
-        with self._told() as (obs, store):
-            for part in obs.get(store, self.key).stream(min_chunk_size=CHUNK):
-                file.write(part)
-
     def folders(self) -> "list[ObjectPath]":
         """Return what lies in it and holds objects itself, in order. Raises StoreError."""
-        with self._told() as (obs, store):
-            found = obs.list_with_delimiter(store, prefix=f"{self.key}/")["common_prefixes"]
-        return [ObjectPath(self.root, prefix.strip("/")) for prefix in sorted(found)]
+        prefix = f"{self.key}/"
+        listed = self._asked(lambda obs, store: obs.list_with_delimiter(store, prefix=prefix))
+        return [ObjectPath(self.root, key.strip("/")) for key in sorted(listed["common_prefixes"])]
 
-    def below(self) -> "Iterator[tuple[ObjectPath, Facts]]":
-        """Yield all that lies below it, with its facts. Raises StoreError."""
-        with self._told() as (obs, store):
-            for listed in obs.list(store, prefix=f"{self.key}/" if self.key else None):
-                for meta in listed:
-                    yield ObjectPath(self.root, meta["path"]), _facts(meta)
+    def below(self) -> "list[tuple[ObjectPath, Facts]]":
+        """Return all that lies below it, with its facts, in order. Raises StoreError."""
+        prefix = f"{self.key}/" if self.key else None
+        parts = self._asked(lambda obs, store: list(obs.list(store, prefix=prefix)))
+        found = ((ObjectPath(self.root, meta["path"]), _facts(meta)) for p in parts for meta in p)
+        return sorted(found)
 
     def glob(self, pattern: str) -> "Iterator[ObjectPath]":
         """Yield what lies below it and has a name like ``pattern``, as Path.glob does of files."""
@@ -196,17 +220,23 @@ class ObjectPath:
         """Yield what lies below it at any depth and has such a name."""
         return self.glob(f"**/{pattern}")
 
-    @contextmanager
-    def _told(self) -> "Iterator[tuple[Any, ObjectStore]]":
-        """Give obstore and the bucket; what it raises is told as FileNotFoundError or StoreError.
+    def _asked(self, ask: Callable[[Any, "ObjectStore"], T]) -> T:
+        """Return what ``ask`` gets by obstore from the bucket.
 
-        Nothing but a job with outputs there imports it.
+        What fails for a moment is tried again; else FileNotFoundError or StoreError tells of it.
         """
         import obstore
         from obstore import exceptions as theirs
 
         try:
-            yield obstore, _bucket(self.root)
+            # What breaks off within an answer, or after a put, its library leaves to others.
+            again = Retrying(
+                retry=retry_if_exception_type(theirs.GenericError),
+                stop=stop_after_attempt(TRIES),
+                wait=wait_random_exponential(0.3, max=5),
+                reraise=True,
+            )
+            return again(ask, obstore, _bucket(self.root))
         except (theirs.NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(2, "No such object", str(self)) from error
         except (theirs.AlreadyExistsError, theirs.PreconditionError):
@@ -267,8 +297,8 @@ class Ranges(io.RawIOBase):
 def remove_objects(paths: list[ObjectPath]) -> None:
     """Remove objects of one bucket, many a request. Raises StoreError."""
     if paths:
-        with paths[0]._told() as (obs, store):
-            obs.delete(store, [path.key for path in paths])
+        keys = [path.key for path in paths]
+        paths[0]._asked(lambda obs, store: obs.delete(store, keys))
 
 
 def key_of(path: PurePosixPath) -> str:
@@ -294,8 +324,7 @@ def _bucket(root: str) -> "ObjectStore":
 
     if root.startswith("memory:"):
         return MemoryStore()
-    options: dict[str, Any] = {"client_options": {"timeout": "60s", "connect_timeout": "10s"}}
-    options["retry_config"] = {"max_retries": 20, "retry_timeout": PATIENCE}
+    options: dict[str, Any] = {"client_options": dict(TIMEOUTS), "retry_config": PATIENCE}
     if root.startswith("s3:"):
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         config = {"endpoint": endpoint} if endpoint else {}

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import Config
+from jobs.config import Config, as_yaml
 from jobs.lab.config import LabConfig
 from jobs.settings import alternatives, load_config, setting_fields
 from pipeline.core.errors import ConfigError
+from pipeline.core.objects import ObjectPath
 
 
 def test_every_ready_config_is_right():
@@ -96,8 +97,9 @@ def test_an_override_means_what_its_setting_takes(text, wanted):
         (f"index.seed={10**30}", "index.seed"),
         (f"corpus.images={10**30}", "corpus.images"),
         ("ray.workers=100000", "ray.workers"),
-        ("embed.output=s3://bucket/out", "do not work yet: name a folder"),
-        ("cascade.features=gs://bucket/out", "do not work yet: name a folder"),
+        ("embed.output=ftp://host/out", "of no kind that outputs can be of"),
+        ("cascade.features=gs:///out", "names no bucket"),
+        ("embed.output=memory://x/out", "in the memory of one process; say ray.workers=0"),
         ("embed.bach_size=3", "did you mean embed.batch_size"),
         ("embd.batch_size=3", "did you mean embed.batch_size"),
         ("batch_size=3", "did you mean embed.batch_size"),
@@ -110,13 +112,23 @@ def test_a_wrong_override_is_told_with_a_remedy(text, message):
     assert str(caught.value).startswith("1 wrong setting(s)")
 
 
-@pytest.mark.parametrize("kind", [Config, LabConfig])
-def test_no_output_is_a_url(kind):
-    outputs = [name for name in setting_fields(kind) if name.endswith(".output")]
+def test_every_output_of_the_product_may_be_a_url():
+    outputs = [name for name in setting_fields(Config) if name.endswith(".output")]
+    assert len(outputs) > 7
+    for name in outputs:
+        section, field = name.split(".")
+        config = load_config(None, [f"{name}=s3://bucket/out"])
+        assert getattr(getattr(config, section), field) == ObjectPath("s3://bucket", "out")
+        assert as_yaml(getattr(getattr(config, section), field)) == "s3://bucket/out"
+
+
+def test_no_output_of_what_measures_is_a_url():
+    mine = setting_fields(LabConfig).keys() - setting_fields(Config).keys()
+    outputs = [name for name in mine if name.endswith(".output")]
     assert len(outputs) > 7
     for name in outputs:
         with pytest.raises(ConfigError, match="name a folder"):
-            load_config(None, [f"{name}=s3://bucket/out"], kind)
+            load_config(None, [f"{name}=s3://bucket/out"], LabConfig)
 
 
 @pytest.mark.parametrize("kind", [Config, LabConfig])

@@ -1,0 +1,89 @@
+"""Commands with their outputs on an object store, beside the same in folders."""
+
+import pytest
+
+from jobs.corpus import make_corpus
+from jobs.embed import embed
+from pipeline.core.errors import StoreError
+from pipeline.core.folder import place
+from pipeline.core.store import Store
+from tests.helpers.all_jobs import QUICK, left_by, settings
+from tests.helpers.command_line import run
+from tests.helpers.object_store import SECRET, object_store, objects_below
+
+FEW = ("corpus.images=40", "dedup.similarity=0.8", "search.index=false")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with object_store() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def far(server):
+    return place("s3://bucket/all")
+
+
+@pytest.fixture(scope="module")
+def left(far):
+    return left_by(QUICK, far, *FEW)
+
+
+def test_what_is_left_is_the_same_as_in_a_folder(left, tmp_path):
+    near = left_by(QUICK, tmp_path, *FEW)
+    assert left == near
+    assert {"index/shards/000000.parquet", "search/results.parquet", "dedup/groups.csv"} <= set(
+        left
+    )
+
+
+def test_a_search_by_index_finds_the_same(left, far):
+    asked = ("--set", "ray.workers=0", "--set", f"embed.output={far}/embeddings")
+    asked += ("--set", f"index.output={far}/index", "--output", f"{far}/by_index")
+    told = run("search", "id:0", "--index", *asked)
+    assert told.exception is None, told.exception
+    assert f"all results: {far}/by_index" in told.output
+
+
+def test_a_job_is_resumed(left, far):
+    store = Store.open(far / "embeddings", "embeddings")
+    whole = objects_below(far / "embeddings")
+    store.shards.entry_path(0).unlink()
+    (far / "embeddings" / "manifest.json").unlink()
+    embed(settings(far, *FEW))
+    assert objects_below(far / "embeddings") == whole
+
+
+def test_commands_that_look_after_outputs(left, far):
+    stores = [far / name for name in ("corpus", "embeddings", "index", "dedup")]
+    assert run("verify", *stores).exit_code == 0
+    assert run("usage", *stores).exit_code == 0
+    damaged = far / "corpus" / "shards" / "000001.parquet"
+    before, version = damaged.read_tagged()
+    damaged.put(before[:-1], version)
+    told = run("verify", far / "corpus")
+    damaged.put(before, damaged.read_tagged()[1])
+    assert f"{damaged} does not have the checksum" in str(told.exception)
+
+
+def test_a_server_that_fails_costs_nothing(server, left, far):
+    with server.failing(0.2):
+        again = place("s3://bucket/failing")
+        make_corpus(settings(again, *FEW))
+    assert objects_below(again / "corpus") == objects_below(far / "corpus")
+
+
+@pytest.mark.parametrize("bucket", ["not-there", "bucket"])
+def test_what_cannot_be_written_is_told_before_any_work(server, bucket, monkeypatch):
+    if bucket == "bucket":
+        monkeypatch.setattr(server.asked, "app", _forbidden)
+    told = run("corpus", "--output", f"s3://{bucket}/x", "--images", "40", "--workers", "0")
+    assert isinstance(told.exception, StoreError)
+    assert f"s3://{bucket}/x" in str(told.exception)
+    assert SECRET not in str(told.exception) + told.output
+
+
+def _forbidden(environ, start):
+    start("403 Forbidden", [("Content-Length", "0")])
+    return [b""]
