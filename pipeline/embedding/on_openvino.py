@@ -33,11 +33,15 @@ def converted(settings: EncoderSettings) -> Any:
 
 def _from_torch(module: Any, settings: EncoderSettings) -> Any:
     import torch  # here, for workers run what was converted without it
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     side = settings.input_size
+    # The check traces twice more, and would only warn.
+    unchecked: dict[str, Any] = {"trace_kwargs": {"check_trace": False}}
     with warnings.catch_warnings():  # torch deprecates the tracing that OpenVINO's converter uses
         warnings.simplefilter("ignore")
-        return ov.convert_model(module, example_input=torch.zeros([1, 3, side, side]))
+        zeros = torch.zeros([1, 3, side, side])
+        return ov.convert_model(TorchScriptPythonDecoder(module, example_input=zeros, **unchecked))
 
 
 def _reshape(network: Any, settings: EncoderSettings) -> None:

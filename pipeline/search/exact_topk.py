@@ -33,7 +33,7 @@ def exact_scores(queries: Vectors, vectors: Vectors) -> Scores:
     NumPy sums each row of products pairwise in an order that depends on d alone, so a pair's score
     has the same bits in whatever batch it is computed; BLAS kernels give no such promise.
     """
-    products = queries[:, None, :].astype(np.float64) * vectors.astype(np.float64)
+    products = np.multiply(queries[:, None, :], vectors, dtype=np.float64)
     scores: Scores = products.sum(axis=-1)
     return scores
 
