@@ -20,6 +20,7 @@ LEVELS = 512  # of a descriptor's unit length, so that eight bits hold each numb
 DIMENSIONS = 128
 BLUR = 1.2  # pixels of the picture
 SQUARE = 24  # pixels, to tell orientations apart
+_MIRRORED = np.arange(DIMENSIONS).reshape(4, 4, 8)[::-1, :, -np.arange(8) % 8].ravel()
 Greys = NDArray[np.float32]
 Points = NDArray[np.float32]  # (n, 4): x, y in pixels of the picture, size likewise, angle
 
@@ -49,7 +50,7 @@ class Keypoints:
     def directions(self) -> NDArray[np.float32]:
         """The descriptors float32 (n, 128), of unit length."""
         numbers = self.descriptors.astype(np.float32)
-        lengths = np.linalg.norm(numbers, axis=1, keepdims=True)
+        lengths = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))[:, None]
         return np.asarray(numbers / np.maximum(lengths, 1e-6), np.float32)
 
 
@@ -89,6 +90,5 @@ def mirrored(keypoints: Keypoints) -> Keypoints:
     points = keypoints.points.copy()
     points[:, 0] = keypoints.picture.shape[1] - 1 - points[:, 0]
     points[:, 3] = (180 - points[:, 3]) % 360
-    grid = keypoints.descriptors.reshape(-1, 4, 4, 8)[:, ::-1, :, -np.arange(8) % 8]
-    turned = np.ascontiguousarray(grid).reshape(-1, DIMENSIONS)
-    return Keypoints(points, turned, np.ascontiguousarray(keypoints.picture[:, ::-1]))
+    turned = keypoints.descriptors.take(_MIRRORED, axis=1)
+    return Keypoints(points, turned, np.asarray(cv2.flip(keypoints.picture, 1), np.uint8))

@@ -39,37 +39,40 @@ def agreement(here: Greys, other: Greys, affine: Affine) -> Agreement:
     """Compare brightnesses (h, w) with those of ``other``, laid over it by ``affine`` (2, 3)."""
     size = (here.shape[1], here.shape[0])
     there = np.asarray(cv2.warpAffine(other, affine, size), np.float32)
-    mask = cv2.warpAffine(np.full(other.shape, 255, np.uint8), affine, size) > 250
-    area = int(mask.sum())
+    covered = cv2.warpAffine(np.full(other.shape, 255, np.uint8), affine, size)
+    mask = np.asarray(cv2.compare(covered, 250, cv2.CMP_GT), np.uint8)
+    area = cv2.countNonZero(mask)
     if area < LEAST:
         return NOTHING
     determinant = abs(float(np.linalg.det(affine[:, :2])))
     shares = min(1.0, area / mask.size), min(1.0, area / (determinant * other.size))
-    whole = _correlation(here[mask], there[mask])
+    inside = (mask > 0).astype(np.float32)
+    one, two = ((grey - cv2.mean(grey, mask)[0]) * inside for grey in (here, there))
+    whole = _correlation(one, two)
     if whole < UNLIKE:
         return replace(NOTHING, correlation=whole)
-    local, textured = _local(here, there, mask)
+    local, textured = _local(one, two, inside)
     count = int(textured.sum())
     places = float((local[textured] > ALIKE).mean()) if count >= LEAST // 4 else 0.0
     return Agreement(whole, places, count, *shares)
 
 
 def _correlation(one: Greys, other: Greys) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    lengths = float((one * one).sum() * (other * other).sum())
-    return float((one * other).sum() / lengths**0.5) if lengths > 0 else 0.0
+    """Return that of two pictures (h, w) of mean 0, which are 0 where both are not."""
+    lengths = float(np.vdot(one, one)) * float(np.vdot(other, other))
+    return float(np.vdot(one, other)) / lengths**0.5 if lengths > 0 else 0.0
 
 
-def _local(here: Greys, there: Greys, mask: Mask) -> tuple[Greys, Mask]:
-    inside = mask.astype(np.float32)
+def _local(one: Greys, other: Greys, inside: Greys) -> tuple[Greys, Mask]:
+    """Return the correlation of each place, of pictures as above, and which have texture."""
     share = _mean(inside)
     weight = np.maximum(share, np.float32(1e-3))
-    a, b = _mean(here * inside) / weight, _mean(there * inside) / weight
-    aa = np.maximum(_mean(here * here * inside) / weight - a * a, 0)
-    bb = np.maximum(_mean(there * there * inside) / weight - b * b, 0)
-    ab = _mean(here * there * inside) / weight - a * b
+    a, b = _mean(one) / weight, _mean(other) / weight
+    aa = np.maximum(_mean(one * one) / weight - a * a, 0)
+    bb = np.maximum(_mean(other * other) / weight - b * b, 0)
+    ab = _mean(one * other) / weight - a * b
     local = np.asarray((ab + FLOOR) / np.sqrt((aa + FLOOR) * (bb + FLOOR)), np.float32)
-    return local, (np.maximum(aa, bb) > TEXTURE) & mask & (share > 0.6)
+    return local, (np.maximum(aa, bb) > TEXTURE) & (inside > 0) & (share > 0.6)
 
 
 def _mean(values: Greys) -> Greys:
