@@ -189,6 +189,16 @@ def test_what_is_wrong_beside_a_file_is_told(vit, tmp_path, beside, told):
         asked(path)
 
 
+def test_a_file_that_takes_no_squares_is_told(tmp_path):
+    path, images = tmp_path / "wide.onnx", torch.zeros(1, 3, 32, 48)
+    pooled = nn.Sequential(nn.Conv2d(3, 8, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    torch.onnx.export(pooled, (images,), str(path), dynamo=False)
+    with pytest.raises(
+        InputError, match=r"wide.onnx takes \[1,3,32,48\], and images are made squares"
+    ):
+        asked(path)
+
+
 def test_what_is_no_onnx_file_is_told(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the weights .*none.onnx: No such file"):
         asked(tmp_path / "none.onnx")

@@ -27,7 +27,7 @@ def find(asked: Asked) -> Found:
     image = the_input(_read(path), path)
     recipe = described(path)
     layout = recipe.layout or _layout(image.partial_shape)
-    size = recipe.side(path, asked.input_size, _side(image.partial_shape, layout))
+    size = recipe.side(path, asked.input_size, _side(image.partial_shape, layout, path))
     whole = image.element_type.get_type_name() == "u8"
     count = image.partial_shape[0]
     batch = int(count.get_length()) if count.is_static else None
@@ -66,10 +66,16 @@ def _layout(shape: Any) -> Layout:
     return "NHWC" if last.is_static and last.get_length() == 3 else "NCHW"
 
 
-def _side(shape: Any, layout: Layout) -> int | None:
-    """Return the side that the file fixes, None where it takes any."""
-    side = shape[2]  # of either layout
-    return int(side.get_length()) if side.is_static else None
+def _side(shape: Any, layout: Layout, path: Path) -> int | None:
+    """Return the side that the file fixes, None where it takes any.
+
+    Raises InputError where it takes no squares.
+    """
+    places = (2, 3) if layout == "NCHW" else (1, 2)
+    sides = {int(shape[place].get_length()) for place in places if shape[place].is_static}
+    if len(sides) > 1:
+        raise InputError(f"{path} takes {shape}, and images are made squares; export another")
+    return sides.pop() if sides else None
 
 
 def checked_weights(path: Path, sha256: str | None) -> Weights:
