@@ -58,17 +58,15 @@ def _models(asked: EmbedConfig) -> list[tuple[str, int | str, int | str, str]]:
 
 def _state(backend: BackendName, precision: Precision, kind: ModelKind) -> str:
     refused = _refusal(backend, precision, kind)
-    if refused:
-        return refused
+    untried = "; untried on any GPU" if backend == "cuda" and kind.of_onnx else ""
     best, _ = choose_backend("auto", "auto", kind.backends)
-    untried = ", untried on any GPU" if backend == "cuda" and kind.of_onnx else ""
-    if backend != best:
-        return f"usable{untried}"
+    if refused or backend != best:
+        return f"{refused or 'usable'}{untried}"
     if precision == "f32":
         return "usable, what auto takes"
     return (
-        f"usable; a new store's first {WORTH[precision]:,} images or more try it, and auto takes "
-        f"it where it is {FASTER} times as fast and {KEPT} of f32's {K} nearest stay"
+        f"usable; auto tries it where a new store begins with {WORTH[precision]:,} images, and "
+        f"takes it if it is {FASTER} times as fast and {KEPT} of f32's {K} nearest stay"
     )
 
 

@@ -58,3 +58,13 @@ def test_of_few_images_nothing_is_tried(folder):
     _, store = embed(folder)
     assert store.identity["precision"] == "f32"
     assert choice.kept_tried(store) == []
+
+
+def test_what_can_run_a_file_of_onnx_is_told_and_that_no_gpu_has(folder, monkeypatch):
+    monkeypatch.setattr("jobs.models._models", lambda _: [])
+    said = run("models", "--model", folder / "vit.onnx", "--set", f"embed.output={folder}/no")
+    told = " ".join(said.output.replace("│", " ").split())
+    assert "openvino f32 usable, what auto takes" in told
+    assert "untried on any GPU" in told
+    assert "torch f32 it cannot run this model" in told
+    assert "taken for it" not in told
