@@ -20,7 +20,7 @@ def tried_dimensions(run: Encode, settings: EncoderSettings) -> int:
     """Return the dimensions of what ``run`` gives for a batch.
 
     Raises InputError where that is no embedding: of another shape, not finite, of no length, or
-    the same of unlike images.
+    the same of unlike images, or another of the same image beside others.
     """
     batch, name = settings.batch_size, settings.model
     images = trial_batch(batch, settings.input_size)
@@ -35,7 +35,20 @@ def tried_dimensions(run: Encode, settings: EncoderSettings) -> int:
         raise InputError(f"{name} gives rows of no length (all zeros); look after its weights")
     if np.array_equal(found[0], found[1]):
         raise InputError(f"{name} gives the same row for unlike images; choose another output")
+    if batch > 1 and not np.array_equal(_beside_nothing(run, images[0], batch, name), found[0]):
+        raise InputError(
+            f"{name} gives an image another row beside other images, as networks do that scale by "
+            "a whole batch; set embed.batch_size=1"
+        )
     return int(found.shape[1])
+
+
+def _beside_nothing(run: Encode, image: Pixels, batch_size: int, name: str) -> Vectors:
+    """Return the row of an image that stands last in a batch of black ones."""
+    images = np.zeros((batch_size, *image.shape), np.uint8)
+    images[-1] = image
+    row: Vectors = _part(run, images, name)[-1]
+    return row
 
 
 def _part(run: Encode, images: Pixels, name: str) -> Vectors:

@@ -427,6 +427,9 @@ def wrong():
 def fails():
     return lambda pixels: 1 / 0
 
+def among():
+    return lambda pixels: means()(pixels) - pixels.mean()
+
 def nothing():
     return None
 """
@@ -459,6 +462,7 @@ def test_a_function_of_ones_own(colours, squares):
     [
         ("wrong", r"gives \(3, 3, 3\) for 32 images"),
         ("fails", r"fails on 32 images of 224 x 224 pixels \(division by zero\)"),
+        ("among", "another row beside other images, .* set embed.batch_size=1"),
         ("nothing", "returned NoneType; it must return a function"),
     ],
 )

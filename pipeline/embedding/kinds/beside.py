@@ -105,6 +105,7 @@ def from_preprocessor(said: dict[str, Any]) -> dict[str, Any]:
     squashed = isinstance(said.get("size"), dict) and "height" in said["size"]
     if cut and squashed and size != crop:
         raise ValueError("it squashes and then cuts: write a .yaml beside the model")
+    way = said.get("resample", 2)  # another than RESAMPLES' is told as no interpolation
     scale = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
     normalised = said.get("do_normalize", True)
     mean, deviation = said["image_mean"], said["image_std"]
@@ -113,7 +114,7 @@ def from_preprocessor(said: dict[str, Any]) -> dict[str, Any]:
     return {
         "size": crop if cut else size,
         "resize": size if cut and not squashed else "squash",
-        "interpolation": RESAMPLES[said.get("resample", 2)],
+        "interpolation": RESAMPLES.get(way, way),
         "mean": [value / scale for value in mean],
         "deviation": [value / scale for value in deviation],
         "range": 255,
