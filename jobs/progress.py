@@ -10,20 +10,39 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from jobs.console import errors
 
 EVERY = 30.0  # seconds between lines
 WINDOW = 600.0  # seconds over which the rate is taken
+
+
+def _rate(task: Task) -> str:
+    speed = task.speed
+    if not speed and task.finished and task.elapsed:  # told of all its rows at once
+        speed = task.completed / task.elapsed
+    return f"{speed:,.0f} {task.fields['unit']}/s" if speed else ""
+
+
+class _RateColumn(ProgressColumn):
+    """Rows a second, found as the bar is drawn: rows are heard of far more often."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_rate(task))
+
+
 COLUMNS = (
     TextColumn("{task.description}", markup=False),
     BarColumn(),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[rate]}", markup=False),
+    _RateColumn(),
     TimeElapsedColumn(),
     TextColumn("ETA"),
     TimeRemainingColumn(),
@@ -37,9 +56,9 @@ class Bar:
     """
 
     def __init__(self, what: str, total: int, unit: str, shards: int) -> None:
-        self.unit, self.shards, self.foretold = unit, shards, not total
+        self.shards, self.foretold = shards, not total
         self.progress = Progress(*COLUMNS, console=errors, speed_estimate_period=WINDOW)
-        task = self.progress.add_task(what, total=total or None, rate="")
+        task = self.progress.add_task(what, total=total or None, unit=unit)
         self.task = self.progress.tasks[task]
         self._rows: dict[int, int] = {}
         self._whole: dict[int, int] = {}  # the rows of shards done
@@ -64,22 +83,14 @@ class Bar:
         more = rows - self._rows.get(shard, 0)
         self._rows[shard] = rows
         self.progress.update(self.task.id, advance=more)
-        self.progress.update(self.task.id, rate=self._rate())
-
-    def _rate(self) -> str:
-        task = self.task
-        speed = task.speed
-        if not speed and task.finished and task.elapsed:  # told of all its rows at once
-            speed = task.completed / task.elapsed
-        return f"{speed:,.0f} {self.unit}/s" if speed else ""
 
     def line(self) -> str:
         """Return the bar in words: done, rate, time taken, time to come."""
         task = self.task
         total = f" of {task.total:,.0f}" if task.total else ""
         passed, to_come = task.elapsed or 0.0, task.time_remaining
-        words = [f"{task.description}: {task.completed:,.0f}{total} {self.unit}"]
-        words += [self._rate() or "no rate yet", f"{timedelta(seconds=int(passed))} so far"]
+        words = [f"{task.description}: {task.completed:,.0f}{total} {task.fields['unit']}"]
+        words += [_rate(task) or "no rate yet", f"{timedelta(seconds=int(passed))} so far"]
         words += [] if to_come is None else [f"ETA {timedelta(seconds=int(to_come))}"]
         return ", ".join(words)
 
