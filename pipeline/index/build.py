@@ -1,5 +1,7 @@
 """Building an index: shards sorted by partition, parts gathered, and the recall of every work."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -11,12 +13,20 @@ from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.index.bucket_rows import rows_name
 from pipeline.index.coarse_codes import CoarseCoder
-from pipeline.index.evidence import NOT_THERE, Evidence, attach_evidence, neighbour_places
+from pipeline.index.evidence import (
+    NOT_THERE,
+    Evidence,
+    attach_evidence,
+    neighbour_places,
+    of_planning,
+)
 from pipeline.index.gather_part import GatherPlan
 from pipeline.index.grid import Grid
 from pipeline.index.nominate import coarse_ranks
 from pipeline.index.partitions import Partitions
+from pipeline.index.rounds import Searched
 from pipeline.index.training import trained_shards
+from pipeline.index.trials import Sampled, fitted, tried
 from pipeline.search.answers import without_self
 from pipeline.search.batches import search_everything
 from pipeline.search.queries import sample_ids, stored_queries
@@ -56,7 +66,7 @@ def drop_sorted(store: Store) -> None:
 def bucket_sizes(store: Store, buckets: int) -> Ids:
     """Return the rows of every bucket, int64 (buckets,)."""
     sizes = np.zeros(buckets, np.int64)
-    for entry in store.manifest():
+    for entry in store.entries():
         table = store.read_whole(entry.shard)
         sizes[table["bucket"].to_numpy()] += table["rows"].to_numpy()
     return sizes
@@ -103,7 +113,28 @@ def calibrate(
         Evidence(places[some], ranks[some], nearest[some], *there_are, added)
         for some, added in zip(mine, (False, True), strict=False)
     ]
-    attach_evidence(store, evidence, confidence)
+    searched = Searched(spread, store, embeddings, partitions, CoarseCoder.required(store), k + 1)
+    sampled = Sampled(asked.ids, asked.vectors, neighbours, found, buckets)
+    parts = [sampled.part(some) for some in mine]
+    attach_evidence(store, _with_trials(searched, evidence, parts), confidence)
+
+
+def _with_trials(
+    searched: Searched, evidence: Sequence[Evidence], sampled: Sequence[Sampled]
+) -> list[Evidence]:
+    """Return ``evidence`` with what searches in rounds find of each group's neighbours.
+
+    The gains that these go by are fitted to queries that plan, and kept, with the levels tried.
+    """
+    choosing = sampled[0].part(slice(0, None, 2))
+    rows = bucket_sizes(searched.index, searched.partitions.grid.buckets)
+    gains, levels = fitted(searched, choosing.part(of_planning(len(choosing.ids))), rows)
+    gains.attach(searched.index)
+    levels.attach(searched.index)
+    return [
+        replace(group, trials=tried(searched, mine, gains, levels))
+        for group, mine in zip(evidence, sampled, strict=True)
+    ]
 
 
 def _sampled(store: Store, embeddings: Store, queries: int) -> list[list[int]]:

@@ -45,10 +45,17 @@ class CoarseCoder:
     def queries(self, vectors: Vectors) -> Vectors:
         """Return whole numbers, as f32 (q, b), of f32 (q, d): their products rank the codes."""
         seen = self._projected(vectors)
-        largest = np.abs(seen).max(axis=1, keepdims=True, initial=1e-30)
-        most = EXACT // (LARGEST_CODE * seen.shape[1])
-        whole: Vectors = np.rint(seen * (most / largest)).astype(np.float32)
+        whole: Vectors = np.rint(seen * _stretch(seen)).astype(np.float32)
         return whole
+
+    def estimating(self, vectors: Vectors) -> tuple[Scores, Scores]:
+        """Return float64 (q,) and (q,): times the one, plus the other, products are cosines, about.
+
+        The products are those of ``queries`` of f32 (q, d) with codes.
+        """
+        seen = self._projected(vectors)
+        offset = (seen * self.offset).sum(axis=1)
+        return self.scale / _stretch(seen)[:, 0], offset
 
     def _projected(self, vectors: Vectors) -> Scores:
         seen: Scores = vectors.astype(np.float64) @ self.projection.astype(np.float64)
@@ -68,6 +75,13 @@ class CoarseCoder:
             raise StoreError(f"{store.root} has no codes; run {made_by(store.kind)} again")
         kept = np.load(io.BytesIO(data), allow_pickle=False)
         return cls(kept["projection"], kept["offset"], float(kept["scale"]))
+
+
+def _stretch(seen: Scores) -> Scores:
+    """Return (q, 1): what projected queries (q, b) are multiplied by to be whole numbers."""
+    largest = np.abs(seen).max(axis=1, keepdims=True, initial=1e-30)
+    stretch: Scores = EXACT // (LARGEST_CODE * seen.shape[1]) / largest
+    return stretch
 
 
 def train_codes(sample: Vectors, seed: int) -> CoarseCoder:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.arrays import AnyArray, Ids, Numbers, Scores, Vectors
+from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Scores, Vectors
 from pipeline.core.bounds import lower_bounds
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
@@ -19,8 +19,11 @@ from pipeline.core.tables import flat_column, parquet_bytes, table_of
 from pipeline.index.grid import Grid
 
 NOT_THERE = -1
+TRIALS = ("marks", "difficulty", "probed", "taken", "bytes_read")
 MOST_GONE = 0.05  # share of the images without which a recall measured among them still holds
-CALIBRATION, BOUNDS = "calibration.parquet", "bounds.parquet"
+FIFTHS = 5  # of queries, by difficulty
+PLANNING, OF = 3, 10  # of so many queries that choose those that plan; the others test
+CALIBRATION, BOUNDS, LEVELS = "calibration.parquet", "bounds.parquet", "levels.parquet"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,51 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class Trials:
+    """What sampled queries found and took in rounds, at each level of effort from little to much.
+
+    At a level a query stops where fewer neighbours are expected a byte.
+    """
+
+    marks: Ids  # (q, k): bit b is set where level b found the neighbour
+    difficulty: Scores  # (q,): the neighbours expected beyond the first round
+    probed: Ids  # (q, l) buckets
+    taken: Ids  # (q, l) candidates
+    bytes_read: Scores  # (q, l)
+
+    def part(self, some: slice, k: int) -> "Trials":
+        """Return those of the queries ``some``, and of their ``k`` best neighbours."""
+        return Trials(
+            self.marks[some, :k],
+            self.difficulty[some],
+            self.probed[some],
+            self.taken[some],
+            self.bytes_read[some],
+        )
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of effort tried, from little to much."""
+
+    gains: Scores  # (l,), descending: the log of the neighbours expected a byte, where one stops
+    most: Ids  # (l,): candidates of any query
+
+    def attach(self, store: Store) -> None:
+        """Keep the levels in ``store``."""
+        store.attach(LEVELS, parquet_bytes(pa.table({"gains": self.gains, "most": self.most})))
+
+    @classmethod
+    def attached(cls, store: Store) -> "Levels | None":
+        """Return the levels kept in ``store``, None where none are."""
+        data = store.attached(LEVELS)
+        if data is None:
+            return None
+        table = table_of(data)
+        return cls(table["gains"].to_numpy(), table["most"].to_numpy())
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Where the true neighbours of a group of sampled queries lie, among ``images``."""
 
@@ -47,6 +95,7 @@ class Evidence:
     images: int  # rows of the embeddings, the tombstoned too
     among: int = 0  # those that were not tombstoned
     added: bool = False  # whether the queries are images added since the grid was trained
+    trials: Trials | None = None  # of searches in rounds
 
     def halves(self, k: int) -> tuple["Evidence", "Evidence"]:
         """Return the ``k`` best neighbours of queries that choose, and of those that measure."""
@@ -56,6 +105,7 @@ class Evidence:
                 places=self.places[start::2, :k],
                 ranks=self.ranks[start::2, :k],
                 nearest=self.nearest[start::2],
+                trials=self.trials and self.trials.part(slice(start, None, 2), k),
             )
             for start in (0, 1)
         )
@@ -65,6 +115,12 @@ class Evidence:
         """Return the places, beyond any bucket where so many candidates miss the neighbour."""
         missed = (self.ranks >= candidates) & (self.places >= 0)
         return np.where(missed, np.iinfo(np.int32).max, self.places).astype(np.int32)
+
+
+def of_planning(queries: int) -> Mask:
+    """Return bool (queries,): which of those that choose plan; the others test."""
+    plan: Mask = np.arange(queries) % OF < PLANNING
+    return plan
 
 
 def neighbour_places(grid: Grid, queries: Vectors, buckets: AnyArray) -> Numbers:
@@ -92,6 +148,7 @@ def attach_evidence(store: Store, groups: Sequence[Evidence], confidence: float)
                 "nearest": group.nearest,
                 "added": np.full(len(group.nearest), group.added),
             }
+            | _trial_columns(group.trials)
         )
         for group in groups
     ]
@@ -99,6 +156,20 @@ def attach_evidence(store: Store, groups: Sequence[Evidence], confidence: float)
     store.attach(BOUNDS, parquet_bytes(_bounds_table(groups, confidence)))
     whole = pa.concat_tables(tables).replace_schema_metadata(images)
     store.attach(CALIBRATION, parquet_bytes(whole))
+
+
+def _trial_columns(trials: Trials | None) -> dict[str, AnyArray | list[AnyArray]]:
+    columns = {} if trials is None else {name: getattr(trials, name) for name in TRIALS}
+    return {name: list(of) if of.ndim > 1 else of for name, of in columns.items()}
+
+
+def _kept_trials(table: pa.Table, mine: Mask) -> Trials | None:
+    """Return the trials of the rows ``mine``, None where none were kept."""
+    if TRIALS[0] not in table.column_names:
+        return None
+    flat = {name: flat_column(table, name) for name in TRIALS if name != "difficulty"}
+    columns = {name: of.reshape(len(mine), -1)[mine] for name, of in flat.items()}
+    return Trials(**columns, difficulty=table["difficulty"].to_numpy()[mine])
 
 
 def _bounds_table(groups: Sequence[Evidence], confidence: float) -> pa.Table:
@@ -150,7 +221,15 @@ def read_evidence(store: Store) -> list[Evidence]:
     )
     nearest = table["nearest"].to_numpy()
     return [
-        Evidence(places[mine], ranks[mine], nearest[mine], images, among, which)
+        Evidence(
+            places[mine],
+            ranks[mine],
+            nearest[mine],
+            images,
+            among,
+            which,
+            _kept_trials(table, mine),
+        )
         for which in (False, True)
         if (mine := added == which).any()
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from pipeline.core.arrays import Numbers, Vectors
+from pipeline.core.arrays import Numbers, Scores, Vectors
 from pipeline.core.errors import StoreError
 from pipeline.core.makers import made_by
 from pipeline.core.store import Store
@@ -42,6 +42,11 @@ class Grid:
         starts = range(0, len(seen), step)
         parts = [self._nearest(seen[start : start + step], count) for start in starts]
         return np.concatenate([np.empty((0, count), np.int32), *parts])
+
+    def nearness(self, vectors: Vectors) -> Scores:
+        """Return float64 (n, buckets): the inner product of f32 (n, d) with every bucket's cell."""
+        found: Scores = self._seen(vectors).astype(np.float64) @ self.cells.T.astype(np.float64)
+        return found
 
     def _seen(self, vectors: Vectors) -> Vectors:
         if not self.projection.size:

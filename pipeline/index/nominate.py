@@ -29,11 +29,11 @@ PLACE = 32  # bits of a row in a place
 class Candidates:
     """Each query's best places so far: those whose score reaches its ``count``-th best.
 
-    A place is part << 32 | row.
+    A place is part << 32 | row; count: one number, or int (queries,).
     """
 
-    def __init__(self, queries: int, count: int) -> None:
-        self.count = count
+    def __init__(self, queries: int, count: int | Ids) -> None:
+        self.count = np.broadcast_to(count, queries)
         self.least = np.full(queries, -np.inf, np.float32)
         self.query, self.place, self.score = _none()
         self._waiting: list[tuple[AnyArray, ...]] = []
@@ -44,7 +44,7 @@ class Candidates:
         reached = score >= self.least[query]
         self._waiting.append((query[reached], place[reached], score[reached]))
         self._added += int(reached.sum())
-        if self._added > 2 * self.count * len(self.least):
+        if self._added > 2 * self.count.sum():
             self.settle()
 
     def settle(self) -> None:
@@ -56,7 +56,8 @@ class Candidates:
         starts = np.searchsorted(query, np.arange(len(self.least) + 1))
         for full in np.flatnonzero(np.diff(starts) >= self.count):
             mine = score[starts[full] : starts[full + 1]]
-            self.least[full] = np.partition(mine, len(mine) - self.count)[len(mine) - self.count]
+            last = len(mine) - self.count[full]
+            self.least[full] = np.partition(mine, last)[last]
         reached = score >= self.least[query]
         self.query, self.place, self.score = query[reached], place[reached], score[reached]
         self._waiting, self._added = [], 0
@@ -75,7 +76,7 @@ class NominatePlan:
     embeddings: Place
     queries: Vectors  # of CoarseCoder.queries (q, c)
     probes: Numbers  # int32 (q, p): the buckets of each query
-    count: int
+    count: int | Ids  # of each query's candidates
     passing: Passing | None = None  # the images that may be candidates; none: all
 
     def start(self) -> ShardFunction:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.core.arrays import Ids
+from pipeline.core.arrays import Ids, Numbers
 from pipeline.core.store import Store
 from pipeline.index.grid import Grid
 
@@ -71,6 +71,13 @@ class Partitions:
         generation = part // self.count
         first = self.generations[generation - 1] if generation else 0
         return range(first, self.generations[generation])
+
+    def holding(self, buckets: Numbers) -> list[int]:
+        """Return the parts that hold ``buckets``, of any shape; numbers below 0 are of none."""
+        there = np.unique(buckets)
+        mine = np.searchsorted(self.edges, there[there >= 0], side="right") - 1
+        generations = range(len(self.generations))
+        return [g * self.count + int(part) for g in generations for part in np.unique(mine)]
 
     def missing(self, store: Store) -> list[int]:
         """Return the numbers of the parts of which ``store`` holds no shard yet."""

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers
-from pipeline.index.evidence import Bounds, Evidence
-
-CODE_ROW = 84  # bytes a search reads of a row whose bucket it probes
+from pipeline.index.evidence import FIFTHS, Bounds, Evidence, Trials
+from pipeline.index.gains import CODE_ROW
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class WorkRecall:
     confidence: float
     queries: int
     added: bool = False  # as of Evidence
+    fifths: tuple[float, ...] = ()  # of queries by difficulty, the easiest first, where it matters
 
 
 def probe_recall(places: Numbers, probes: Ids, bounds: Bounds) -> list[WorkRecall]:
@@ -120,7 +120,17 @@ def work_recall(evidence: Evidence, work: Work, bounds: Bounds) -> WorkRecall:
     """
     places = evidence.places_among(work.candidates)
     seen = probe_recall(places, np.array([work.probes]), bounds)[0]
-    return replace(seen, low=min(seen.low, seen.recall), added=evidence.added)
+    fifths = _by_fifths(places, work.probes, evidence.trials)
+    return replace(seen, low=min(seen.low, seen.recall), added=evidence.added, fifths=fifths)
+
+
+def _by_fifths(places: Numbers, probes: int, trials: Trials | None) -> tuple[float, ...]:
+    """Return the recall of each fifth of the queries by difficulty, where that is known."""
+    if trials is None:
+        return ()
+    there, found = places >= 0, (places >= 0) & (places < probes)
+    parts = np.array_split(np.argsort(trials.difficulty, kind="stable"), FIFTHS)
+    return tuple(float(found[part].sum() / max(1, there[part].sum())) for part in parts)
 
 
 def _one_a_query(places: Numbers, there: Mask) -> AnyArray:

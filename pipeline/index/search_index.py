@@ -13,15 +13,31 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
-from pipeline.index.evidence import many_left, read_bounds, read_evidence
+from pipeline.index.effort import Effort, choose_effort, effort_recall
+from pipeline.index.evidence import (
+    Bounds,
+    Evidence,
+    Levels,
+    many_left,
+    read_bounds,
+    read_evidence,
+)
+from pipeline.index.gains import Gains
 from pipeline.index.layout import refuse_other_layout
 from pipeline.index.nominate import NominatePlan, nominated
 from pipeline.index.partitions import Partitions
 from pipeline.index.probes import Work, WorkRecall, choose_work, work_recall
+from pipeline.index.rounds import (
+    Searched,
+    difficulty,
+    first_round,
+    further_rounds,
+    queries_at_once,
+)
 from pipeline.index.scan import scan
 from pipeline.index.score_candidates import Found, score_candidates
 from pipeline.search.answers import without_self
-from pipeline.search.batches import QUERIES_AT_ONCE, exact_loss, seconds_of_search
+from pipeline.search.batches import exact_loss, seconds_of_search
 from pipeline.search.merge import Merged
 from pipeline.search.passing import Passing
 from pipeline.search.queries import Queries
@@ -42,7 +58,7 @@ class OpenIndex:
     embeddings: Store
     partitions: Partitions
     coder: CoarseCoder
-    work: Work
+    work: Work | Effort
     nearest: Sequence[Scores] = ()  # (n,) of each group whose searches the recall is known of
     seen: Sequence[WorkRecall] = ()  # of each group: the recall of ``work``
     asked: float = 1.0  # recall
@@ -83,11 +99,9 @@ class OpenIndex:
 
     def parts(self, probes: Numbers) -> list[int]:
         """Return the parts that hold the buckets ``probes``, none where no image passes."""
-        mine = np.searchsorted(self.partitions.edges, np.unique(probes), side="right") - 1
-        count, generations = self.partitions.count, range(len(self.partitions.generations))
         if self.passing and not self.passing.images:
             return []
-        return [g * count + int(part) for g in generations for part in np.unique(mine)]
+        return self.partitions.holding(probes)
 
 
 def open_index(
@@ -119,23 +133,47 @@ def open_index(
             "make another index with a larger index.calibration_k"
         )
     halves = [group.halves(k) for group in evidence]
-    coder, buckets = CoarseCoder.required(index), partitions.grid.buckets
-    bounds = read_bounds(index, confidence)
+    coder, bounds = CoarseCoder.required(index), read_bounds(index, confidence)
     choosing = [first for first, _ in halves]
-    work = choose_work(choosing, buckets, len(coder.projection), recall, bounds)
-    seen = [work_recall(second, work, bounds) for _, second in halves]
+    work = _chosen(index, choosing, partitions.grid.buckets, len(coder.projection), recall, bounds)
+    seen = [_seen(second, work, bounds) for _, second in halves]
     nearest = [group.nearest for group in evidence]
     return OpenIndex(
         index, embeddings, partitions, coder, work, nearest, seen, recall, evidence[0].among
     )
 
 
+def _chosen(
+    index: Store,
+    choosing: Sequence[Evidence],
+    buckets: int,
+    dimensions: int,
+    recall: float,
+    bounds: Bounds,
+) -> Work | Effort:
+    """Return what reads the fewest bytes: the same work for all queries, or by their difficulty."""
+    work = choose_work(choosing, buckets, dimensions, recall, bounds)
+    gains, levels = Gains.attached(index), Levels.attached(index)
+    if gains is None or levels is None:
+        return work
+    effort = choose_effort(choosing, levels, gains, recall, bounds.confidence)
+    read = work.read(buckets, choosing[0].images, dimensions)
+    return work if effort is None or effort.bytes_read >= read else effort
+
+
+def _seen(evidence: Evidence, work: Work | Effort, bounds: Bounds) -> WorkRecall:
+    if isinstance(work, Effort):
+        return effort_recall(evidence, work, bounds.confidence)
+    return work_recall(evidence, work, bounds)
+
+
 def search_index(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Merged:
     """Return the ``k`` best of each of f32 (q, d) ``queries`` among its candidates."""
     ids, scores = np.zeros((len(queries), k), np.int64), np.full((len(queries), k), -np.inf)
     shards = np.zeros((len(queries), k), np.int64)
-    for start in range(0, len(queries), QUERIES_AT_ONCE):
-        found = _search(spread, opened, queries[start : start + QUERIES_AT_ONCE], k)
+    at_once = queries_at_once(opened.partitions.grid.buckets)
+    for start in range(0, len(queries), at_once):
+        found = _search(spread, opened, queries[start : start + at_once], k)
         rank = np.arange(len(found.query)) - np.searchsorted(found.query, found.query)
         ids[start + found.query, rank] = found.ids
         scores[start + found.query, rank] = found.scores
@@ -144,13 +182,27 @@ def search_index(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) ->
 
 
 def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Found:
-    probes = opened.partitions.grid.nearest(queries, opened.work.probes)
+    work = opened.work
+    if isinstance(work, Effort):
+        return _in_rounds(spread, opened, work, queries, k)
+    probes = opened.partitions.grid.nearest(queries, work.probes)
     roots = (opened.index.root, opened.embeddings.root)
     # The query's own image may be among the candidates, and is not an answer.
-    count = max(k, opened.work.candidates + 1)
+    count = max(k, work.candidates + 1)
     plan = NominatePlan(*roots, opened.coder.queries(queries), probes, count, opened.passing)
     candidates = nominated(spread, plan, opened.parts(probes))
     return score_candidates(spread, opened.index, queries, candidates, k)
+
+
+def _in_rounds(
+    spread: Spread, opened: OpenIndex, effort: Effort, queries: Vectors, k: int
+) -> Found:
+    known = opened.index.identity["calibration"][1]
+    stores = (opened.index, opened.embeddings)
+    searched = Searched(spread, *stores, opened.partitions, opened.coder, known + 1)
+    first = first_round(searched, queries)
+    levels, most = effort.of(difficulty(first, effort.gains))
+    return further_rounds(searched, queries, first, effort.gains, levels, most, k).found
 
 
 def search_opened(
@@ -226,7 +278,8 @@ def index_loss(opened: OpenIndex, keys: Sequence[str], exact: Mask) -> str:
             "own images or short of results, were compared with everything: nothing is lost for "
             "them"
         )
-    return f"{did} candidates: {'; '.join(said)}"
+    mean = " on average, more for harder queries" if isinstance(work, Effort) else ""
+    return f"{did} candidates{mean}: {'; '.join(said)}"
 
 
 def _promises(opened: OpenIndex) -> list[str]:
@@ -245,7 +298,7 @@ def _promise(opened: OpenIndex, seen: WorkRecall) -> str:
     if not seen.added:
         return (
             f"recall against brute force {least} with {seen.confidence:.0%} confidence, measured "
-            f"on {seen.queries:,} sampled images that did not choose them"
+            f"on {seen.queries:,} sampled images that did not choose them{_by_fifths(seen)}"
         )
     told = f"of images added since the grid was trained {least}, on {seen.queries:,} of those"
     if seen.recall >= opened.asked:
@@ -254,3 +307,9 @@ def _promise(opened: OpenIndex, seen: WorkRecall) -> str:
         f"{told}, not the {opened.asked} asked for: for such, delete {opened.index.root} and run "
         f"{made_by('index')} again"
     )
+
+
+def _by_fifths(seen: WorkRecall) -> str:
+    if not seen.fifths:
+        return ""
+    return f" (by fifths, the easiest first: {', '.join(f'{one:.3f}' for one in seen.fifths)})"

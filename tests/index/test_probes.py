@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import beta
@@ -7,6 +9,7 @@ from pipeline.core.store import Store
 from pipeline.index.evidence import (
     Bounds,
     Evidence,
+    Trials,
     attach_evidence,
     neighbour_places,
     read_bounds,
@@ -65,6 +68,17 @@ def test_the_work_that_reads_the_fewest_bytes_is_chosen(dimensions):
     assert work.candidates == 80
     assert work_recall(evidence, work, Bounds(0.95)).recall == pytest.approx(0.8, abs=0.01)
     assert work_recall(evidence, Work(1, 50), Bounds(0.95)).recall == pytest.approx(0.25, abs=0.01)
+
+
+def test_the_recall_of_each_fifth_by_difficulty_is_told_where_it_is_known():
+    places = np.arange(1000)[:, None] // 100 + np.array([[0, 10]])
+    difficulty = np.arange(1000.0)
+    none = np.zeros((1000, 1), np.int64)
+    trials = Trials(none, difficulty, none, none, none)
+    mine = Evidence(places, np.zeros_like(places), np.ones(1000), 5000, trials=trials)
+    seen = work_recall(mine, Work(5, 10), Bounds(0.95))
+    assert seen.fifths == (0.5, 0.5, 0.25, 0, 0)
+    assert work_recall(replace(mine, trials=None), Work(5, 10), Bounds(0.95)).fifths == ()
 
 
 def test_the_bound_told_is_no_higher_than_the_share():
