@@ -537,7 +537,9 @@ class VerifyConfig(Section):
     """`sluice verify`: are the bytes those that the jobs wrote?"""
 
     argument = ("STORES", "verify.stores")
+    flags = ("embed.weights", "ray.workers")
     stores: tuple[Output, ...] = Field((), description="outputs of jobs")
+    mend: bool = Field(False, description="make what is damaged again, and nothing else")
 
 
 class UsageConfig(Section):

@@ -69,6 +69,11 @@ class Shards:
         write_atomically(self.quarantine_path(shard), data)
         return rows.num_rows, checksum(data)
 
+    def remove(self, shard: int) -> None:
+        """Remove the files of a shard, first what makes them count."""
+        for path in (self.entry_path(shard), self.path(shard), self.quarantine_path(shard)):
+            path.unlink(missing_ok=True)
+
     def entry(self, shard: int) -> ShardEntry:
         """Return the entry of one shard. Raises StoreError where it is missing or damaged."""
         return self._read_entry(self.entry_path(shard))

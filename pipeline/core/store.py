@@ -4,7 +4,7 @@ A shard counts once its entry exists: the shard file is written under a temporar
 and only then the entry is. What a crash leaves behind has no entry, so the next run writes it anew.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -175,8 +175,19 @@ class Store:
     def problems(self) -> Iterator[str]:
         """Yield a line for each file whose bytes are not those recorded for it."""
         yield from self.attachments.problems()
-        for entry in self.manifest():
-            yield from self.shards.problems(entry)
+        for lines in self.damaged().values():
+            yield from lines
+
+    def damaged(self) -> dict[int, list[str]]:
+        """Return a line for each damaged file of a finished store's shards, by shard."""
+        found = {entry.shard: list(self.shards.problems(entry)) for entry in self.manifest()}
+        return {shard: lines for shard, lines in found.items() if lines}
+
+    def drop(self, shards: Iterable[int]) -> None:
+        """Remove shards with their entries, of which the store is then unfinished."""
+        (self.root / "manifest.json").unlink(missing_ok=True)
+        for shard in shards:
+            self.shards.remove(shard)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

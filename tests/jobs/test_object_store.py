@@ -67,6 +67,32 @@ def test_commands_that_look_after_outputs(left, far):
     assert f"{damaged} does not have the checksum" in str(told.exception)
 
 
+def damage(path):
+    data, version = path.read_tagged()
+    path.put(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], version)
+
+
+def test_a_damaged_shard_is_made_again_and_no_other(server, left, far):
+    whole = objects_below(far / "embeddings")
+    damage(far / "embeddings" / "shards" / "000001.parquet")
+    assert run("verify", far / "embeddings", "--workers", "0").exception
+    before = server.asked.requests["PUT"]
+    told = run("verify", far / "embeddings", "--mend", "--workers", "0")
+    assert told.exception is None
+    assert "1 shards of" in told.output
+    assert objects_below(far / "embeddings") == whole
+    assert server.asked.requests["PUT"] - before < 12  # its shard, entry, log, lease and manifest
+
+
+def test_what_another_job_has_to_make_again_is_removed_and_told(left, far):
+    whole = objects_below(far / "corpus")
+    damage(far / "corpus" / "shards" / "000002.parquet")
+    told = run("verify", far / "corpus", "--mend")
+    assert "run sluice corpus again to make that alone" in str(told.exception)
+    make_corpus(settings(far, *FEW))
+    assert objects_below(far / "corpus") == whole
+
+
 def test_a_server_that_fails_costs_nothing(server, left, far):
     with server.failing(0.2):
         again = place("s3://bucket/failing")
