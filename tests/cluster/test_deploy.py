@@ -8,6 +8,7 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import ray
 import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "cluster" / "deploy"
 RAY = re.search(r"^ray==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
 JOBS = ["ray_job.yaml", "ray_job_gpu.yaml"]
-KUBERAY = [*JOBS, "kuberay_cluster.yaml"]
+SHARED = [*JOBS, "kuberay_cluster.yaml"]
+KUBERAY = [*SHARED, "ray_job_s3.yaml"]
 
 
 def manifest(name):
@@ -83,7 +85,7 @@ def test_a_missing_field_is_told(problems):
     assert problems(changed) == ["'template' is a required property"]
 
 
-@pytest.mark.parametrize("name", KUBERAY)
+@pytest.mark.parametrize("name", SHARED)
 def test_every_pod_has_the_image_the_shared_folder_and_rays_version(name):
     cluster = cluster_of(manifest(name))
     assert cluster["rayVersion"] == RAY
@@ -110,6 +112,25 @@ def test_the_entrypoint_has_settings_the_job_takes_and_workers_that_fit(name):
     gpus = sum(count * int(limit.get("nvidia.com/gpu", 0)) for count, limit in limits)
     assert (config.embed.backend == "cuda") == (gpus > 0)
     assert str(config.embed.output).startswith("/shared/")
+
+
+def test_the_job_on_a_bucket_shares_no_folder_and_holds_no_credentials():
+    found = manifest("ray_job_s3.yaml")
+    config = load_config(None, shlex.split(found["spec"]["entrypoint"])[5::2])
+    assert str(config.embed.output).startswith("s3://")
+    assert config.source.url[0].startswith("s3://")
+    cluster = cluster_of(found)
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert "volumes" not in pod
+        assert pod["containers"][0]["envFrom"] == [{"secretRef": {"name": "sluice-s3"}}]
+    assert "AWS_" not in (DEPLOY / "ray_job_s3.yaml").read_text()
+    assert cluster["enableInTreeAutoscaling"] is True
+
+
+def test_the_launcher_is_as_rays_schema_wants_it():
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    assert list(Draft202012Validator(schema).iter_errors(manifest("ray_cluster.yaml"))) == []
 
 
 def test_the_launcher_and_the_image_are_of_the_same_ray():
