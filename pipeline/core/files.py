@@ -15,7 +15,7 @@ from pipeline.core.lease import confirm_held
 from pipeline.core.objects import ObjectPath
 from pipeline.core.paths import path_error, refuse_special
 
-FORMAT_VERSION = 3  # of all files here: a store with a larger one is refused
+FORMAT_VERSION = 4  # of all files here: a store with a larger one is refused
 SEAL = "checksum_of_the_rest"
 
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.core.errors import InputError
 from pipeline.core.objects import RIGHTS, URL, ObjectPath, key_of, remove_objects
@@ -88,11 +88,19 @@ def bytes_below(folder: Place) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def file_sizes(folder: Place) -> dict[str, int]:
-    """Return the bytes of each file in ``folder`` by its name, in order; none where it is not."""
+class File(NamedTuple):
+    """What a listing tells of a file."""
+
+    size: int  # bytes
+    modified: float  # seconds since the epoch
+
+
+def files_in(folder: Place) -> dict[str, File]:
+    """Return the files in ``folder`` by their names, in order; none where it is not there."""
     if isinstance(folder, ObjectPath):
-        found = {path.name: facts.st_size for path, facts in folder.below()}
+        found = {path.name: File(facts.st_size, facts.st_mtime) for path, facts in folder.below()}
     else:
-        files = os.scandir(folder) if folder.is_dir() else ()
-        found = {file.name: file.stat().st_size for file in files if file.is_file()}
+        entries = os.scandir(folder) if folder.is_dir() else ()
+        files = ((entry.name, entry.stat()) for entry in entries if entry.is_file())
+        found = {name: File(facts.st_size, facts.st_mtime) for name, facts in files}
     return dict(sorted(found.items()))

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+from pipeline.core.entries import ShardEntry, forget_other_entries, read_entries, write_entries
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.files import FORMAT_VERSION, opened, sealed, write_atomically
 from pipeline.core.folder import Place, remove_folder, version_of
 from pipeline.core.lock import locked
 from pipeline.core.makers import made_by
-from pipeline.core.shards import ShardEntry
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,26 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def write_manifest(root: Place, header: Header, entries: list[ShardEntry]) -> None:
     """Write manifest.json over ``entries``, which makes the store a finished one."""
+    name = write_entries(root, entries)
     manifest = {
         "format": FORMAT_VERSION,
         "kind": header.kind,
         "identity": header.identity,
         "rows": sum(entry.rows for entry in entries),
         "quarantined": sum(entry.quarantined for entry in entries),
-        "shards": [asdict(entry) for entry in entries],
+        "shards": len(entries),
+        "entries": name,
     }
     write_atomically(root / "manifest.json", sealed(manifest))
+    forget_other_entries(root, [name])
+
+
+def compact_entries(root: Place, entries: list[ShardEntry]) -> None:
+    """Keep ``entries`` of an unfinished store in one file, beside that of its manifest."""
+    names = [write_entries(root, entries)]
+    with suppress(OSError, ValueError, KeyError):
+        names.append(opened(root / "manifest.json")["entries"])
+    forget_other_entries(root, names)
 
 
 def read_manifest(root: Place, kind: str) -> list[ShardEntry]:
@@ -108,8 +120,13 @@ def read_manifest(root: Place, kind: str) -> list[ShardEntry]:
     """
     path, again = root / "manifest.json", f"run {made_by(kind)} again"
     try:
-        return list(_entries(path, version_of(path)))
+        try:
+            return list(_entries(root, version_of(path)))
+        except FileNotFoundError:  # perhaps a job has written another meanwhile
+            return list(_entries(root, version_of(path)))
     except FileNotFoundError as error:
+        if path.exists():
+            raise StoreError(f"{error.filename} is missing; delete {path} and {again}") from error
         reason = f"{root} is not finished (it has no manifest.json)"
         raise InputError(f"{reason}; {again}: it resumes") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -117,7 +134,7 @@ def read_manifest(root: Place, kind: str) -> list[ShardEntry]:
 
 
 @lru_cache(maxsize=8)  # a job asks for it a dozen times
-def _entries(path: Place, version: tuple[Any, ...]) -> tuple[ShardEntry, ...]:
-    manifest = opened(path)
-    _, shards = manifest["format"], manifest["shards"]
-    return tuple(ShardEntry(**entry) for entry in shards)
+def _entries(root: Place, version: tuple[Any, ...]) -> tuple[ShardEntry, ...]:
+    manifest = opened(root / "manifest.json")
+    _, name = manifest["format"], manifest["entries"]
+    return tuple(read_entries(root, name))

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,28 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.entries import ShardEntry, latest_entries
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
-from pipeline.core.folder import Place, file_sizes
+from pipeline.core.folder import Place, files_in
 from pipeline.core.makers import made_by
 from pipeline.core.objects import ObjectPath, Ranges
 from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet, table_of
 
 ENTRY = re.compile(r"[0-9]+\.json")
 AT_ONCE = 32  # requests to an object store
-
-
-@dataclass(frozen=True)
-class ShardEntry:
-    """What the manifest records of one finished shard. Sizes are bytes, checksums blake2b-128."""
-
-    shard: int
-    rows: int
-    bytes: int
-    checksum: str
-    footer_checksum: str  # of the shard file's end, which no page's CRC covers
-    quarantined: int = 0
-    quarantine_checksum: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,10 +30,10 @@ class Shards:
     kind: str
 
     def path(self, shard: int) -> Place:
-        return self.root / "shards" / f"{shard:06d}.parquet"
+        return self.root / "shards" / _named(shard)
 
     def quarantine_path(self, shard: int) -> Place:
-        return self.root / "quarantine" / f"{shard:06d}.parquet"
+        return self.root / "quarantine" / _named(shard)
 
     def entry_path(self, shard: int) -> Place:
         return self.root / "entries" / f"{shard:06d}.json"
@@ -80,12 +68,16 @@ class Shards:
 
     def entries(self) -> list[ShardEntry]:
         """Return the entries of the finished shards whose files have their size, by number."""
-        folder, sizes = self.root / "entries", file_sizes(self.root / "shards")
-        paths = [folder / name for name in file_sizes(folder) if ENTRY.fullmatch(name)]
-        entries = self._read_entries(paths)
-        return [e for e in entries if sizes.get(self.path(e.shard).name) == e.bytes]
+        found, listed = files_in(self.root / "shards"), files_in(self.root / "entries")
+        compacted, written = latest_entries(self.root)
+        known = {entry.shard: entry for entry in compacted}
+        there = {int(n[:-5]): f.modified for n, f in listed.items() if ENTRY.fullmatch(n)}
+        new = [n for n, modified in there.items() if n not in known or modified >= written]
+        known |= zip(new, self._read_entries(map(self.entry_path, new)), strict=True)
+        entries = (known[shard] for shard in sorted(there))
+        return [e for e in entries if (f := found.get(_named(e.shard))) and f.size == e.bytes]
 
-    def _read_entries(self, paths: list[Place]) -> list[ShardEntry]:
+    def _read_entries(self, paths: Iterable[Place]) -> list[ShardEntry]:
         if not isinstance(self.root, ObjectPath):
             return [self._read_entry(path) for path in paths]
         with ThreadPoolExecutor(AT_ONCE) as pool:  # an answer is waited for, each time
@@ -162,3 +154,7 @@ def _file_and_footer(path: Place) -> tuple[Place | Ranges, bytes]:
         return remote, parquet_footer(remote)
     with open(path, "rb") as file:
         return path, parquet_footer(file)
+
+
+def _named(shard: int) -> str:
+    return f"{shard:06d}.parquet"

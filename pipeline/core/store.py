@@ -6,22 +6,33 @@ and only then the entry is. What a crash leaves behind has no entry, so the next
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids
 from pipeline.core.attachments import Attachments
 from pipeline.core.attempts import Attempts
+from pipeline.core.entries import ShardEntry
 from pipeline.core.errors import StoreError
 from pipeline.core.folder import Place
-from pipeline.core.header import Header, begin, read_header, read_manifest, write_manifest
+from pipeline.core.header import (
+    Header,
+    begin,
+    compact_entries,
+    read_header,
+    read_manifest,
+    write_manifest,
+)
 from pipeline.core.lock import locked
 from pipeline.core.makers import made_by
 from pipeline.core.objects import ObjectPath
 from pipeline.core.paths import may_write
-from pipeline.core.shards import ShardEntry, Shards
+from pipeline.core.shards import Shards
 from pipeline.core.tombstones import keep_tombstones, read_tombstones, without_rows
+
+T = TypeVar("T")
+COMPACTED = 5000  # shards
 
 
 class Store:
@@ -103,6 +114,16 @@ class Store:
     def entries(self) -> list[ShardEntry]:
         """Return the entries of the finished shards whose files have their size, by number."""
         return self.shards.entries()
+
+    def compacting(self, answers: Iterator[T]) -> Iterator[T]:
+        """Yield ``answers``, one a shard that was written, and compact the entries now and then.
+
+        A run that is broken off is then gone on with without reading each.
+        """
+        for number, answer in enumerate(answers, 1):
+            yield answer
+            if number % COMPACTED == 0:
+                compact_entries(self.root, self.entries())
 
     def finish(self, shards: int) -> list[ShardEntry]:
         """Write manifest.json over all ``shards`` entries; raises StoreError if one is missing."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.entries import ShardEntry
 from pipeline.core.run_record import RunRecord
-from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.images.gone import forget_unread, gone_ids
@@ -57,7 +57,7 @@ def fill_from_source(
         shards = [shard for shard in every if shard not in done]
         record.images = pc.sum(pending["rows"]).as_py() or 0
         if shards:
-            answers = spread(plan_of(pending), shards)
+            answers = store.compacting(spread(plan_of(pending), shards))
             record.images = sum(sum(answer["rows"].to_pylist()) for answer in answers)
         forget_unread(store, listed, manifest)
         store.bury(gone_ids(listed, manifest, store))

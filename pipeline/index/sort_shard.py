@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Numbers, Vectors
+from pipeline.core.entries import ShardEntry
 from pipeline.core.folder import Place
 from pipeline.core.shard_stats import shard_stats
-from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix

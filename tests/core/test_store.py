@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import jobs
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.files import SEAL, sealed, write_atomically
 from pipeline.core.makers import MAKERS
+from pipeline.core.shards import Shards
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column
 from tests.helpers.files import flips_one_bit_of_every_byte
@@ -316,3 +318,59 @@ def test_tombstoned_rows_are_not_seen_and_can_come_back(store):
     assert again.images() == 2
     again.bury([])
     assert again.read(0)["id"].to_pylist() == [1, 2, 3]
+
+
+def times(path, seconds):
+    os.utime(path, (time.time() + seconds,) * 2)
+
+
+def test_entries_that_were_compacted_are_not_read_one_by_one(store, monkeypatch):
+    for shard in (0, 1, 2):
+        store.write_shard(shard, rows(shard))
+        times(store.shards.entry_path(shard), -9)
+    whole = store.finish(3)
+    read = []
+    monkeypatch.setattr(Shards, "_read_entry", lambda self, path: read.append(path.name))
+    assert store.entries() == whole
+    assert store.manifest() == whole
+    assert read == []
+
+
+def test_an_entry_that_is_newer_than_the_compacted_ones_is_read(store):
+    for shard in (0, 1):
+        store.write_shard(shard, rows(shard))
+        times(store.shards.entry_path(shard), -9)
+    store.finish(2)
+    store.write_shard(1, rows(7, 8, 9))
+    times(store.shards.entry_path(1), 9)
+    store.shards.entry_path(0).unlink()
+    store.write_shard(1234567, rows(5))
+    assert [(entry.shard, entry.rows) for entry in store.entries()] == [(1, 3), (1234567, 1)]
+
+
+def test_a_damaged_file_of_compacted_entries_is_told_and_made_again(store):
+    store.write_shard(0, rows(1))
+    whole = store.finish(1)
+    path = next((store.root / "compacted").iterdir())
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert store.entries() == whole  # of the entry itself
+    with pytest.raises(StoreError, match="damaged"):
+        store.manifest()
+    path.unlink()
+    with pytest.raises(StoreError, match=r"is missing; delete .*manifest.json and run"):
+        store.manifest()
+    store.finish(1)
+    assert store.manifest() == whole
+
+
+def test_a_run_compacts_as_it_goes_and_the_manifest_keeps_its_own(store, monkeypatch):
+    monkeypatch.setattr("pipeline.core.store.COMPACTED", 2)
+    store.write_shard(0, rows(0))
+    whole = store.finish(1)
+    written = (store.write_shard(shard, rows(shard)) for shard in range(1, 4))
+    assert len(list(store.compacting(written))) == 3
+    assert store.manifest() == whole
+    compacted = {path.stem for path in (store.root / "compacted").iterdir()}
+    assert len(compacted) == 2
+    store.finish(4)
+    assert len(list((store.root / "compacted").iterdir())) == 1

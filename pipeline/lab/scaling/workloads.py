@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.cascade.shard_signer import signature_identity
+from pipeline.core.entries import ShardEntry
 from pipeline.core.files import checksum
-from pipeline.core.shards import ShardEntry
 from pipeline.core.spread import in_process
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import build_encoder
