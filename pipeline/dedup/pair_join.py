@@ -138,13 +138,15 @@ def _nearest(
     Products in f32 choose a few more, and float64 scores among these, so that ties go by the id.
     """
     vectors, ids = members.vectors[rows], members.ids[rows]
-    few = min(nearest + SPARE, len(rows))
-    for some in _blocks(0, len(rows)):
-        products = vectors[some] @ vectors.T
-        products[~_paired(members, rows, some)] = -np.inf
-        chosen = np.argpartition(products, len(rows) - few, axis=1)[:, len(rows) - few :]
+    mine, theirs = _sides(members, rows)
+    count = theirs.stop - theirs.start
+    few = min(nearest + SPARE, count)
+    for some in _blocks(mine.start, mine.stop if count else mine.start):
+        products = vectors[some] @ vectors[theirs].T
+        products[~_paired(members, rows, some, theirs)] = -np.inf
+        chosen = np.argpartition(products, count - few, axis=1)[:, count - few :]
         one, place = np.nonzero(np.isfinite(np.take_along_axis(products, chosen, axis=1)))
-        one, other = one + some.start, chosen[one, place]
+        one, other = one + some.start, chosen[one, place] + theirs.start
         scores = pair_scores(vectors, one, vectors, other)
         order = np.lexsort((ids[other], -scores, one))
         one, other = one[order], other[order]
@@ -153,16 +155,21 @@ def _nearest(
         yield _verified(members, one[one != other], other[one != other], bucket, -1.0)
 
 
-def _paired(members: Members, rows: Ids, some: slice) -> Mask:
-    """Return bool (some, rows): which of ``some`` of the rows may be paired with which."""
+def _sides(members: Members, rows: Ids) -> tuple[slice, slice]:
+    """Return which of ``rows``, as ``_met`` orders them, are to be paired with which."""
+    if members.reference is None:
+        return slice(0, len(rows)), slice(0, len(rows))
+    first = len(rows) - int(members.reference[rows].sum())
+    return slice(0, first), slice(first, len(rows))
+
+
+def _paired(members: Members, rows: Ids, some: slice, others: slice) -> Mask:
+    """Return bool (some, others): which of the rows may be paired with which."""
     old = rows < members.old
-    paired = ~(old[some, None] & old[None, :])
+    paired: Mask = ~(old[some, None] & old[None, others])
     if members.reference is None:
         paired[np.arange(len(paired)), np.arange(len(paired)) + some.start] = False
-        return paired
-    side = members.reference[rows]
-    across: Mask = paired & ~side[some, None] & side[None, :]
-    return across
+    return paired
 
 
 def _verified(members: Members, one: Ids, other: Ids, bucket: int, similarity: float) -> AnyArray:
