@@ -131,6 +131,23 @@ def test_each_image_is_paired_with_its_nearest(buckets):
     assert set(pairs_of(joined)) == _nearest(ids, vectors, 3)
 
 
+def test_each_image_is_paired_with_its_nearest_of_the_reference():
+    rng = np.random.default_rng(6)
+    vectors = rng.normal(size=(90, 12)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids, reference = rng.permutation(90).astype(np.int64), rng.random(90) < 0.7
+    members = Members(ids, np.zeros((90, 1), np.int32), vectors, 0, reference)
+    scores = pair_scores_of(vectors)[~reference][:, reference]
+    nearest = np.argsort(-scores, axis=1)[:, :3]
+    mine, theirs = ids[~reference], ids[reference]
+    wanted = {
+        (min(mine[row], theirs[place]), max(mine[row], theirs[place]))
+        for row, places in enumerate(nearest)
+        for place in places
+    }
+    assert set(pairs_of(join_buckets(members, range(1), 1.0, 3))) == wanted
+
+
 def test_a_grown_collection_has_the_nearest_of_a_whole_one():
     rng = np.random.default_rng(9)
     vectors = rng.normal(size=(90, 12)).astype(np.float32)
