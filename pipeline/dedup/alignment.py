@@ -72,6 +72,6 @@ def _believed(affine: Affine) -> bool:
     sizes, area = a * a + b * b + c * c + d * d, a * d - b * c
     if area <= 0:
         return False
-    large = sqrt((sizes + sqrt(max(sizes**2 - 4 * area**2, 0.0))) / 2)
+    large = sqrt((sizes + sqrt(max(sizes * sizes - 4 * area * area, 0.0))) / 2)
     small = area / large
     return small > NARROW and large < WIDE and large < SQUEEZE * small

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import pyarrow as pa
 
@@ -64,6 +65,7 @@ class KeypointPlan:
 
     def start(self) -> ShardFunction:
         """Return the function that finds the keypoints of one shard and tells what it cost."""
+        cv2.setNumThreads(1)
         embeddings, store = Store.open(self.embeddings, "embeddings"), Store.open(self.output)
         manifest = read_manifest(embeddings)
 

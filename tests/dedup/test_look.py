@@ -80,6 +80,22 @@ def test_a_mirrored_picture_has_the_keypoints_that_are_told():
     assert np.abs(affine - [[1, 0, 0], [0, 1, 0]]).max() < 1.5
 
 
+@pytest.mark.parametrize("along", [(1, 1), (1, 0), (0, 0)])
+def test_points_on_one_line_are_no_alignment(along):
+    rng = np.random.default_rng(4)
+    steps = np.linspace(5, 90, 60)[:, None] * along + 2
+    one, other = (
+        np.column_stack([steps + rng.normal(0, noise, steps.shape), np.full(60, 5), np.zeros(60)])
+        for noise in (0, 0.3)
+    )
+    descriptors = rng.integers(0, 255, (60, 128)).astype(np.uint8)
+    pictures = [
+        Keypoints(points.astype(np.float32), descriptors, KEYPOINTS[0].picture)
+        for points in (one, other)
+    ]
+    assert align(*pictures) is None
+
+
 def test_a_picture_that_shows_no_points_is_laid_over_as_a_whole():
     y, x = np.mgrid[:200, :300] / 300
     soft = np.stack([255 * x, 255 * y, 128 + 120 * np.sin(5 * x + 3 * y)], axis=2).astype(np.uint8)
