@@ -68,7 +68,7 @@ def time_ways(
                 encode(squares[: way.batch])
                 ready.append((way, encode))
             except Exception as error:  # compilers and exporters raise anything
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 left_out.append(f"{way.backend} {way.precision}, batch {way.batch}: {reason}")
     vectors = [encode(squares) for _, encode in ready]
     timed = {str(row): _few(squares, *pair) for row, pair in enumerate(ready)}
