@@ -128,7 +128,10 @@ def _with_trials(
     """
     choosing = sampled[0].part(slice(0, None, 2))
     rows = bucket_sizes(searched.index, searched.partitions.grid.buckets)
-    gains, levels = fitted(searched, choosing.part(of_planning(len(choosing.ids))), rows)
+    made = fitted(searched, choosing.part(of_planning(len(choosing.ids))), rows)
+    if made is None:
+        return list(evidence)
+    gains, levels = made
     gains.attach(searched.index)
     levels.attach(searched.index)
     return [

@@ -32,6 +32,7 @@ MISSED = np.geomspace(0.3, 0.001, 12)  # shares of the planning queries' neighbo
 BEYOND = (1.5, 4.0)  # log of how far below the last of them further levels are
 GENEROUS = 0.01  # share of the neighbours whose bucket is missed where candidates are learned of
 MOST = 4096  # candidates of a query
+TIED = 200  # candidates of the first look at vectors, on average
 MORE = 2  # times the candidates of any planning query: of others some take more
 CANDIDATE_ROW = 4  # numbers held of one
 NUMBERS_AT_ONCE = 2**24
@@ -67,10 +68,11 @@ class _Neighbours:
     score: Vectors  # (m,) of their codes
 
 
-def fitted(searched: Searched, planning: Sampled, rows: Ids) -> tuple[Gains, Levels]:
+def fitted(searched: Searched, planning: Sampled, rows: Ids) -> tuple[Gains, Levels] | None:
     """Return gains fitted to the ``planning`` queries, and levels of effort to try.
 
-    rows (b,): images of each bucket.
+    None where so many images have the same codes that to look at them is the work of a search,
+    whatever its effort. rows (b,): images of each bucket.
     """
     first, near = first_round(searched, planning.queries), _neighbours(searched, planning)
     gains = Gains(_bucket_weights(first, near, rows), np.zeros(1), rows)
@@ -80,6 +82,8 @@ def fitted(searched: Searched, planning: Sampled, rows: Ids) -> tuple[Gains, Lev
     level = _missing(needed, GENEROUS)
     chosen = chosen_buckets(first, gains, np.full(len(planning.ids), level))
     found = Ranked.of(searched.nominated(planning.queries, probes_of(chosen), MOST))
+    if (found.rank <= FIRST_TIMES * searched.answers).sum() > TIED * len(planning.ids):
+        return None
     gains, worth, of_all = _with_candidates(searched, planning, gains, found, near, chosen[place])
     needed = np.minimum(needed, worth)
     levels = np.array([_missing(needed, share) for share in MISSED])

@@ -14,6 +14,7 @@ from pipeline.core.tables import embedding_column
 from pipeline.index import build, rounds
 from pipeline.index.effort import Effort
 from pipeline.index.evidence import read_evidence
+from pipeline.index.probes import Work
 from pipeline.index.rounds import Searched, difficulty, first_round, further_rounds
 from pipeline.index.search_index import index_loss, open_index, search_index
 from pipeline.search.answers import without_self
@@ -25,13 +26,15 @@ DIMENSIONS, ROWS = 24, 3000
 NOWHERE = 1 / 3  # of the rows: their neighbours lie in many buckets
 
 
-def collection(root):
+def collection(root, alike=0):
+    """The first ``alike`` of the rows are the same."""
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(50, DIMENSIONS))[rng.integers(50, size=ROWS)]
     vectors += rng.normal(size=vectors.shape) / 10
     stray = rng.random(ROWS) < NOWHERE
     vectors[stray] = rng.normal(size=(stray.sum(), DIMENSIONS))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[:alike] = vectors[0]
     store = Store.create(root, "embeddings", {"model": "half clusters"})
     ids = np.arange(ROWS)
     columns = {"id": ids, "key": list(map(str, ids)), "embedding": embedding_column(vectors)}
@@ -143,3 +146,15 @@ def test_the_recall_told_is_what_those_queries_get(made):
     answer = without_self(queries, search_index(in_process, opened, queries.vectors, 11), 10)
     hits = sum(len(set(a) & set(b)) for a, b in zip(truth[0], answer[0], strict=True))
     assert opened.seen[0].recall == pytest.approx(hits / (10 * len(sampled)), abs=1e-9)
+
+
+def test_where_most_images_are_the_same_all_queries_have_one_work(tmp_path):
+    store, _ = collection(tmp_path / "embeddings", ROWS // 2)
+    index(config(tmp_path, "index.buckets=54", "index.calibration_queries=100"))
+    opened = open_index(tmp_path / "index", store, 10, 0.8, 0.95)
+    assert read_evidence(opened.index)[0].trials is None
+    assert isinstance(opened.work, Work)
+    queries = stored_queries(store, [0, ROWS // 2 - 1])
+    ids, scores = without_self(queries, search_index(in_process, opened, queries.vectors, 11), 10)
+    assert ids.tolist() == [list(range(1, 11)), list(range(10))]
+    assert (scores > 1 - 1e-6).all()
