@@ -209,7 +209,9 @@ class EmbedConfig(Section):
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         None, description="side of the square the model sees, pixels; none: the model's own"
     )
-    batch_size: Count | None = Field(None, description="none: 1 on a CPU, 64 on a GPU")
+    batch_size: Count | None = Field(
+        None, description="none: what its file fixes, else 1 on a CPU, 64 on a GPU"
+    )
     seconds_an_image: Annotated[float, Field(gt=0, le=86_400)] = Field(
         SECONDS_AN_IMAGE, description="to decode one, else it is quarantined as too-slow"
     )

@@ -25,13 +25,12 @@ def test_loading_openvino_leaves_the_signal_stack():
     subprocess.run([sys.executable, "-c", LOADS_IT], check=True)
 
 
-def test_nothing_reports_that_openvino_or_nncf_is_used():
-    pytest.importorskip("nncf")
+def test_nothing_reports_that_openvino_is_used():
     sends = (
-        "import pipeline.embedding.on_openvino, nncf.telemetry.wrapper as nncfs, sys\n"
+        "import pipeline.embedding.on_openvino, sys\n"
         "from openvino.tools.ovc import telemetry_utils\n"
-        "print(telemetry_utils.tm.__name__, type(nncfs.telemetry).__name__)\n"
+        "print(telemetry_utils.tm.__name__)\n"
         "assert not [m for m in sys.modules if m.startswith('openvino_telemetry.')]"
     )
     done = subprocess.run([sys.executable, "-c", sends], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "MagicMock"]
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
