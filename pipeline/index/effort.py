@@ -80,7 +80,8 @@ def effort_recall(evidence: Evidence, effort: Effort, confidence: float) -> Work
     """
     values, fifth = _recalls(evidence, effort.edges, effort.chosen)
     low = _low(values, confidence, values)
-    fifths = tuple(_mean(values[fifth == number]) for number in range(FIFTHS))
+    parts = [values[fifth == number] for number in range(FIFTHS)]
+    fifths = tuple(_mean(part) for part in parts) if all(map(len, parts)) else ()
     recall = _mean(values)
     return WorkRecall(recall, min(low, recall), confidence, len(values), evidence.added, fifths)
 
@@ -131,9 +132,15 @@ def _enough(group: Evidence, edges: Scores, setting: Ids, recall: float, confide
 
 
 def _low(values: Scores, confidence: float, alike: Scores) -> float:
-    """Return mean_lower_bound of ``values``, which vary about as ``alike`` do; of none 0."""
-    spread = float(alike.std()) if len(alike) else 0.0
-    return mean_lower_bound(values, confidence, spread) if len(values) else 0.0
+    """Return mean_lower_bound of ``values``, which vary about as ``alike`` do; of none 0.
+
+    They come in the order of the images, where those of one kind may stand together: first ones
+    that are easy would be taken for all.
+    """
+    if not len(values):
+        return 0.0
+    shuffled = np.random.default_rng(0).permutation(values)
+    return mean_lower_bound(shuffled, confidence, float(alike.std()) if len(alike) else 0.0)
 
 
 def _mean(values: Scores) -> float:

@@ -130,7 +130,9 @@ def _by_fifths(places: Numbers, probes: int, trials: Trials | None) -> tuple[flo
         return ()
     there, found = places >= 0, (places >= 0) & (places < probes)
     parts = np.array_split(np.argsort(trials.difficulty, kind="stable"), FIFTHS)
-    return tuple(float(found[part].sum() / max(1, there[part].sum())) for part in parts)
+    if not all(there[part].any() for part in parts):
+        return ()
+    return tuple(float(found[part].sum() / there[part].sum()) for part in parts)
 
 
 def _one_a_query(places: Numbers, there: Mask) -> AnyArray:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,20 @@ def test_what_is_told_are_the_means_of_what_was_tried():
     assert seen.recall == pytest.approx(true_recalls(effort).mean(), abs=0.01)
     assert seen.recall - 0.01 < seen.low < seen.recall
     assert seen.queries == 4000
+
+
+def test_the_bound_is_no_higher_where_the_easy_ones_stand_first():
+    mine = group(np.random.default_rng(0), 1000)
+    effort = choose_effort([mine], TRIED, NO_GAINS, 0.8, 0.95)
+    fifth = np.searchsorted(effort.edges, mine.trials.difficulty)
+    found = (mine.trials.marks >> effort.chosen[fifth][:, None] & 1).sum(axis=1)
+    order = np.argsort(-found, kind="stable")
+    trials = Trials(*(values[order] for values in vars(mine.trials).values()))
+    seen = effort_recall(replace(mine, trials=trials), effort, 0.95)
+    assert seen.low < seen.recall - 0.003
+    few = mine.trials.part(slice(0, 3), 10)
+    rest = {name: getattr(mine, name)[:3] for name in ("places", "ranks", "nearest")}
+    assert effort_recall(replace(mine, **rest, trials=few), effort, 0.95).fifths == ()
 
 
 def test_no_effort_is_proved_by_few_queries_or_found_where_none_was_tried():
