@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos simulated fuzz bench-embed bench-pixels bench-sources bench-cascade bench-recall bench-promise bench-search bench-dedup bench-changes look-weights million-dedup growth scale measured bench-merge guide clean
+.PHONY: help demo test million chaos objects simulated fuzz bench-embed bench-pixels bench-sources bench-cascade bench-recall bench-promise bench-search bench-dedup bench-changes look-weights million-dedup growth scale measured bench-merge guide clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -34,6 +34,9 @@ bench-embed: .venv/ready  ## time embedding against the limit and others, over P
 
 chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_ROUNDS times
 	pytest -m chaos $(addprefix tests/chaos/test_,killed_node.py network_namespaces.py killing_images.py)
+
+objects: .venv/ready  ## outputs on an object store: what they cost, and what is left where it fails
+	pytest -m chaos -s tests/chaos/test_object_store.py
 
 simulated: .venv/ready  ## stragglers, lost workers, growing and shrinking clusters: run and simulated
 	pytest -m chaos -s tests/chaos/test_simulated_pools.py

@@ -116,6 +116,7 @@ def _taken(folder: ObjectPath) -> Lease:
         ):
             lease = Lease(folder, there["number"] + 1 if there else 1)
             if lease.take(version):
+                _refuse_unconditional(folder)
                 return lease
         elif seen is not None and there != seen:
             raise StoreError(
@@ -124,6 +125,15 @@ def _taken(folder: ObjectPath) -> Lease:
             )
         seen = there
         time.sleep(RENEWED / 5)
+
+
+def _refuse_unconditional(folder: ObjectPath) -> None:
+    """Raise StoreError where a server puts what it was asked to put on a condition alone."""
+    if (folder / LEASE).put(b"{}"):
+        raise StoreError(
+            f"the server of {folder} heeds no conditions on puts (If-None-Match), without which "
+            "two jobs could write there at once; name another"
+        )
 
 
 def _read(folder: ObjectPath) -> tuple[dict[str, Any] | None, Any]:

@@ -99,3 +99,16 @@ def test_the_lease_outlives_a_server_that_fails(server, folder):
         time.sleep(1.0)
         write_atomically(folder / "x", b"held all along")
         assert not HELD[folder]._lost
+
+
+def test_a_server_that_heeds_no_conditions_is_refused(server, folder, monkeypatch):
+    told = server.asked.app
+
+    def heedless(environ, start):
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+        environ.pop("HTTP_IF_MATCH", None)
+        return told(environ, start)
+
+    monkeypatch.setattr(server.asked, "app", heedless)
+    with pytest.raises(StoreError, match="heeds no conditions"), leased(folder):
+        pass

@@ -20,16 +20,19 @@ class Faulty:
 
     One after the other, as its conditions on puts are not checked and acted on in one step. A share
     ``faults`` of the requests to what is in the bucket is answered by 503, before or after it was
-    done, or cut in the middle; every answer waits for ``latency`` seconds. ``requests`` counts.
+    done, or cut in the middle; every answer waits for ``latency`` seconds. ``requests`` counts them
+    by method, a listing as LIST; ``bytes`` what went to and fro.
     """
 
     def __init__(self):
         self.app = DomainDispatcherApplication(create_backend_app)
         self.one, self.random = threading.Lock(), random.Random(7)
         self.faults, self.latency, self.requests, self.failed = 0.0, 0.0, {}, 0
+        self.bytes = 0
 
     def __call__(self, environ, start):
-        method = environ["REQUEST_METHOD"]
+        listing = "list-type" in environ.get("QUERY_STRING", "")
+        method = "LIST" if listing else environ["REQUEST_METHOD"]
         sleep(self.latency)
         with self.one:
             self.requests[method] = self.requests.get(method, 0) + 1
@@ -37,6 +40,7 @@ class Faulty:
             self.failed += failing
             kind = self.random.choice(("refused", "lost", "cut")) if failing else None
             body = b"" if kind == "refused" else b"".join(self.app(environ, self._kept))
+        self.bytes += len(body) + int(environ.get("CONTENT_LENGTH") or 0)
         if kind in ("refused", "lost"):
             start("503 Slow Down", [("Content-Length", "0")])
             return [b""]
@@ -54,11 +58,11 @@ class Faulty:
 class OneServer:
     """The server, its bucket, and what it is asked."""
 
-    def __init__(self):
+    def __init__(self, address):
         logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
         self.asked = Faulty()
-        self.server = make_server("127.0.0.1", 0, self.asked, threaded=True)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.server = make_server(address, 0, self.asked, threaded=True)
+        self.url = f"http://{address}:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.client = boto3.client(
             "s3", endpoint_url=self.url, aws_access_key_id="tests", aws_secret_access_key=SECRET
@@ -74,11 +78,11 @@ class OneServer:
 
 
 @contextmanager
-def object_store():
+def object_store(address="127.0.0.1"):
     """Yield the server; the environment of the block leads there."""
     from pipeline.core import objects
 
-    server = OneServer()
+    server = OneServer(address)
     before, named = dict(os.environ), KEYS | {"AWS_ENDPOINT_URL": server.url}
     os.environ.update(named)
     objects._bucket.cache_clear()

@@ -1,0 +1,138 @@
+"""What outputs on an object store cost, and what is left where everything goes wrong."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.console import print_table
+from jobs.corpus import make_corpus
+from jobs.embed import embed
+from pipeline.core.folder import place
+from pipeline.core.store import Store
+from tests.helpers.all_jobs import ALL, left_by, settings
+from tests.helpers.object_store import object_store
+
+pytestmark = pytest.mark.chaos
+ROOT = Path(__file__).parents[2]
+SIZES = ((500, 500), (2000, 500), (2000, 2000))  # images, and images a shard
+PUT_DOLLARS, GET_DOLLARS = 0.005, 0.0004  # a thousand, as S3's list said for us-east-1 in 2025
+RACES = 200
+KILLS = 12
+LATENCY = 0.03
+
+
+@pytest.fixture(scope="module")
+def server():
+    with object_store() as server:
+        yield server
+
+
+def spent(server):
+    """Requests that are paid as puts, those paid as gets, and bytes to and fro."""
+    asked = server.asked.requests
+    puts = sum(asked.get(method, 0) for method in ("PUT", "POST", "LIST"))
+    return np.array([puts, asked.get("GET", 0) + asked.get("HEAD", 0), server.asked.bytes])
+
+
+def test_requests_and_bytes_by_job(server):
+    """Requests grow with the shards and not with the images, bytes with the images."""
+    asked = {}
+    for images, shard in SIZES:
+        root = place(f"s3://bucket/cost-{images}-{shard}")
+        few = (f"corpus.images={images}", "dedup.similarity=0.8", f"corpus.shard_rows={shard}")
+        few += (f"source.shard_rows={shard}", "calibrate.fit_images=100", "corpus.copies=8")
+        for job in ALL:
+            before = spent(server)
+            job(settings(root, *few))
+            asked[job.__name__, images, shard] = spent(server) - before
+    rows = [(job, images, shard, *told.tolist()) for (job, images, shard), told in asked.items()]
+    header = ("job", "images", "images a shard", "as puts", "as gets", "bytes")
+    print_table("asked of the object store", header, rows)
+    _print_billion(asked)
+    for job in ("make_corpus", "embed", "search", "sign"):
+        small, more, larger = (asked[job, *size][:2].sum() for size in SIZES)
+        assert more - small < 3 * 40  # three shards more
+        assert abs(larger - small) < 20  # as many shards, each four times as large
+
+
+def _print_billion(asked):
+    """Extrapolate: requests by the shard, bytes by the image, to 200,000 shards of 5,000 images."""
+    (few, shard), (many, _), _ = SIZES
+    rows, shards = [], (many - few) // shard
+    for job in ALL:
+        more = asked[job.__name__, many, shard] - asked[job.__name__, few, shard]
+        puts, gets = more[:2] / shards * 200_000
+        dollars = puts / 1000 * PUT_DOLLARS + gets / 1000 * GET_DOLLARS
+        gigabytes = more[2] / (many - few)
+        rows.append(
+            (job.__name__, f"{puts:,.0f}", f"{gets:,.0f}", f"{gigabytes:,.1f}", f"{dollars:.2f}")
+        )
+    header = ("job", "as puts", "as gets", "GB to and fro", "dollars for requests")
+    print_table("a billion images, extrapolated", header, rows)
+
+
+def test_embedding_at_a_distance(server, tmp_path):
+    """The ratio of an embedding at LATENCY a request to one in folders, by turns."""
+    few = ("corpus.images=1200", "corpus.size=160", "embed.input_size=224", "embed.batch_size=16")
+    few += ("source.shard_rows=200", "corpus.shard_rows=200", "corpus.copies=8")
+    far, near = place("s3://bucket/far"), tmp_path
+    for root in (far, near):
+        make_corpus(settings(root, *few))
+    seconds = {far: [], near: []}
+    for turn in range(4):
+        for root in (near, far):
+            server.asked.latency = LATENCY if root == far else 0.0
+            began = time.perf_counter()
+            embed(settings(root, *few, f"embed.output={root}/embeddings-{turn}"))
+            seconds[root].append(time.perf_counter() - began)
+    server.asked.latency = 0.0
+    ratios = [n / f for n, f in zip(seconds[near][1:], seconds[far][1:], strict=True)]
+    print_table(
+        f"embedding at {LATENCY:g} s a request: its rate over that in folders",
+        ("turn", "in folders, s", "at a distance, s", "ratio"),
+        [*zip(range(1, 4), seconds[near][1:], seconds[far][1:], ratios, strict=True)],
+    )
+
+
+def test_races_of_two_drivers_have_one_winner(server):
+    """Two put the same name at once, with what each has read: one is told that it came second."""
+    with ThreadPoolExecutor(2) as pool:
+        for race in range(RACES):
+            path = place(f"s3://bucket/races/{race}")
+            first = list(pool.map(path.put, (b"a", b"b")))
+            assert first.count(True) == 1
+            version = path.read_tagged()[1]
+            second = list(pool.map(path.put, (b"c", b"d"), (version, version)))
+            assert second.count(True) == 1
+            assert path.read_bytes() == (b"c", b"d")[second.index(True)]
+
+
+def test_every_job_at_a_server_that_fails_leaves_the_same(server, tmp_path):
+    with server.failing(0.1):
+        far = left_by(ALL, place("s3://bucket/all-failing"))
+    assert far == left_by(ALL, tmp_path)
+
+
+def test_a_driver_killed_again_and_again_leaves_the_same(server, tmp_path):
+    root, few = place("s3://bucket/killed"), ("corpus.images=400", "corpus.shard_rows=8")
+    command = [sys.executable, "-m", "jobs", "corpus", "--set", "ray.workers=0"]
+    for text in (*few, "corpus.size=64", "corpus.copies=2", f"corpus.output={root}/corpus"):
+        command += ["--set", text]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    chance = random.Random(3)
+    for _ in range(KILLS):
+        job = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(2.0, 6.0))
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+    left_by([make_corpus], root, *few)
+    assert list(Store.open(root / "corpus").problems()) == []
+    assert left_by([], root) == left_by([make_corpus], tmp_path, *few)
