@@ -307,6 +307,14 @@ def test_a_network_of_torchvision_by_name_with_its_own_transform(resnet):
     assert found == pytest.approx(wanted(resnet_features(resnet), trial_batch(2, 56)), abs=1e-4)
 
 
+def test_a_side_that_is_not_written_beside_weights_is_the_networks_own(resnet, tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(resnet.read_bytes())
+    path.with_suffix(".yaml").write_text(f"{SCALED}resize: 240\n")
+    settings = asked("torchvision:resnet18", path)
+    assert (settings.input_size, settings.transform.fit) == (224, Fit(240, "bilinear"))
+
+
 @pytest.mark.parametrize("part", ["module.", "module.encoder_q.", "model."])
 def test_what_training_wraps_tensors_in_is_taken_off_and_other_classes_are_no_matter(
     resnet, tmp_path, part

@@ -192,7 +192,7 @@ def beside(path: Path, size: int, theirs: Transform, asked: int | None) -> tuple
     """
     if path.with_suffix(".yaml").exists():
         recipe = described(path)
-        return recipe.side(path, asked), scaled(recipe, path, "NCHW")
+        return recipe.side(path, asked or recipe.size or size), scaled(recipe, path, "NCHW")
     if asked is None or asked == size or theirs.fit.short_side is None:
         return asked or size, theirs
     short_side = round(theirs.fit.short_side * asked / size)
