@@ -48,7 +48,7 @@ class Trials:
     """
 
     marks: Ids  # (q, k): bit b is set where level b found the neighbour
-    difficulty: Scores  # (q,): the neighbours expected beyond the first round
+    difficulty: Scores  # (q,): the log of the neighbours expected beyond the first round
     probed: Ids  # (q, l) buckets
     taken: Ids  # (q, l) candidates
     bytes_read: Scores  # (q, l)

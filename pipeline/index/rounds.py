@@ -21,6 +21,7 @@ from pipeline.search.batches import QUERIES_AT_ONCE
 
 FIRST_TIMES = 2  # candidates of the first look at vectors, times the answers
 NONE = -1  # no bucket
+NOTHING = 1e-30  # neighbours
 GAINS_AT_ONCE = 2**22  # of queries times buckets, float64
 
 
@@ -95,10 +96,11 @@ class Look:
 
 
 def difficulty(first: FirstRound, gains: Gains) -> Scores:
-    """Return float64 (q,): the neighbours expected beyond the buckets of the first round."""
+    """Return float64 (q,): the log of the neighbours expected beyond the first round's buckets."""
     expected = np.exp(gains.of_buckets(first.nearness, first.places, first.least))
-    beyond: Scores = np.where(first.probed(), 0.0, expected).sum(axis=1)
-    return beyond
+    beyond = np.where(first.probed(), 0.0, expected).sum(axis=1)
+    logs: Scores = np.log(np.maximum(beyond, NOTHING))
+    return logs
 
 
 def further_rounds(
