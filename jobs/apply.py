@@ -1,7 +1,6 @@
 """`sluice apply`: move, link or delete the images a deduplication would drop."""
 
 import json
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -9,7 +8,8 @@ from jobs.config import Config
 from jobs.console import console, print_table
 from jobs.progress import bar
 from pipeline.core.errors import InputError
-from pipeline.core.folder import Place
+from pipeline.core.folder import Place, place
+from pipeline.core.objects import ObjectPath
 from pipeline.core.progress import told_of
 from pipeline.core.store import Store
 from pipeline.dedup.acting import Action, Outcome, act, steps_of, tell
@@ -42,7 +42,7 @@ def command(config: Config) -> None:
         )
     store = Store.open(root, "pairs")
     refuse_rejected(groups, read_verdicts(store))
-    _refuse_remote(groups)
+    _refuse_elsewhere(groups, folder)
     if folder:
         _refuse_inside(groups, folder)
     steps = steps_of(groups, folder)
@@ -55,19 +55,19 @@ def command(config: Config) -> None:
     _print(root, outcome, action)
 
 
-def _refuse_remote(groups: pa.Table) -> None:
+def _refuse_elsewhere(groups: pa.Table, folder: Place | None) -> None:
+    """Raise InputError where files are what cannot be acted on, or would go to another kind."""
     for url in json.loads(groups.schema.metadata[b"folders"]):
-        if "://" in url and not url.startswith(("file://", "local://")):
-            raise InputError(
-                f"{url} is on an object store, where sluice apply does not act yet; "
-                "drop.txt beside the results names what to drop"
-            )
+        source = place(url)
+        if folder is not None and type(source.resolve()) is not type(folder):
+            kind = "an object store" if isinstance(source, ObjectPath) else "a folder"
+            raise InputError(f"{url} is on {kind}; name a place on one to move its images to")
 
 
-def _refuse_inside(groups: pa.Table, folder: Path) -> None:
+def _refuse_inside(groups: pa.Table, folder: Place) -> None:
     for url in json.loads(groups.schema.metadata[b"folders"]):
-        source = Path(url.partition("://")[2] or url).resolve()
-        if folder.is_relative_to(source):
+        source = place(url).resolve()
+        if f"{folder}/".startswith(f"{source}/"):
             raise InputError(
                 f"{folder} lies in {source}, so that what is moved there would be embedded "
                 "again; name a folder outside of it"

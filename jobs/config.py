@@ -395,7 +395,7 @@ class ApplyConfig(Section):
     """`sluice apply`: act on what a deduplication would drop; without any of these nothing is."""
 
     argument = ("OUTPUT", "dedup.output")
-    move: LocalPath | None = Field(None, description="the folder to move the images to")
+    move: Output | None = Field(None, description="the folder, or URL, to move the images to")
     link: Literal["hard", "sym"] | None = Field(
         None, description="make images with the same bytes links to the one kept"
     )

@@ -11,20 +11,31 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
+from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, write_atomically
+from pipeline.core.folder import Place
 from pipeline.core.progress import advance
+from pipeline.dedup.acting_far import (
+    DONE,
+    Row,
+    before_far,
+    done_far,
+    is_far,
+    refusal_far,
+    undone_far,
+)
 from pipeline.dedup.groups import kept_of, to_drop
 
 Action = Literal["move", "hard", "sym", "delete"]
-DONE = "done"
-Row = dict[str, Any]
+AT_ONCE = 32  # objects, each of which is waited for
 
 STEPS = pa.schema(
     [
@@ -42,7 +53,7 @@ STEPS = pa.schema(
 )
 
 
-def steps_of(groups: pa.Table, folder: Path | None) -> pa.Table:
+def steps_of(groups: pa.Table, folder: Place | None) -> pa.Table:
     """Return STEPS of the images ``to_drop`` of ``groups``, to be moved below ``folder``.
 
     groups: those of a finished deduplication, with the files of their images.
@@ -61,14 +72,16 @@ def steps_of(groups: pa.Table, folder: Path | None) -> pa.Table:
     return pa.table(dict(zip(STEPS.names, columns, strict=True))).cast(STEPS)
 
 
-def _below(folder: Path, key: str) -> str:
+def _below(folder: Place, key: str) -> str:
     # A key may be a whole path, of an image in another folder than the first.
     parts = [part for part in Path(key).parts if part not in ("/", "..")]
-    return str(folder.joinpath(*parts))
+    return str(folder / "/".join(parts))
 
 
 def _before(path: str, kept: str) -> tuple[int | None, ...]:
     """Return the last four of STEPS of a file; None where it is gone, or is the one kept."""
+    if is_far(path):
+        return before_far(path, kept)
     try:
         facts = os.lstat(path)
         if os.path.samefile(path, kept):
@@ -114,15 +127,19 @@ def put_back(steps: pa.Table, action: Action) -> Outcome:
 
 
 def _each(steps: pa.Table, one: Callable[[Row], str]) -> Outcome:
-    counts, size = Counter[str](), 0
-    for row in _rows(steps):
+    def of_one(row: Row) -> tuple[Row, str]:
         try:
-            told = one(row)
-        except OSError as error:  # of one file, which never stops the others
-            told = error.strerror or str(error)
-        counts[told] += 1
-        size += row["bytes"] or 0 if told == DONE else 0
-        advance(1)
+            return row, one(row)
+        except (OSError, StoreError) as error:  # of one file, which never stops the others
+            return row, getattr(error, "strerror", None) or str(error)
+
+    counts, size = Counter[str](), 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        far = steps.num_rows > 0 and is_far(steps["path"][0].as_py())
+        for row, told in (pool.map if far else map)(of_one, _rows(steps)):
+            counts[told] += 1
+            size += row["bytes"] or 0 if told == DONE else 0
+            advance(1)
     return Outcome(counts, size)
 
 
@@ -133,6 +150,8 @@ def _rows(steps: pa.Table) -> Iterator[Row]:
 
 def _refusal(row: Row, action: Action) -> str | None:
     """Return why a file must not be touched, None where it may be."""
+    if is_far(row["path"]):
+        return refusal_far(row, action)
     path, kept = Path(row["path"]), Path(row["kept"])
     if not os.path.lexists(path):
         return "gone already"
@@ -169,6 +188,8 @@ def _there(row: Row) -> bool:
 
 
 def _done(row: Row, action: Action) -> str:
+    if is_far(row["path"]):
+        return done_far(row, action)
     path, kept = Path(row["path"]), Path(row["kept"])
     _taken_back(path)
     if _is_done(row, action):
@@ -249,6 +270,8 @@ def _beside(path: Path) -> Path:
 
 
 def _undone(row: Row, action: Action) -> str:
+    if is_far(row["path"]):
+        return undone_far(row, action)
     if row["modified"] is None:
         return "not acted on"
     _taken_back(Path(row["path"]))

@@ -118,7 +118,7 @@ def with_keys(table: pa.Table, images: pa.Table, names: Mapping[str, str]) -> pa
 def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
     """Return ``groups`` with path, where the file of each image lies, its bytes, checksum, pages.
 
-    As they are where the images are no files of their own.
+    A path is a URL where an image is an object. As they are where they are no files of their own.
     """
     source = stored_source(embeddings) if has_manifest(embeddings) else None
     if source is None or source.kind != FOLDERS:
@@ -132,7 +132,7 @@ def with_files(groups: pa.Table, embeddings: Store) -> pa.Table:
     known = pa.concat_tables(tables)
     known = known.take(pc.index_in(wanted, value_set=known["id"].combine_chunks()))
     opened = source.opened()
-    paths = [opened.at(file) for file in known["file"].to_pylist()]
+    paths = [opened.url(file) for file in known["file"].to_pylist()]
     groups = groups.append_column("path", pa.array(paths, pa.string()))
     for name in ("bytes", "checksum", "pages"):
         groups = groups.append_column(name, known[name])

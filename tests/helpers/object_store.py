@@ -28,7 +28,7 @@ class Faulty:
         self.app = DomainDispatcherApplication(create_backend_app)
         self.one, self.random = threading.Lock(), random.Random(7)
         self.faults, self.latency, self.requests, self.failed = 0.0, 0.0, {}, 0
-        self.bytes = 0
+        self.bytes, self.answer = 0, ("", [])
 
     def __call__(self, environ, start):
         listing = "list-type" in environ.get("QUERY_STRING", "")
@@ -40,11 +40,12 @@ class Faulty:
             self.failed += failing
             kind = self.random.choice(("refused", "lost", "cut")) if failing else None
             body = b"" if kind == "refused" else b"".join(self.app(environ, self._kept))
+            answer = self.answer
         self.bytes += len(body) + int(environ.get("CONTENT_LENGTH") or 0)
         if kind in ("refused", "lost"):
             start("503 Slow Down", [("Content-Length", "0")])
             return [b""]
-        start(*self.answer)
+        start(*answer)
         return self._cut(body) if kind == "cut" else [body]
 
     def _kept(self, status, headers, *_):

@@ -40,6 +40,11 @@ class Opened(NamedTuple):
             return f"{self.fs.root_marker}{path[1:]}"
         return joined(self.root, path)
 
+    def url(self, path: str) -> str:
+        """Return where such a file is from anywhere: a whole path, or an object's URL."""
+        local = "file" in (self.fs.protocol, *self.fs.protocol)
+        return self.at(path) if local else str(self.fs.unstrip_protocol(self.at(path)))
+
 
 @dataclass(frozen=True)
 class SourceKind:
