@@ -5,9 +5,10 @@ from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.config import Config, DedupConfig
-from jobs.console import console, print_not_taken, print_table
+from jobs.console import console, print_not_taken, print_table, warn
 from jobs.embeddings import embeddings_store
 from jobs.settings import FLAG
 from jobs.sitting import Sitting, one_session, print_more_workers
@@ -22,6 +23,7 @@ from pipeline.dedup.groups import to_drop
 from pipeline.dedup.hash_join import HashPlan, require_hashes
 from pipeline.dedup.identical_sets import set_pairs
 from pipeline.dedup.join import join_partitions
+from pipeline.dedup.judged import drawn_pairs, judged_precision, verdicts_on
 from pipeline.dedup.looked import Looked
 from pipeline.dedup.made_copies import copy_scores, recognised
 from pipeline.dedup.pair_recall import measure_recall
@@ -47,6 +49,8 @@ from pipeline.images.source import Listed, list_source
 from pipeline.index.sort_shard import sort_shards, unsorted
 from pipeline.pages.groups import GroupPageData, group_page, group_review, render_groups
 from pipeline.pages.review import serve_review
+
+TO_JUDGE = "to_judge.csv"
 
 
 def command(config: Config) -> None:
@@ -190,6 +194,7 @@ def _reviewed(
     again = replace(again, recall=found.recall)
     rows = facts(again, made.cosine, made.rule)
     print_table(f"after {again.verdicts.num_rows:,} verdicts", ("what", "value"), rows)
+    _print_judged(made, again)
     _write(made, config, embeddings, again)
     return again
 
@@ -284,9 +289,23 @@ def _write_lists(found: Deduplicated, root: Place) -> None:
         told = with_keys(found.verdicts, found.images, {"a": "a_key", "b": "b_key"})
         write_atomically(root / "verdicts.csv", csv_bytes(told))
     if "path" in found.groups.column_names:
-        drop = to_drop(found.groups)["path"].to_pylist()
-        write_atomically(root / "drop.txt", "".join(f"{path}\n" for path in drop).encode())
-        console.print(f"what to drop: {root}/drop.txt; sluice apply {root} acts on it")
+        _write_drop(to_drop(found.groups)["path"], root)
+    if found.looked:
+        drawn = drawn_pairs(found.looked.looks)
+        said = verdicts_on(drawn, found.verdicts, found.joined)
+        judge = pa.table({"a": drawn["a"], "b": drawn["b"], "duplicate": said})
+        judge = with_keys(judge, found.images, {"a": "a_key", "b": "b_key"})
+        write_atomically(root / TO_JUDGE, csv_bytes(judge))
+
+
+def _write_drop(paths: pa.ChunkedArray, root: Place) -> None:
+    broken = pc.match_substring(paths, "\n")
+    lines = "".join(f"{path}\n" for path in paths.filter(pc.invert(broken)).to_pylist())
+    write_atomically(root / "drop.txt", lines.encode())
+    console.print(f"what to drop: {root}/drop.txt; sluice apply {root} acts on it")
+    count = pc.sum(broken).as_py()
+    if count:
+        warn(f"{count:,} whose names hold a line break are not in drop.txt; sluice apply drops all")
 
 
 def _least(made: DedupConfig, found: Deduplicated) -> float:
@@ -298,6 +317,7 @@ def _print(made: DedupConfig, found: Deduplicated) -> None:
     print_table(f"near-duplicates: {made.output}", ("what", "value"), rows)
     for line in missed_text(found):
         console.print(line)
+    _print_judged(made, found)
     if found.buckets == 1 and found.images.num_rows > made.brute_force_up_to:
         console.print(
             "this output was begun with few images and compares all pairs for good; "
@@ -305,6 +325,27 @@ def _print(made: DedupConfig, found: Deduplicated) -> None:
         )
     if "scene" in found.images.column_names:
         _print_copies(found)
+
+
+def _print_judged(made: DedupConfig, found: Deduplicated) -> None:
+    """Print what verdicts prove, or which pairs they are needed of."""
+    if not found.looked:
+        return
+    known = (found.looked.looks, found.verdicts, found.joined)
+    judged = judged_precision(*known, made.confidence)
+    if judged.judged < judged.drawn:
+        console.print(
+            f"not proven: judge the {judged.drawn} pairs of {made.output}/{TO_JUDGE}, drawn at "
+            f"random ({judged.judged} are judged), by true or false, and hand it to --verdicts",
+            soft_wrap=True,
+        )
+    elif judged.drawn:
+        console.print(
+            f"proven by your verdicts on {judged.drawn} pairs drawn at random, of which "
+            f"{judged.right} are copies: at least {judged.precision:.4f} of the pairs kept are, "
+            f"with {judged.confidence:.0%} confidence",
+            soft_wrap=True,
+        )
 
 
 def _print_recognised(config: Config, embeddings: Store, found: Deduplicated, least: float) -> None:

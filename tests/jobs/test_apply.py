@@ -64,6 +64,15 @@ def test_all_identical_images_are_found_moved_and_put_back(tmp_path, folder, cap
     assert "all of it is undone" in capsys.readouterr().out
 
 
+def test_a_name_with_a_line_break_is_no_line_of_drop_txt_and_is_dropped(tmp_path, folder, capsys):
+    (folder / "a/copy.jpg").rename(folder / "a/co\npy.jpg")
+    dedup(config(tmp_path, "dedup.prefer=['b/*']"))
+    assert (tmp_path / "dedup" / "drop.txt").read_text() == f"{folder}/a/one.jpg\n"
+    assert "1 whose names hold a line break are not in drop.txt" in capsys.readouterr().err
+    apply(config(tmp_path, f"apply.move={tmp_path}/moved"))
+    assert names(folder) == ["b/one again.jpg", "b/two.jpg"]
+
+
 def test_what_could_not_be_put_back_can_be_tried_again(tmp_path, folder, capsys):
     dedup(config(tmp_path))
     before = names(folder)

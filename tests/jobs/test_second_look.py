@@ -146,6 +146,18 @@ def test_another_precision_looks_at_nothing_again(folder, found):
     assert 0 < fewer.num_rows < found[0].num_rows
 
 
+def test_verdicts_on_the_pairs_that_are_drawn_prove_a_precision(folder, found):
+    shutil.copytree(folder / "dedup", folder / "proven")
+    result = _dedup(folder, "proven")
+    assert "not proven: judge the " in result.stdout
+    asked = folder / "proven/to_judge.csv"
+    lines = asked.read_text().splitlines()
+    asked.write_text("\n".join([lines[0], *(line.replace(",,", ",true,") for line in lines[1:])]))
+    result = _dedup(folder, "proven", "--verdicts", str(asked))
+    assert f"proven by your verdicts on {len(lines) - 1} pairs" in result.stdout
+    assert f"of which {len(lines) - 1} are copies" in result.stdout
+
+
 def test_what_would_be_found_is_told_by_kind_of_change(folder, found):
     shutil.copytree(folder / "dedup", folder / "told")
     result = _dedup(folder, "told", "--set", "dedup.copies=20")
