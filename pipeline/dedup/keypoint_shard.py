@@ -16,7 +16,7 @@ from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
-from pipeline.dedup.keypoints import DIMENSIONS, SIDE, Keypoints, find_keypoints
+from pipeline.dedup.keypoints import DIMENSIONS, SIDE, Keypoints, keypoints_of
 from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import UndecodableImage
 from pipeline.images.exif import names_camera
@@ -33,6 +33,7 @@ KEYPOINTS = pa.schema(
         ("picture", pa.binary()),  # uint8 (height, width, 3)
         ("height", pa.int32()),
         ("width", pa.int32()),
+        ("page", pa.binary()),  # JPEG of a plain picture, to read what is written; null: of others
         ("bytes", pa.string()),  # checksum of the file's bytes
         ("pixels", pa.string()),  # checksum of the picture, SIDE pixels long, and its full size
         ("camera", pa.bool_()),  # whether the file names the camera that took it
@@ -96,7 +97,7 @@ def _row(data: bytes, facts: dict[str, Any], max_pixels: int) -> list[dict[str, 
         pixels = decode_rgb(data, SIDE, max_pixels).pixels
     except UndecodableImage:
         return []
-    found = find_keypoints(pixels)
+    found = keypoints_of(data, pixels, max_pixels)
     size = f"{facts['width']}x{facts['height']}".encode()
     return [
         {
@@ -106,6 +107,7 @@ def _row(data: bytes, facts: dict[str, Any], max_pixels: int) -> list[dict[str, 
             "picture": found.picture.tobytes(),
             "height": found.picture.shape[0],
             "width": found.picture.shape[1],
+            "page": found.jpeg,
             "bytes": facts["checksum"],
             "pixels": checksum(pixels.tobytes() + size),
             "camera": names_camera(data),
@@ -130,7 +132,7 @@ def _keypoints(row: dict[str, Any]) -> Keypoints:
     picture = np.frombuffer(row["picture"], np.uint8).reshape(row["height"], row["width"], 3)
     points = np.frombuffer(row["points"], np.float32).reshape(-1, 4)
     descriptors = np.frombuffer(row["descriptors"], np.uint8).reshape(-1, DIMENSIONS)
-    return Keypoints(points, descriptors, picture)
+    return Keypoints(points, descriptors, picture, row["page"])
 
 
 def kept_ids(stores: Sequence[Store]) -> Ids:

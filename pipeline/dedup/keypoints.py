@@ -5,7 +5,7 @@ SIFT (Lowe, Distinctive Image Features from Scale-Invariant Keypoints, 2004) as 
 another one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -13,6 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.arrays import Bytes, Pixels
+from pipeline.dedup.another_thing import Colours, colours
+from pipeline.dedup.writing import SHORT as PAGE_SHORT
+from pipeline.dedup.writing import Page, is_plain, page_jpeg, read_page
+from pipeline.images.decode import decode_rgb
+from pipeline.images.decoded import UndecodableImage
 
 SIDE = 128  # pixels of the longer side, in which points are looked for and which is kept
 POINTS = 200  # at most
@@ -32,12 +37,23 @@ class Keypoints:
     points: Points
     descriptors: Bytes  # (n, 128)
     picture: Pixels  # (h, w, 3), SIDE on the longer side
+    jpeg: bytes | None = None  # as of ``page_jpeg``, of a plain picture
+
+    @property
+    def page(self) -> Page | None:
+        """What is written on a plain picture."""
+        return None if self.jpeg is None else read_page(self.jpeg)
 
     @cached_property
     def grey(self) -> Greys:
         """The picture's brightness, (h, w), without its noise and the blocks of JPEG."""
         grey = cv2.cvtColor(self.picture, cv2.COLOR_RGB2GRAY)
         return np.asarray(cv2.GaussianBlur(grey, (0, 0), BLUR), np.float32)
+
+    @cached_property
+    def colours(self) -> Colours:
+        """The picture as ``another_thing`` compares it, (h, w, 3)."""
+        return colours(self.picture)
 
     @cached_property
     def square(self) -> Greys:
@@ -52,6 +68,21 @@ class Keypoints:
         numbers = self.descriptors.astype(np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))[:, None]
         return np.asarray(numbers / np.maximum(lengths, 1e-6), np.float32)
+
+
+def keypoints_of(data: bytes, pixels: Pixels, max_pixels: int) -> Keypoints:
+    """Return the keypoints of a file, of which ``pixels`` are decoded, and its page if it is plain.
+
+    One that is too large to be decoded for reading has no page.
+    """
+    found = find_keypoints(pixels)
+    if not is_plain(found.picture):
+        return found
+    try:
+        large = decode_rgb(data, PAGE_SHORT, max_pixels).pixels
+    except UndecodableImage:
+        return found
+    return replace(found, jpeg=page_jpeg(large))
 
 
 def find_keypoints(pixels: Pixels) -> Keypoints:

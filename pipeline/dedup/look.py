@@ -6,23 +6,26 @@ fitted to copies and to pictures that are none (``make look-weights``).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from pipeline.core.arrays import Pixels
+from pipeline.core.arrays import Bytes, Pixels
 from pipeline.dedup.alignment import Affine, align
+from pipeline.dedup.another_thing import another_thing
 from pipeline.dedup.keypoints import Keypoints, mirrored
 from pipeline.dedup.overlay import NOTHING, Agreement, agreement
+from pipeline.dedup.writing import written_otherwise
 
 SHIPPED = Path(__file__).with_name("weights.yaml")
 SMOOTH = 0.02  # added to a share, so that its log-odds are finite
 # Where all of both agrees, nothing would keep as many points of a copy from agreeing too: without
 # them it is the layout alone, as of letters.
 TELLING, UNDISTURBED = 25, 0.9  # points of both, share of the places
+READ_FROM = 0.5  # how sure a look must be for what is written to be read
 SETTLED = 11.0  # log-odds of one way from which no other is tried
 
 
@@ -30,8 +33,10 @@ SETTLED = 11.0  # log-odds of one way from which no other is tried
 class Weights:
     """A logistic model: the log-odds that two pictures are copies, of copies as many as others."""
 
-    points: tuple[float, float, float]  # of 1 and of ``terms``
-    whole: tuple[float, float]  # likewise, of pictures that are laid over each other as a whole
+    points: tuple[float, float, float, float]  # of 1 and of ``terms``
+    whole: tuple[
+        float, float, float
+    ]  # likewise, of pictures that are laid over each other as a whole
     best: tuple[float, float]  # of 1 and the log-odds of the best of several sights
 
 
@@ -48,12 +53,14 @@ class Sight:
     affine: Affine  # from pixels of the second picture to pixels of the first
     points: int  # that agree; none: laid over as a whole
     agreed: Agreement
+    another: float  # share of what both show that is another thing
 
 
 def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
     """Yield the ways to lay ``other`` over ``one``: by points, by those in a mirror, as a whole.
 
-    As a whole nothing agrees where TELLING points would have to as well.
+    As a whole nothing agrees where TELLING points would have to as well. Where as many do agree,
+    no other way is tried.
     """
     for turned in (False, True):
         there = mirrored(other) if turned else other
@@ -63,11 +70,20 @@ def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
         affine, points = aligned
         if turned:
             affine = affine @ _mirror(other.picture)
-        yield Sight(affine, points, agreement(one.grey, other.grey, affine))
+        yield _sight(one, other, affine, points)
+        if points >= TELLING:
+            return
     way = whole(one.picture, other.picture, best_orientation(one, other))
-    agreed = agreement(one.grey, other.grey, way)
-    layout = agreed.places > UNDISTURBED and min(len(one.points), len(other.points)) >= TELLING
-    yield Sight(way, 0, NOTHING if layout else agreed)
+    sight = _sight(one, other, way, 0)
+    few = min(len(one.points), len(other.points)) < TELLING
+    if not few and sight.agreed.places > UNDISTURBED:
+        sight = replace(sight, agreed=NOTHING, another=1.0)
+    yield sight
+
+
+def _sight(one: Keypoints, other: Keypoints, affine: Affine, points: int) -> Sight:
+    agreed = agreement(one.grey, other.grey, affine)
+    return Sight(affine, points, agreed, another_thing(one.colours, other.colours, affine))
 
 
 def best_orientation(one: Keypoints, other: Keypoints) -> int:
@@ -84,10 +100,12 @@ def log_odds(sight: Sight, weights: Weights) -> float:
 
 
 def terms(sight: Sight) -> tuple[float, ...]:
-    """Return what is weighed: the log-odds of what agrees, and the root of the agreeing points."""
+    """Return what is weighed: the log-odds of what agrees, the root of the agreeing points, and
+    what is another thing.
+    """
     if not sight.points:
-        return (_log_odds(sight.agreed.score),)
-    return _log_odds(sight.agreed.places), sqrt(sight.points)
+        return _log_odds(sight.agreed.score), sight.another
+    return _log_odds(sight.agreed.places), sqrt(sight.points), sight.another
 
 
 def _log_odds(share: float) -> float:
@@ -95,7 +113,10 @@ def _log_odds(share: float) -> float:
 
 
 def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, float]:
-    """Return the way in which the pictures agree best, and how sure that makes."""
+    """Return the way in which the pictures agree best, and how sure that makes.
+
+    Pages on which something else is written are sure to be none, however well all else agrees.
+    """
     seen: list[tuple[float, Sight]] = []
     for sight in sights(one, other):
         seen.append((log_odds(sight, weights), sight))
@@ -103,7 +124,16 @@ def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, flo
             break
     most, best = max(seen, key=lambda found: found[0])
     first, slope = weights.best
-    return best, 1 / (1 + exp(-(first + slope * most)))
+    sure = 1 / (1 + exp(-(first + slope * most)))
+    return best, 0.0 if sure > READ_FROM and _reads_otherwise(one, other, best) else sure
+
+
+def _reads_otherwise(one: Keypoints, other: Keypoints, sight: Sight) -> bool:
+    here, there, affine = one.page, other.page, sight.affine
+    if here is not None and there is not None:
+        shares = in_shares(affine, one.picture, other.picture)
+        affine = in_pixels(shares, here.grey, there.grey)
+    return written_otherwise(here, there, affine)
 
 
 def whole(one: Pixels, other: Pixels, number: int) -> Affine:
@@ -121,7 +151,7 @@ def whole(one: Pixels, other: Pixels, number: int) -> Affine:
     return in_pixels(unit, one, other)
 
 
-def in_pixels(unit: Affine, one: Pixels, other: Pixels) -> Affine:
+def in_pixels(unit: Affine, one: Bytes, other: Bytes) -> Affine:
     """Return a map of shares of width and height as one of the pictures' pixels, by centres."""
     return _from_unit(one) @ _square(unit) @ np.linalg.inv(_square(_from_unit(other)))
 
@@ -132,7 +162,7 @@ def in_shares(affine: Affine, one: Pixels, other: Pixels) -> Affine:
     return unit[:2]
 
 
-def _from_unit(picture: Pixels) -> Affine:
+def _from_unit(picture: Bytes) -> Affine:
     height, width = picture.shape[:2]
     return np.array([[width, 0, -0.5], [0, height, -0.5]], np.float64)
 

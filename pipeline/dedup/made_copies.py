@@ -15,7 +15,7 @@ from pipeline.corpus.changes import CHANGES, changed
 from pipeline.corpus.scenes import TRANSFORMS, change
 from pipeline.dedup.hash_join import FARTHEST
 from pipeline.dedup.keypoints import SIDE as KEYPOINTS_SIDE
-from pipeline.dedup.keypoints import Keypoints, find_keypoints
+from pipeline.dedup.keypoints import Keypoints, keypoints_of
 from pipeline.dedup.look import look, shipped_weights
 from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.settings import Encode
@@ -123,7 +123,8 @@ def _sureness(made: pa.Table, images: pa.Table, max_pixels: int) -> list[float]:
 
 
 def _keypoints(data: bytes, max_pixels: int) -> Keypoints:
-    return find_keypoints(decode_rgb(data, KEYPOINTS_SIDE, max_pixels).pixels)
+    pixels = decode_rgb(data, KEYPOINTS_SIDE, max_pixels).pixels
+    return keypoints_of(data, pixels, max_pixels)
 
 
 _MADE = pa.schema(

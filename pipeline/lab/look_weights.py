@@ -1,16 +1,19 @@
 """The weights of the second look, fitted: python -m pipeline.lab.look_weights EMBEDDINGS.
 
 EMBEDDINGS is a store of photographs, as sluice embed makes it. Copies are made of some of them, by
-all CHANGES but the collage; pictures that are none are each one's nearest by the embedding.
+all CHANGES but the collage. Pictures that are none are each one's nearest by the embedding, and
+things before one background, cut out of photographs that show them before a plain one.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import simplejpeg
 import yaml
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -19,17 +22,19 @@ from pipeline.core.arrays import Pixels, Reals, Vectors
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.changes import CHANGES, changed
-from pipeline.dedup.keypoints import find_keypoints
+from pipeline.dedup.keypoints import Keypoints, find_keypoints
 from pipeline.dedup.look import Sight, Weights, log_odds, sights, terms
 from pipeline.images.decode import decode_rgb
 from pipeline.images.manifest import read_manifest, stored_source
 from pipeline.images.reader import read_images
 from pipeline.lab.changed_photos import COVERED, QUALITIES
+from pipeline.lab.look_alikes import before_one_background, cut_out
 
 SEED, CHANGED, ALONE, NEAREST = 11, 60, 900, 5
+BACKGROUNDS, THINGS = 60, 8  # before each
 WHOLE = 0.8  # correlation from which a copy is laid over its photograph as a whole
 WEAK = 1e4  # inverse of the strength by which large weights are held back
-COPY = (0.9, 60)  # places and points from which two photographs are taken for copies themselves
+COPY = (0.9, 25)  # places and points from which two photographs are taken for copies themselves
 
 
 def fit_weights(store: Store) -> dict[str, list[float]]:
@@ -38,6 +43,7 @@ def fit_weights(store: Store) -> dict[str, list[float]]:
     pictures, vectors = _pictures(store)
     rng = np.random.default_rng(SEED)
     copies, others = list(_copies(pictures, rng)), list(_others(pictures, vectors, rng))
+    others += _look_alikes(pictures, rng)
     first, second = (
         (copies[half::2], others[half::2])
         for half in (0, 1)  # by pairs, in turn
@@ -73,10 +79,15 @@ def _copies(pictures: list[Pixels], rng: np.random.Generator) -> Iterator[list[S
         for name in CHANGES:
             if name == "collage":
                 continue
-            copy = cv2.cvtColor(changed(pictures[place], name, rng, others), cv2.COLOR_RGB2BGR)
-            quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*QUALITIES))]
-            data = cv2.imencode(".jpg", copy, quality)[1].tobytes()
-            yield list(sights(keypoints, find_keypoints(decode_rgb(data, COVERED).pixels)))
+            copy = changed(pictures[place], name, rng, others)
+            yield list(sights(keypoints, _saved(copy, rng)))
+
+
+def _saved(picture: Pixels, rng: np.random.Generator) -> Keypoints:
+    """Return the keypoints of ``picture`` saved as a JPEG of some quality."""
+    quality = int(rng.integers(*QUALITIES))
+    data = simplejpeg.encode_jpeg(picture, quality, "RGB", "420")
+    return find_keypoints(decode_rgb(data, COVERED).pixels)
 
 
 def _is_right(sight: Sight, seen: list[Sight], by_points: bool) -> bool:
@@ -100,6 +111,14 @@ def _others(
             places, points = COPY
             if not any(s.agreed.places >= places and s.points >= points for s in seen):
                 yield seen
+
+
+def _look_alikes(pictures: list[Pixels], rng: np.random.Generator) -> Iterator[list[Sight]]:
+    drawn = (pictures[place] for place in rng.permutation(len(pictures)))
+    backgrounds = list(islice((p for p in drawn if cut_out(p) is None), BACKGROUNDS))
+    for made in before_one_background(backgrounds, pictures, THINGS, rng):
+        saved = [_saved(picture, rng) for picture in made]
+        yield from (list(sights(one, other)) for one, other in combinations(saved, 2))
 
 
 def _fitted(

@@ -1,5 +1,7 @@
 """A second look: copies under many changes are found, other pictures are not, and why is told."""
 
+from itertools import combinations
+
 import cv2
 import numpy as np
 import pytest
@@ -10,11 +12,12 @@ from pipeline.dedup.alignment import align
 from pipeline.dedup.difference import difference
 from pipeline.dedup.keypoints import Keypoints, find_keypoints, mirrored
 from pipeline.dedup.look import TELLING, in_shares, look, shipped_weights, whole
+from pipeline.lab.look_alikes import laid_before
 
 cv2.setNumThreads(1)
 SIDE = 320
 WEIGHTS = shipped_weights()
-HARD = ("collage", "screenshot", "watermark")
+HARD = {"caption": 0.2, "collage": 0.6, "screenshot": 0.6, "watermark": 0.6}
 
 
 def _scaled(pixels):
@@ -41,7 +44,7 @@ def test_copies_are_seen_to_be_copies(name):
         rng = np.random.default_rng(number)
         others = [PICTURES[(number + step) % len(PICTURES)] for step in (1, 2, 3)]
         sures.append(_looked(number, changed(picture, name, rng, others))[1])
-    assert np.mean(np.array(sures) > 0.9) >= (0.6 if name in HARD else 0.8)
+    assert np.mean(np.array(sures) > 0.5) >= HARD.get(name, 0.8)
 
 
 def test_other_pictures_are_not():
@@ -103,6 +106,41 @@ def test_a_picture_that_shows_no_points_is_laid_over_as_a_whole():
     sight, sure = look(one, other, WEIGHTS)
     assert sight.points == 0
     assert sure > 0.9
+
+
+def _garment(rng):
+    """A shirt or skirt of one colour, its folds and a print: (h, w, 3) and what of it shows."""
+    shirt = [(60, 20), (140, 20), (195, 80), (165, 105), (145, 85), (145, 190), (55, 190)]
+    shirt += [(55, 85), (35, 105), (5, 80)]
+    outline = shirt if rng.random() < 0.5 else [(70, 15), (130, 15), (185, 190), (15, 190)]
+    folds = cv2.GaussianBlur(rng.normal(0, 90, (200, 200)).astype(np.float32), (0, 0), 7)
+    cloth = rng.integers(20, 235, 3) + folds[..., None]
+    made = np.clip(cloth, 0, 255).astype(np.uint8)
+    if rng.random() < 0.5:
+        colour = tuple(int(level) for level in rng.integers(0, 255, 3))
+        cv2.putText(made, "MMXX", (62, 110), 0, 0.9, colour, 3)
+    mask = cv2.fillPoly(np.zeros((200, 200), np.uint8), [np.array(outline)], 1)
+    return made, mask > 0
+
+
+def test_other_things_before_one_background_are_no_copies():
+    rng = np.random.default_rng(8)
+    sures = []
+    for background in PICTURES:
+        seen = [find_keypoints(laid_before(background, *_garment(rng), rng)) for _ in range(6)]
+        sures += [look(one, other, WEIGHTS)[1] for one, other in combinations(seen, 2)]
+    assert np.mean(np.array(sures) > 0.5) <= 0.1
+    assert np.mean(np.array(sures) > 0.9) <= 0.03
+
+
+def test_one_thing_under_another_light_is_a_copy():
+    rng = np.random.default_rng(9)
+    sures = []
+    for background in PICTURES:
+        shown = laid_before(background, *_garment(rng), rng)
+        other = (255 * (shown / 255) ** 1.6).astype(np.uint8)
+        sures.append(look(find_keypoints(shown), find_keypoints(other), WEIGHTS)[1])
+    assert min(sures) > 0.9
 
 
 @pytest.mark.parametrize("points", [TELLING - 1, TELLING])
