@@ -22,6 +22,7 @@ from pipeline.dedup.writing import written_otherwise
 
 SHIPPED = Path(__file__).with_name("weights.yaml")
 SMOOTH = 0.02  # added to a share, so that its log-odds are finite
+LITTLE = 0.01  # added to a share, so that its logarithm is finite
 # Where all of both agrees, nothing would keep as many points of a copy from agreeing too: without
 # them it is the layout alone, as of letters.
 TELLING, UNDISTURBED = 25, 0.9  # points of both, share of the places
@@ -101,11 +102,11 @@ def log_odds(sight: Sight, weights: Weights) -> float:
 
 def terms(sight: Sight) -> tuple[float, ...]:
     """Return what is weighed: the log-odds of what agrees, the root of the agreeing points, and
-    what is another thing.
+    what is another thing; beside points its logarithm, as the first hundredth says most.
     """
     if not sight.points:
         return _log_odds(sight.agreed.score), sight.another
-    return _log_odds(sight.agreed.places), sqrt(sight.points), sight.another
+    return _log_odds(sight.agreed.places), sqrt(sight.points), log(sight.another + LITTLE)
 
 
 def _log_odds(share: float) -> float:

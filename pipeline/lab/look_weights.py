@@ -32,6 +32,7 @@ from pipeline.lab.look_alikes import before_one_background, cut_out
 
 SEED, CHANGED, ALONE, NEAREST = 11, 60, 900, 5
 BACKGROUNDS, THINGS = 60, 8  # before each
+ALIKES = 0.15  # share of the pictures that are no copies which such things stand for
 WHOLE = 0.8  # correlation from which a copy is laid over its photograph as a whole
 WEAK = 1e4  # inverse of the strength by which large weights are held back
 COPY = (0.9, 25)  # places and points from which two photographs are taken for copies themselves
@@ -42,21 +43,21 @@ def fit_weights(store: Store) -> dict[str, list[float]]:
     cv2.setNumThreads(1)
     pictures, vectors = _pictures(store)
     rng = np.random.default_rng(SEED)
-    copies, others = list(_copies(pictures, rng)), list(_others(pictures, vectors, rng))
-    others += _look_alikes(pictures, rng)
-    first, second = (
-        (copies[half::2], others[half::2])
-        for half in (0, 1)  # by pairs, in turn
-    )
+    made = _copies(pictures, rng), _others(pictures, vectors, rng), _look_alikes(pictures, rng)
+    kinds = [list(kind) for kind in made]
+    first, second = ([kind[half::2] for kind in kinds] for half in (0, 1))  # by pairs, in turn
     fitted: dict[str, Any] = {}
     for name, by_points in (("points", True), ("whole", False)):
-        fitted[name] = _fitted(
-            [terms(s) for seen in first[0] for s in seen if _is_right(s, seen, by_points)],
-            [terms(s) for seen in first[1] for s in seen if bool(s.points) == by_points],
-        )
+        copies, *others = first
+        right = [terms(s) for seen in copies for s in seen if _is_right(s, seen, by_points)]
+        wrong = [
+            [terms(s) for seen in kind for s in seen if bool(s.points) == by_points]
+            for kind in others
+        ]
+        fitted[name] = _fitted([right, *wrong], [len(kind) for kind in first])
     weights = Weights(fitted["points"], fitted["whole"], (0.0, 1.0))
     best = [[(max(log_odds(s, weights) for s in seen),) for seen in kind] for kind in second]
-    return fitted | {"best": _fitted(best[0], best[1])}
+    return fitted | {"best": _fitted(best, [len(kind) for kind in best])}
 
 
 def _pictures(store: Store) -> tuple[list[Pixels], Vectors]:
@@ -121,13 +122,18 @@ def _look_alikes(pictures: list[Pixels], rng: np.random.Generator) -> Iterator[l
         yield from (list(sights(one, other)) for one, other in combinations(saved, 2))
 
 
-def _fitted(
-    copies: Sequence[tuple[float, ...]], others: Sequence[tuple[float, ...]]
-) -> list[float]:
-    seen: Reals = np.array([*copies, *others])
-    is_copy = np.repeat([1, 0], [len(copies), len(others)])
-    model = LogisticRegression(C=WEAK, class_weight="balanced", max_iter=5000)
-    model.fit(seen, is_copy)
+def _fitted(kinds: Sequence[Sequence[tuple[float, ...]]], pairs: Sequence[int]) -> list[float]:
+    """Fit the terms of copies, first of ``kinds``, to those of others and of look-alikes.
+
+    A kind counts by its share, however many ``pairs`` it has, and each of its pairs alike: that
+    pictures can be laid over each other in a way at all tells of copies, too.
+    """
+    seen: Reals = np.array([terms for kind in kinds for terms in kind])
+    counts = [len(kind) for kind in kinds]
+    is_copy = np.repeat([1, 0, 0], counts)
+    shares = np.array([1, 1 - ALIKES, ALIKES]) * sum(pairs) / 2 / np.array(pairs)
+    model = LogisticRegression(C=WEAK, max_iter=5000)
+    model.fit(seen, is_copy, np.repeat(shares, counts))
     return [round(float(value), 3) for value in (model.intercept_[0], *model.coef_[0])]
 
 
