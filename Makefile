@@ -33,7 +33,7 @@ bench-embed: .venv/ready  ## time embedding against the limit and others, over P
 	sluice bench embed $(PHOTOS) --shard-rows 250
 
 chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_ROUNDS times
-	pytest -m chaos $(addprefix tests/chaos/test_,killed_node.py network_namespaces.py killing_images.py)
+	pytest -m chaos $(addprefix tests/chaos/test_,killed_driver.py killed_node.py network_namespaces.py killing_images.py)
 
 objects: .venv/ready  ## outputs on an object store: what they cost, and what is left where it fails
 	pytest -m chaos -s tests/chaos/test_object_store.py

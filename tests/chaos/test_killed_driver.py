@@ -15,7 +15,7 @@ from pipeline.corpus.photos import find_photos
 from pipeline.corpus.scenes import CorpusSettings
 from tests.helpers.files import digests
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.chaos, pytest.mark.ray]
 SHARDS = 12
 
 
