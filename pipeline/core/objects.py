@@ -36,6 +36,7 @@ RIGHTS = {
 }
 TAIL = 2**16  # bytes fetched of a file's end with its size: most footers are in them
 CHUNK = 2**23  # bytes
+AT_ONCE = 32  # requests, where an answer is waited for each time
 TRIES = 4
 PATIENCE = {"max_retries": 8, "retry_timeout": timedelta(seconds=30)}  # of a try
 TIMEOUTS = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "15m"}
@@ -67,11 +68,6 @@ class ObjectPath:
     def name(self) -> str:
         """Return the last part of the key."""
         return PurePosixPath(self.key).name
-
-    @property
-    def stem(self) -> str:
-        """Return the name without its suffix."""
-        return PurePosixPath(self.key).stem
 
     @property
     def suffix(self) -> str:
@@ -190,9 +186,6 @@ class ObjectPath:
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; one that is not there is none to remove. Raises StoreError."""
         remove_objects([self])
-
-    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: what holds an object is there with it."""
 
     def folders(self) -> "list[ObjectPath]":
         """Return what lies in it and holds objects itself, in order. Raises StoreError."""

@@ -15,11 +15,10 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
 from pipeline.core.folder import Place, files_in
 from pipeline.core.makers import made_by
-from pipeline.core.objects import ObjectPath, Ranges
+from pipeline.core.objects import AT_ONCE, ObjectPath, Ranges
 from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet, table_of
 
 ENTRY = re.compile(r"[0-9]+\.json")
-AT_ONCE = 32  # requests to an object store
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import pyarrow as pa
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, write_atomically
 from pipeline.core.folder import Place
+from pipeline.core.objects import AT_ONCE
 from pipeline.core.progress import advance
 from pipeline.dedup.acting_far import (
     DONE,
@@ -35,7 +36,6 @@ from pipeline.dedup.acting_far import (
 from pipeline.dedup.groups import kept_of, to_drop
 
 Action = Literal["move", "hard", "sym", "delete"]
-AT_ONCE = 32  # objects, each of which is waited for
 
 STEPS = pa.schema(
     [

@@ -51,16 +51,6 @@ def wanted(module, squares):
     return nn.functional.normalize(module(normalised(squares))).numpy()
 
 
-@pytest.fixture(scope="module")
-def squares():
-    return trial_batch(5, 32)
-
-
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    return write_onnx(FirstToken(), tmp_path_factory.mktemp("vit") / "vit.onnx")
-
-
 def test_an_onnx_file_embeds_as_its_network_does(vit, squares):
     settings = asked(vit)
     assert (settings.model, settings.backend, settings.input_size) == ("vit.onnx", "openvino", 32)

@@ -12,9 +12,8 @@ from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.on_onnxruntime import PROVIDERS
 from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings, query_encoder, stored_encoder
-from pipeline.embedding.trial import trial_batch
 from tests.helpers.command_line import run
-from tests.helpers.networks import SCALED, FirstToken, Tokens, write_onnx
+from tests.helpers.networks import SCALED, Tokens, write_onnx
 
 pytest.importorskip("onnxruntime")
 
@@ -32,16 +31,6 @@ def both(path, squares, **more):
     return [
         embedded(asked(path, backend, **more), squares) for backend in ("onnxruntime", "openvino")
     ]
-
-
-@pytest.fixture(scope="module")
-def squares():
-    return trial_batch(5, 32)
-
-
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    return write_onnx(FirstToken(), tmp_path_factory.mktemp("vit") / "vit.onnx")
 
 
 def test_it_gives_what_openvino_gives_also_to_queries_of_a_store(vit, tmp_path, squares):
