@@ -21,7 +21,7 @@ from cluster.tally import listening, teller
 from pipeline.core.errors import SluiceError
 from pipeline.core.paths import path_error
 from pipeline.core.progress import Heard, told_of
-from pipeline.core.spread import ShardFunction, ShardPlan
+from pipeline.core.spread import ShardFunction, ShardPlan, in_hand
 
 FAILURE = "sluice failure"
 SHARDS_AHEAD = 4  # a worker
@@ -100,7 +100,7 @@ def _mapped(
             ShardActor,
             fn_constructor_args=([reference], tally),
             batch_size=None,
-            compute=_pool(len(shards), workers),
+            compute=_pool(len(shards), workers, in_hand(plan)),
             num_cpus=1.0,
             num_gpus=gpus or None,
             max_task_retries=RETRIES,
@@ -114,12 +114,15 @@ def _mapped(
             yield table
 
 
-def _pool(shards: int, workers: int) -> ray.data.ActorPoolStrategy:
+def _pool(shards: int, workers: int, at_once: int) -> ray.data.ActorPoolStrategy:
     # A second shard in flight, since Ray Data takes 0.1 s and more to give a worker its next one;
     # of few shards it could stand behind the first while another worker has none.
     ahead = 2 if shards >= SHARDS_AHEAD * workers else 1
     return ray.data.ActorPoolStrategy(
-        size=min(workers, shards), max_tasks_in_flight_per_actor=ahead
+        size=min(workers, shards),
+        max_tasks_in_flight_per_actor=ahead,
+        max_concurrent_calls_per_actor=at_once,
+        enable_true_multi_threading=at_once > 1,
     )
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, ClassVar
 
 import cv2
@@ -20,7 +21,7 @@ from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.decode import DECODER
 from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.guard import Guard
-from pipeline.images.reader import read_batches
+from pipeline.images.reader import begun, read_batches
 from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
 from pipeline.images.squares import FACTS, QUARANTINE, Squares, Watched, decode_squares, unwatched
@@ -77,6 +78,7 @@ class SignPlan:
     """All a worker needs to sign any shard of a source into a store."""
 
     name: ClassVar[str] = "sign"
+    in_hand: ClassVar[int] = 2
     source: Source
     manifest: pa.Table
     output: Place
@@ -85,17 +87,19 @@ class SignPlan:
     def start(self) -> ShardFunction:
         """Return the function that signs one shard and tells what it cost."""
         cv2.setNumThreads(1)
-        store = Store.open(self.output, "signatures")
+        store, turn = Store.open(self.output, "signatures"), Lock()
 
         def sign_shard(shard: int) -> pa.Table:
-            started = time.time()
-            batches = read_batches(self.source, self.manifest, shard, IMAGES_AT_ONCE)
+            ahead = begun(read_batches(self.source, self.manifest, shard, IMAGES_AT_ONCE))
             limit = self.source.max_pixels
             asked = (store, self.manifest, shard, SIDE, self.seconds_an_image, limit)
-            with Guard(*asked) as guard:
-                table, refused = sign_images(guard.checked(batches), limit, guard.watched)
+            with turn:
+                started = time.time()
+                with Guard(*asked) as guard:
+                    table, refused = sign_images(guard.checked(ahead), limit, guard.watched)
+                ended = time.time()
             store.write_shard(shard, table, refused)
             rows = table.num_rows + refused.num_rows
-            return shard_stats(shard, rows, started, quarantined=refused.num_rows)
+            return shard_stats(shard, rows, started, ended=ended, quarantined=refused.num_rows)
 
         return sign_shard

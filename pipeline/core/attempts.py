@@ -71,9 +71,12 @@ class RemoteAttempt:
     """
 
     def __init__(self, path: ObjectPath) -> None:
-        self._path, self._log, self._writing = path, _read(path), threading.Lock()
-        self.past = _past(self._log)
-        self.note("attempt")
+        self._path, self._log, self._writing = path, _line("attempt", 0, ""), threading.Lock()
+        self.past = Past()
+        if not path.put(self._log.encode()):  # one request for a first attempt
+            self._log = _read(path)
+            self.past = _past(self._log)
+            self.note("attempt")
 
     def note(self, word: str, row: int = 0, told: str = "") -> None:
         """Add a line to the log; of several threads too. Raises StoreError."""

@@ -1,6 +1,9 @@
 """The seam between what is done to a shard and where shards are done: a plan, and its spreader."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
@@ -16,7 +19,9 @@ class ShardPlan(Protocol):
     """All a worker needs to do any shard: pickled, sent once to each, and started there.
 
     What a shard function returns has the columns of ``shard_stats``, at least ``shard`` and
-    ``rows``. One that takes long tells how far it is by ``pipeline.core.progress.advance``.
+    ``rows``. One that takes long tells how far it is by ``pipeline.core.progress.advance``. One
+    that several threads may call says by ``in_hand`` how many: while one works at its shard, the
+    next may be read and the last written.
     """
 
     @property
@@ -47,16 +52,48 @@ class NearGpu(Protocol):
     def __call__(self, backend: str, work: Callable[[], T]) -> T: ...
 
 
+def in_hand(plan: ShardPlan) -> int:
+    """Return how many shards a worker of ``plan`` has in hand at once."""
+    return int(getattr(plan, "in_hand", 1))
+
+
+class BrokenOff(BaseException):
+    """Nobody waits for the shard in hand any more."""
+
+
 def in_process(
     plan: ShardPlan, shards: Sequence[int], heard: Heard | None = None
 ) -> Iterator[pa.Table]:
-    """Yield what ``plan`` makes of each shard, one after the other in this process.
+    """Yield what ``plan`` makes of each shard, in their order, in this process.
 
-    ``heard`` is told how far the shard in hand is.
+    ``heard`` is told how far the shards in hand are. Broken off, it waits for those that several
+    threads have in hand, which end where they next tell how far they are.
     """
-    if shards:
-        process = plan.start()
-        for shard in shards:
-            with told_of(shard, heard):
-                result = process(shard)
-            yield result
+    if not shards:
+        return
+    process, left = plan.start(), Event()
+
+    def told(shard: int, rows: int) -> None:
+        if left.is_set():
+            raise BrokenOff
+        if heard is not None:
+            heard(shard, rows)
+
+    def do(shard: int) -> pa.Table:
+        with told_of(shard, told):
+            return process(shard)
+
+    if in_hand(plan) == 1:
+        yield from map(do, shards)
+        return
+    with ThreadPoolExecutor(in_hand(plan)) as pool:
+        waiting: deque[Future[pa.Table]] = deque()
+        try:
+            for shard in shards:
+                waiting.append(pool.submit(do, shard))
+                if len(waiting) == in_hand(plan):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            left.set()

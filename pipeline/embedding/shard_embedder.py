@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from pipeline.images.decode import DECODER
 from pipeline.images.fit import SQUASHED, Fit
 from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.guard import Guard
-from pipeline.images.reader import read_batches
+from pipeline.images.reader import begun, read_batches
 from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
 from pipeline.images.squares import FACTS, QUARANTINE, Squares, Watched, decode_squares, unwatched
@@ -147,6 +148,7 @@ class EmbedPlan:
     """All a worker needs to embed any shard of a source into a store."""
 
     name: ClassVar[str] = "embed"
+    in_hand: ClassVar[int] = 2
     source: Source
     manifest: pa.Table
     output: Place
@@ -160,25 +162,33 @@ class EmbedPlan:
 
 
 class ShardEmbedder:
-    """Embeds shards of a source into a store, one after the other, with a model loaded once."""
+    """Embeds shards of a source into a store with a model loaded once, one after the other.
+
+    Two threads may call it: while one embeds its shard, the other writes its last, then has the
+    first images of the next read.
+    """
 
     def __init__(self, plan: EmbedPlan) -> None:
         self.plan = plan
         self.began = time.time()
         self.encode = plan.encoder.start()
         self.store = Store.open(plan.output, "embeddings")
+        self._turn = Lock()
 
     def __call__(self, shard: int) -> pa.Table:
         """Read one shard batch by batch, embed and write it; return what it cost."""
-        # Arrow's pool keeps what it frees: without this the peak creeps up shard by shard.
-        pa.default_memory_pool().release_unused()
-        watch, guard = Stopwatch(), self._guard(shard)
-        with guard, watch.part("embed"):
-            images = self._images(shard, guard)
-            table, refused = self._embed(watch.items("read", images), watch, guard)
+        watch, images = Stopwatch(), self._images(shard)
+        ahead = begun(watch.items("read", images))
+        with self._turn:  # also to decode: what kills a worker is then looked for in one shard
+            watch.started = time.time()
+            # Arrow's pool keeps what it frees: without this the peak creeps up shard by shard.
+            pa.default_memory_pool().release_unused()
+            with self._guard(shard) as guard, watch.part("embed"):
+                table, refused = self._embed(guard.checked(ahead), watch, guard)
+            ended = time.time()
         with watch.part("write"):
             self.store.write_shard(shard, table, refused)
-        return self._cost(shard, images, refused, watch)
+        return self._cost(shard, images, refused, watch, ended)
 
     def _guard(self, shard: int) -> Guard:
         plan, made = self.plan, self.plan.encoder.settings
@@ -186,10 +196,9 @@ class ShardEmbedder:
         limits = (plan.seconds_an_image, plan.source.max_pixels)
         return Guard(self.store, plan.manifest, shard, size, *limits)
 
-    def _images(self, shard: int, guard: Guard) -> "Counted":
+    def _images(self, shard: int) -> "Counted":
         rows = max(self.plan.encoder.settings.batch_size, READ_AT_ONCE)
-        batches = read_batches(self.plan.source, self.plan.manifest, shard, rows)
-        return Counted(guard.checked(batches))
+        return Counted(read_batches(self.plan.source, self.plan.manifest, shard, rows))
 
     def _embed(
         self, images: Iterable[pa.Table], watch: Stopwatch, guard: Guard
@@ -200,12 +209,15 @@ class ShardEmbedder:
         limit = self.plan.source.max_pixels
         return embed_images(images, encode, *sizes, limit, guard.watched, made.transform.fit)
 
-    def _cost(self, shard: int, images: "Counted", refused: pa.Table, watch: Stopwatch) -> pa.Table:
+    def _cost(
+        self, shard: int, images: "Counted", refused: pa.Table, watch: Stopwatch, ended: float
+    ) -> pa.Table:
         seconds = watch.seconds
         return shard_stats(
             shard,
             images.rows,
             watch.started,
+            ended=ended,  # written it is while the next is embedded
             bytes=images.bytes,
             quarantined=refused.num_rows,
             actor_started=self.began,

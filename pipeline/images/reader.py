@@ -1,6 +1,7 @@
 """Reading a shard of a source: the bytes of its images with their ids, keys and other columns."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +35,12 @@ def read_batches(
     units = manifest.filter(pc.equal(manifest["shard"], shard)).to_pylist()
     for batch in _filled(KINDS[source.kind].batches(source.opened(), units, rows), rows):
         yield _with_checksums(_renamed(batch, source.made_here))
+
+
+def begun(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Return ``batches`` of which the first one is read here and now."""
+    coming = iter(batches)
+    return chain(list(islice(coming, 1)), coming)
 
 
 def _filled(batches: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

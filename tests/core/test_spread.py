@@ -1,8 +1,11 @@
+from threading import Event
+
 import pyarrow as pa
 import pytest
 
+from pipeline.core.errors import StoreError
 from pipeline.core.progress import advance
-from pipeline.core.spread import in_process
+from pipeline.core.spread import BrokenOff, in_process
 
 
 class Squares:
@@ -53,3 +56,44 @@ def test_a_shard_tells_how_far_it_is():
     assert heard == [(4, 2), (4, 5), (7, 2), (7, 5)]
     advance(1)  # outside a shard nobody listens
     assert len(heard) == 4
+
+
+class TwoInHand(Squares):
+    """Shard 0 ends once shard 1 has begun; shard 1 tells how far it is until it is broken off."""
+
+    in_hand = 2
+
+    def __init__(self, fails=False):
+        self.begun, self.ended, self.fails = Event(), [], fails
+
+    def start(self):
+        return self.do
+
+    def do(self, shard):
+        try:
+            if shard == 0:
+                assert self.begun.wait(20)
+                if self.fails:
+                    raise StoreError("the disk is full")
+                return pa.table({"shard": [0]})
+            self.begun.set()
+            while True:
+                advance(0)
+        except BrokenOff:
+            self.ended.append(shard)
+            raise
+
+
+def test_of_two_shards_in_hand_one_that_is_broken_off_is_ended():
+    plan = TwoInHand()
+    answers = in_process(plan, [0, 1, 2])
+    assert next(answers)["shard"].to_pylist() == [0]
+    answers.close()
+    assert plan.ended[0] == 1
+
+
+def test_of_two_shards_in_hand_one_that_fails_ends_the_other():
+    plan = TwoInHand(fails=True)
+    with pytest.raises(StoreError, match="full"):
+        list(in_process(plan, [0, 1, 2]))
+    assert plan.ended == [1]
