@@ -98,8 +98,8 @@ class SignPlan:
                 with Guard(*asked) as guard:
                     table, refused = sign_images(guard.checked(ahead), limit, guard.watched)
                 ended = time.time()
-            store.write_shard(shard, table, refused)
-            rows = table.num_rows + refused.num_rows
-            return shard_stats(shard, rows, started, ended=ended, quarantined=refused.num_rows)
+            entry = store.write_shard(shard, table, refused)
+            told = {"quarantined": entry.quarantined, "entry": entry._asdict()}
+            return shard_stats(shard, entry.rows + entry.quarantined, started, ended=ended, **told)
 
         return sign_shard

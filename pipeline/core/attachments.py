@@ -26,10 +26,12 @@ class Attachments:
     def keep(self, name: str, data: bytes) -> None:
         """Keep ``data`` under ``name``, which may hold folders ("a/b"); replaces what is there."""
         path = self.folder / name
+        first = False
         with suppress(StoreError):
-            if self.read(name) == data:
+            there = self.read(name)
+            if there == data:
                 return
-        first = not _record(path).exists()
+            first = there is None
         write_atomically(path if first else _pending(path), data)
         record = {"bytes": len(data), "checksum": checksum(data)}
         write_atomically(_record(path), sealed(record))

@@ -5,7 +5,7 @@ That file is named by its checksum and never changes: a reader of an older manif
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -17,8 +17,7 @@ from pipeline.core.tables import parquet_bytes, table_of
 FOLDER = "compacted"
 
 
-@dataclass(frozen=True)
-class ShardEntry:
+class ShardEntry(NamedTuple):
     """What the manifest records of one finished shard. Sizes are bytes, checksums blake2b-128."""
 
     shard: int
@@ -45,7 +44,8 @@ ENTRIES = pa.schema(
 
 def write_entries(root: Place, entries: Sequence[ShardEntry]) -> str:
     """Keep ``entries`` in one file of the store at ``root``; return its checksum."""
-    data = parquet_bytes(pa.Table.from_pylist([asdict(entry) for entry in entries], ENTRIES))
+    columns = [list(column) for column in zip(*entries, strict=True)] or [[]] * len(ENTRIES)
+    data = parquet_bytes(pa.table(columns, schema=ENTRIES))
     name = checksum(data)
     write_atomically(_path(root, name), data)
     return name

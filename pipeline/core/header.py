@@ -30,14 +30,15 @@ def begin(root: Place, kind: str, identity: Mapping[str, Any]) -> Header:
     begun in its place. Raises StoreError where the store holds something, or a running job has it.
     """
     wanted = Header(kind, json.loads(json.dumps(dict(identity))))
-    if not (root / "store.json").exists():
+    try:
+        there = read_header(root)
+    except InputError:
         _write_header(root, wanted)
-    elif not _holds_something(root) and read_header(root) != wanted:
-        with locked(root):
-            parts = [path.parent for path in root.glob("*/store.json")]
-            for inner in (root / "attached", root / "attempts", *parts):
-                remove_folder(inner)
-            _write_header(root, wanted)
+    else:
+        if there == wanted:
+            return there
+        if not _holds_something(root):
+            _begin_anew(root, wanted)
     found = read_header(root, kind)
     if found != wanted:
         told = _differences(found.identity, wanted.identity)
@@ -46,6 +47,14 @@ def begin(root: Place, kind: str, identity: Mapping[str, Any]) -> Header:
             "output folder"
         )
     return found
+
+
+def _begin_anew(root: Place, wanted: Header) -> None:
+    with locked(root):
+        parts = [path.parent for path in root.glob("*/store.json")]
+        for inner in (root / "attached", root / "attempts", *parts):
+            remove_folder(inner)
+        _write_header(root, wanted)
 
 
 def _write_header(root: Place, header: Header) -> None:
@@ -122,10 +131,12 @@ def read_manifest(root: Place, kind: str) -> list[ShardEntry]:
     try:
         try:
             return list(_entries(root, version_of(path)))
-        except FileNotFoundError:  # perhaps a job has written another meanwhile
+        except FileNotFoundError as error:  # perhaps a job has written another meanwhile
+            if str(error.filename) == str(path):
+                raise
             return list(_entries(root, version_of(path)))
     except FileNotFoundError as error:
-        if path.exists():
+        if str(error.filename) != str(path):
             raise StoreError(f"{error.filename} is missing; delete {path} and {again}") from error
         reason = f"{root} is not finished (it has no manifest.json)"
         raise InputError(f"{reason}; {again}: it resumes") from error

@@ -38,9 +38,12 @@ class Lease:
     def take(self, version: Any | None) -> bool:
         """Put the lease where ``version`` is there still (None: nothing); return whether it is."""
         began, mine = time.monotonic(), self._bytes()
-        if not self._place.put(mine, version) and self._place.read_bytes() != mine:
-            return False  # a put that was sent again may have met itself
-        self._version, self._renewed = self._place.read_tagged()[1], began
+        put = self._place.put_tagged(mine, version)
+        if put is None:  # a put that was sent again may have met itself
+            there, put = self._place.read_tagged()
+            if there != mine:
+                return False
+        self._version, self._renewed = put, began
         return True
 
     def confirm(self) -> None:

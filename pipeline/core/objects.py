@@ -125,8 +125,7 @@ class ObjectPath:
 
         def read(obs: Any, store: "ObjectStore") -> tuple[bytes, Any]:
             got = obs.get(store, self.key)
-            version = {name: tag for name in ("e_tag", "version") if (tag := got.meta[name])}
-            return bytes(got.bytes()), version
+            return bytes(got.bytes()), _version(got.meta)
 
         return self._asked(read)
 
@@ -161,22 +160,29 @@ class ObjectPath:
         Return whether it was put; otherwise something else is there, or ``data`` itself, where an
         answer was lost and it was put again. Raises StoreError.
         """
+        return self.put_tagged(data, version) is not None
+
+    def put_tagged(self, data: bytes, version: Any | None = None) -> Any | None:
+        """Put ``data`` as ``put`` does; return its version, None where it was not put."""
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         mode = version or "create"
         try:
-            self._asked(
-                lambda obs, store: obs.put(store, self.key, data, mode=mode, use_multipart=False)
+            return _version(
+                self._asked(
+                    lambda obs, store: obs.put(
+                        store, self.key, data, mode=mode, use_multipart=False
+                    )
+                )
             )
         except FileNotFoundError as error:  # removed meanwhile, or the bucket itself is not there
             if version is None:
                 raise StoreError(
                     f"{self} cannot be written: {self.root} is not there; make it, or name another"
                 ) from error
-            return False
+            return None
         except (AlreadyExistsError, PreconditionError):
-            return False
-        return True
+            return None
 
     def replace(self, target: "ObjectPath") -> None:
         """Give the object the place ``target``. Raises as ``stat`` does."""
@@ -301,6 +307,10 @@ def key_of(path: PurePosixPath) -> str:
 def _facts(meta: Any) -> Facts:
     modified: datetime = meta["last_modified"]
     return Facts(meta["size"], modified.timestamp(), meta["e_tag"] or meta["version"] or "")
+
+
+def _version(meta: Any) -> dict[str, str]:
+    return {name: tag for name in ("e_tag", "version") if (tag := meta[name])}
 
 
 def _rights(root: str) -> str:

@@ -2,9 +2,8 @@
 
 import io
 import re
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
 from pipeline.core.folder import Place, files_in
 from pipeline.core.makers import made_by
-from pipeline.core.objects import AT_ONCE, ObjectPath, Ranges
+from pipeline.core.objects import ObjectPath, Ranges
+from pipeline.core.side_by_side import side_by_side
 from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet, table_of
 
 ENTRY = re.compile(r"[0-9]+\.json")
@@ -46,7 +46,7 @@ class Shards:
         refused = self._write_quarantine(shard, quarantine)
         write_atomically(self.path(shard), data)
         entry = ShardEntry(shard, table.num_rows, len(data), checksum(data), footer, *refused)
-        write_atomically(self.entry_path(shard), sealed(asdict(entry)))
+        write_atomically(self.entry_path(shard), sealed(entry._asdict()))
         return entry
 
     def _write_quarantine(self, shard: int, rows: pa.Table | None) -> tuple[int, str]:
@@ -63,33 +63,25 @@ class Shards:
 
     def entry(self, shard: int) -> ShardEntry:
         """Return the entry of one shard. Raises StoreError where it is missing or damaged."""
-        return self._read_entry(self.entry_path(shard))
-
-    def entries(self) -> list[ShardEntry]:
-        """Return the entries of the finished shards whose files have their size, by number."""
-        found, listed = files_in(self.root / "shards"), files_in(self.root / "entries")
-        compacted, written = latest_entries(self.root)
-        known = {entry.shard: entry for entry in compacted}
-        there = {int(n[:-5]): f.modified for n, f in listed.items() if ENTRY.fullmatch(n)}
-        new = [n for n, modified in there.items() if n not in known or modified >= written]
-        known |= zip(new, self._read_entries(map(self.entry_path, new)), strict=True)
-        entries = (known[shard] for shard in sorted(there))
-        return [e for e in entries if (f := found.get(_named(e.shard))) and f.size == e.bytes]
-
-    def _read_entries(self, paths: Iterable[Place]) -> list[ShardEntry]:
-        if not isinstance(self.root, ObjectPath):
-            return [self._read_entry(path) for path in paths]
-        with ThreadPoolExecutor(AT_ONCE) as pool:  # an answer is waited for, each time
-            return list(pool.map(self._read_entry, paths))
-
-    def _read_entry(self, path: Place) -> ShardEntry:
-        again = f"run {made_by(self.kind)} again"
+        path, again = self.entry_path(shard), f"run {made_by(self.kind)} again"
         try:
             return ShardEntry(**opened(path))
         except FileNotFoundError as error:
             raise StoreError(f"{path} is missing, so its shard does not count; {again}") from error
         except (ValueError, TypeError) as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and {again}") from error
+
+    def entries(self) -> list[ShardEntry]:
+        """Return the entries of the finished shards whose files have their size, by number."""
+        folders = [self.root / "shards", self.root / "entries"]
+        found, listed = side_by_side(self.root, files_in, folders)
+        compacted, written = latest_entries(self.root)
+        known = {entry.shard: entry for entry in compacted}
+        there = {int(n[:-5]): f.modified for n, f in listed.items() if ENTRY.fullmatch(n)}
+        new = [n for n, modified in there.items() if n not in known or modified >= written]
+        known |= zip(new, side_by_side(self.root, self.entry, new), strict=True)
+        entries = (known[shard] for shard in sorted(there))
+        return [e for e in entries if (f := found.get(_named(e.shard))) and f.size == e.bytes]
 
     def read(
         self,

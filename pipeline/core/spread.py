@@ -1,14 +1,14 @@
 """The seam between what is done to a shard and where shards are done: a plan, and its spreader."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 from pipeline.core.progress import Heard, told_of
+from pipeline.core.side_by_side import in_order
 
 T = TypeVar("T")
 
@@ -87,13 +87,7 @@ def in_process(
         yield from map(do, shards)
         return
     with ThreadPoolExecutor(in_hand(plan)) as pool:
-        waiting: deque[Future[pa.Table]] = deque()
         try:
-            for shard in shards:
-                waiting.append(pool.submit(do, shard))
-                if len(waiting) == in_hand(plan):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from in_order(pool, do, shards, in_hand(plan))
         finally:
             left.set()

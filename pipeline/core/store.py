@@ -6,7 +6,7 @@ and only then the entry is. What a crash leaves behind has no entry, so the next
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,9 +29,9 @@ from pipeline.core.makers import made_by
 from pipeline.core.objects import ObjectPath
 from pipeline.core.paths import may_write
 from pipeline.core.shards import Shards
+from pipeline.core.side_by_side import side_by_side
 from pipeline.core.tombstones import keep_tombstones, read_tombstones, without_rows
 
-T = TypeVar("T")
 COMPACTED = 5000  # shards
 
 
@@ -46,6 +46,7 @@ class Store:
         self.attachments = Attachments(root / "attached", header.kind)
         self.attempts = Attempts(root / "attempts")
         self._tombstones: Ids | None = None
+        self._followed: dict[int, ShardEntry] | None = None
 
     @classmethod
     def create(cls, root: Place, kind: str, identity: Mapping[str, Any]) -> "Store":
@@ -113,14 +114,29 @@ class Store:
 
     def entries(self) -> list[ShardEntry]:
         """Return the entries of the finished shards whose files have their size, by number."""
-        return self.shards.entries()
+        if self._followed is None:
+            return self.shards.entries()
+        return [self._followed[shard] for shard in sorted(self._followed)]
 
-    def compacting(self, answers: Iterator[T]) -> Iterator[T]:
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """List the entries once for the block, in which all are written by ``compacting``'s."""
+        self._followed = {entry.shard: entry for entry in self.shards.entries()}
+        try:
+            yield
+        finally:
+            self._followed = None
+
+    def compacting(self, answers: Iterator[pa.Table]) -> Iterator[pa.Table]:
         """Yield ``answers``, one a shard that was written, and compact the entries now and then.
 
-        A run that is broken off is then gone on with without reading each.
+        A run that is broken off is then gone on with without reading each. An answer's ``entry`` is
+        what was written of its ``shard``.
         """
         for number, answer in enumerate(answers, 1):
+            if self._followed is not None:
+                entry = ShardEntry(**answer["entry"][0].as_py())
+                self._followed[entry.shard] = entry
             yield answer
             if number % COMPACTED == 0:
                 compact_entries(self.root, self.entries())
@@ -190,7 +206,7 @@ class Store:
         Raises StoreError where a file is missing or damaged.
         """
         entries = (entry for entry in self.entries() if entry.quarantined)
-        tables = [self.shards.read_quarantine(entry) for entry in entries]
+        tables = list(side_by_side(self.root, self.shards.read_quarantine, entries))
         return pa.concat_tables(tables) if tables else None
 
     def problems(self) -> Iterator[str]:
@@ -218,7 +234,7 @@ class Store:
         well, and what has is told by the first file it writes. Raises StoreError where another
         running job holds it.
         """
-        if (self.root / "manifest.json").exists() and not may_write(self.root):
+        if not may_write(self.root) and (self.root / "manifest.json").exists():
             yield
             return
         with locked(self.root):

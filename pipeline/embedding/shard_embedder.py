@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.arrays import Pixels, Vectors
+from pipeline.core.entries import ShardEntry
 from pipeline.core.folder import Place
 from pipeline.core.progress import advance
 from pipeline.core.shard_stats import shard_stats
@@ -187,8 +188,8 @@ class ShardEmbedder:
                 table, refused = self._embed(guard.checked(ahead), watch, guard)
             ended = time.time()
         with watch.part("write"):
-            self.store.write_shard(shard, table, refused)
-        return self._cost(shard, images, refused, watch, ended)
+            entry = self.store.write_shard(shard, table, refused)
+        return self._cost(entry, images, watch, ended)
 
     def _guard(self, shard: int) -> Guard:
         plan, made = self.plan, self.plan.encoder.settings
@@ -210,16 +211,17 @@ class ShardEmbedder:
         return embed_images(images, encode, *sizes, limit, guard.watched, made.transform.fit)
 
     def _cost(
-        self, shard: int, images: "Counted", refused: pa.Table, watch: Stopwatch, ended: float
+        self, entry: ShardEntry, images: "Counted", watch: Stopwatch, ended: float
     ) -> pa.Table:
         seconds = watch.seconds
         return shard_stats(
-            shard,
+            entry.shard,
             images.rows,
             watch.started,
             ended=ended,  # written it is while the next is embedded
             bytes=images.bytes,
-            quarantined=refused.num_rows,
+            quarantined=entry.quarantined,
+            entry=entry._asdict(),
             actor_started=self.began,
             read_seconds=seconds["read"],  # by a thread of its own
             model_seconds=seconds["model"],

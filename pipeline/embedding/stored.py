@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.side_by_side import side_by_side
 from pipeline.core.store import Store
 from pipeline.embedding.backends import choose_backend
 from pipeline.embedding.encoder import Encoder, build_encoder, encoder_of
@@ -33,8 +34,8 @@ def stored_encoder(store: Store, settings: EncoderSettings) -> Encoder:
     kept = bool(made.network) and kind_of(settings.model).kept
     if kept:
         network, constants = _names(settings.model)
-        store.attach(constants, made.constants)
-        store.attach(network, made.network)
+        kept_bytes = ((constants, made.constants), (network, made.network))
+        list(side_by_side(store.root, lambda both: store.attach(*both), kept_bytes))
     if settings.brought or not kept:
         store.attach(_place(settings.model), str(settings.weights.path).encode())
     return made
@@ -66,7 +67,7 @@ def _place(model: str) -> str:
 
 
 def _kept_network(store: Store, model: str) -> tuple[bytes, bytes] | None:
-    network, constants = map(store.attached, _names(model))
+    network, constants = side_by_side(store.root, store.attached, _names(model))
     return None if network is None or constants is None else (network, constants)
 
 

@@ -1,8 +1,11 @@
 """What an image tells of its identity: nothing where it decoded in part or shows one colour."""
 
+from functools import partial
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.side_by_side import side_by_side
 from pipeline.core.store import Store
 
 LEAST_CONTRAST = 8  # levels of 255; below, it is a blank sheet and its noise
@@ -33,8 +36,8 @@ def evident(images: pa.Table, doubtful: bool) -> pa.Table:
 def told(store: Store) -> list[tuple[str, int]]:
     """Return how many images of a finished store are not all that their files hold."""
     names = [*evidence_columns(store), "pages"]
-    tables = [store.read(entry.shard, names) for entry in store.manifest()]
-    images = pa.concat_tables(tables)
+    shards = [entry.shard for entry in store.manifest()]
+    images = pa.concat_tables(side_by_side(store.root, partial(store.read, columns=names), shards))
     reasons = doubts(images)
     return [
         ("images of several pages, of which the first", _count(pc.greater(images["pages"], 1))),

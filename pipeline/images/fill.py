@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.entries import ShardEntry
 from pipeline.core.run_record import RunRecord
+from pipeline.core.side_by_side import side_by_side
 from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.images.gone import forget_unread, gone_ids
@@ -46,7 +48,7 @@ def fill_from_source(
     there are some. Raises StoreError where another job holds the store, InputError where the source
     cannot be used.
     """
-    with store.lock():
+    with store.lock(), store.followed():
         keep_untouched(store, listed, spread)
         with record.stage("source manifest"):
             planned = extend_manifest(store, listed, shard_rows)
@@ -64,19 +66,20 @@ def fill_from_source(
         entries = store.finish(len(every))
     missing = max(0, (pc.sum(pending["rows"]).as_py() or 0) - record.images)
     left_out = listed.left_out + planned.unusable
-    refused = _quarantine(store, listed, manifest)
+    refused = _quarantine(store, entries, listed, manifest)
     return Filled(entries, len(done), refused, missing, left_out, _shared_keys(store, listed))
 
 
-def _quarantine(store: Store, listed: Listed, manifest: pa.Table) -> pa.Table:
+def _quarantine(
+    store: Store, entries: list[ShardEntry], listed: Listed, manifest: pa.Table
+) -> pa.Table:
     """A file that has left or was mended since is quarantined no more."""
     live = manifest.filter(pa.array(is_live(manifest, listed.files)))
-    parts = [QUARANTINE.empty_table()]
-    for entry in store.entries():
-        if entry.quarantined:
-            rows = store.shards.read_quarantine(entry)
-            there = live.filter(pc.equal(live["shard"], entry.shard))["path"].combine_chunks()
-            parts.append(rows.filter(pc.is_in(rows["file"], value_set=there)))
+    parts, some = [QUARANTINE.empty_table()], [entry for entry in entries if entry.quarantined]
+    tables = side_by_side(store.root, store.shards.read_quarantine, some)
+    for entry, rows in zip(some, tables, strict=True):
+        there = live.filter(pc.equal(live["shard"], entry.shard))["path"].combine_chunks()
+        parts.append(rows.filter(pc.is_in(rows["file"], value_set=there)))
     return pa.concat_tables(parts)
 
 
@@ -84,6 +87,7 @@ def _shared_keys(store: Store, listed: Listed) -> int:
     """Files have a name each, but the rows of tables are called what their column says."""
     if KINDS[listed.source.kind].spans is None or not store.images():
         return 0
-    keys = [store.read(entry.shard, ["key"])["key"] for entry in store.manifest()]
-    counts = pa.chunked_array([chunk for column in keys for chunk in column.chunks]).value_counts()
+    shards = [entry.shard for entry in store.manifest()]
+    tables = side_by_side(store.root, partial(store.read, columns=["key"]), shards)
+    counts = pa.concat_tables(tables)["key"].value_counts()
     return int(pc.sum(pc.greater(counts.field("counts"), 1)).as_py())

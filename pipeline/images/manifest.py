@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from pipeline.core.arrays import Ids, Mask
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.makers import made_by
+from pipeline.core.side_by_side import in_order
 from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes, table_of
 from pipeline.images.formats import MAX_PIXELS
@@ -231,11 +233,12 @@ def refuse_ids(listed: Listed, manifest: pa.Table) -> None:
         return
     opened = source.opened()
     live = manifest.filter(pa.array(is_live(manifest, listed.files)))
-    for path in dict.fromkeys(live["path"].to_pylist()):
-        ids = read_ids(opened, opened.at(path))
-        if ids is None:
-            return
-        found.append(ids)
+    paths = map(opened.at, dict.fromkeys(live["path"].to_pylist()))
+    with ThreadPoolExecutor(READERS) as pool:
+        for ids in in_order(pool, partial(read_ids, opened), paths, READERS):
+            if ids is None:
+                return
+            found.append(ids)
     _refuse_changed(source, live, len(found) > 1)
     values, counts = np.unique(np.concatenate(found), return_counts=True)
     if (counts > 1).any():
