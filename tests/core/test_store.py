@@ -330,7 +330,7 @@ def test_entries_that_were_compacted_are_not_read_one_by_one(store, monkeypatch)
         times(store.shards.entry_path(shard), -9)
     whole = store.finish(3)
     read = []
-    monkeypatch.setattr(Shards, "_read_entry", lambda self, path: read.append(path.name))
+    monkeypatch.setattr(Shards, "entry", lambda self, shard: read.append(shard))
     assert store.entries() == whole
     assert store.manifest() == whole
     assert read == []

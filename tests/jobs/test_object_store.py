@@ -46,12 +46,14 @@ def test_a_search_by_index_finds_the_same(left, far):
     assert f"all results: {far}/by_index" in told.output
 
 
-def test_a_job_is_resumed(left, far):
+def test_a_job_is_resumed(server, left, far):
     store = Store.open(far / "embeddings", "embeddings")
     whole = objects_below(far / "embeddings")
     store.shards.entry_path(0).unlink()
     (far / "embeddings" / "manifest.json").unlink()
+    before = server.asked.requests["LIST"]
     embed(settings(far, *FEW))
+    assert server.asked.requests["LIST"] - before < 10  # its entries once, whatever asks for them
     assert objects_below(far / "embeddings") == whole
 
 
