@@ -7,11 +7,13 @@ or one laid over: a band from edge to edge, as of a caption, and an area of one 
 pictures, as of a sticker, are left out.
 """
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.arrays import Bytes, Mask, Pixels, Reals
+from pipeline.core.arrays import Bytes, Mask, Pixels, Reals, Vectors
 
 STEP = 2  # pixels of the picture to one that is compared
 FITTED = 4  # of these to one that the map is fitted to
@@ -24,6 +26,8 @@ LIGHT = 100.0  # levels of a vignette that is not held back
 FLAT = 4.0  # levels of deviation of what is of one colour
 BAND, BANDS = 0.7, 0.3  # share of a line that differs in a band, most of the lines that are bands
 SOLID = np.ones((3, 3), np.uint8)
+EDGE = 2  # pixels around an area that tell of its edge
+SHAPES = 64  # of pictures, whose places stand in memory
 Colours = NDArray[np.float32]  # (h, w, 3)
 
 
@@ -42,19 +46,36 @@ def another_thing(here: Colours, other: Colours, affine: Reals) -> float:
     too little is in both.
     """
     there, mask = _laid(here, other, affine)
-    count = int(mask.sum())
-    if count < LEAST:
+    inside = np.flatnonzero(mask)
+    if len(inside) < LEAST:
         return 1.0
-    rows, columns = np.nonzero(mask)
-    y, x = (found / size - 0.5 for found, size in zip((rows, columns), mask.shape, strict=True))
-    places = np.stack([np.ones(count), LIGHT * (x * x + y * y)], axis=1).astype(np.float32)
-    one, two = here[mask], there[mask]
-    differs = np.zeros(mask.shape, np.uint8)
-    differs[mask] = (_left(one, two, places) > LEVELS) & (_left(two, one, places) > LEVELS)
+    places = _places(mask.shape)[:, inside]
+    both = np.stack([picture.reshape(-1, 3).T.take(inside, axis=1) for picture in (here, there)])
+    differs = np.zeros(mask.size, np.uint8)
+    differs[inside] = _left(both, places).min(axis=0) > LEVELS
+    return _solid(differs.reshape(mask.shape), mask, here, there) / len(inside)
+
+
+def _solid(differs: Bytes, mask: Mask, here: Colours, there: Colours) -> int:
+    """Return how many pixels of ``differs`` are in areas of a thing, not in bands or stickers."""
     for axis in (0, 1):
+        # To take lines away makes no area solid.
+        if not cv2.countNonZero(_opened(differs)):
+            return 0
         differs = _without_bands(differs, mask, axis)
-    solid = np.asarray(cv2.morphologyEx(differs, cv2.MORPH_OPEN, SOLID), np.uint8)
-    return float(_without_stickers(solid, mask, here, there).sum() / count)
+    return cv2.countNonZero(_without_stickers(_opened(differs), mask, here, there))
+
+
+def _opened(differs: Bytes) -> Bytes:
+    return np.asarray(cv2.morphologyEx(differs, cv2.MORPH_OPEN, SOLID), np.uint8)
+
+
+@lru_cache(SHAPES)
+def _places(shape: tuple[int, int]) -> Colours:
+    """Return 1 and what a vignette takes, float32 (2, h w), of every pixel of a picture."""
+    rows, columns = np.indices(shape)
+    y, x = (found.ravel() / size - 0.5 for found, size in zip((rows, columns), shape, strict=True))
+    return np.stack([np.ones(len(x)), LIGHT * (x * x + y * y)]).astype(np.float32)
 
 
 def _laid(here: Colours, other: Colours, affine: Reals) -> tuple[Colours, Mask]:
@@ -68,24 +89,46 @@ def _laid(here: Colours, other: Colours, affine: Reals) -> tuple[Colours, Mask]:
     return np.asarray(there, np.float32), cv2.erode(inside, SOLID) > 250
 
 
-def _left(one: Colours, other: Colours, places: Colours) -> NDArray[np.float32]:
-    """Return what of ``one`` (n, 3) a map of ``other``'s colours leaves, in levels, (n,).
+def _left(both: Vectors, places: Vectors) -> Vectors:
+    """Return what of each of two pictures a map of the other's colours leaves, in levels, (2, n).
 
-    The map is linear but for a gamma and a vignette, and that of most of the pixels: least squares
-    weighed anew by what was left (Huber, Robust Statistics, 1981, 7.8).
+    both (2, 3, n), places (2, n). The map is linear but for a gamma and a vignette, and that of
+    most of the pixels: least squares weighed anew by what was left (Huber, Robust Statistics, 1981,
+    7.8).
     """
-    bright = other.mean(axis=1, keepdims=True)
-    known = np.concatenate([other, bright * bright / 255, places], axis=1)
+    known = _known(both, places)
     held = HELD * np.eye(known.shape[1], dtype=np.float32)
-    some, wanted = known[::FITTED], one[::FITTED]
-    weights = np.ones((len(some), 1), np.float32)
+    some, wanted = (np.ascontiguousarray(part[:, :, ::FITTED]) for part in (known, both))
+    count = some.shape[2]
+    middle = (count - 1) // 2, count // 2
+    weights: Vectors = np.ones((2, 1, count), np.float32)
     for _ in range(FITS):
-        weighed = (some * weights).T
-        found = np.linalg.solve(weighed @ some + held, weighed @ wanted)
-        left = np.abs(wanted - some @ found).max(axis=1)
-        scale = max(float(np.median(left)), NOISE)
-        weights = (scale / np.maximum(left, scale))[:, None]
-    return np.asarray(np.abs(one - known @ found).max(axis=1), np.float32)
+        weighed = some * weights
+        normal = weighed @ some.transpose(0, 2, 1) + held
+        solved = np.linalg.solve(normal, weighed @ wanted.transpose(0, 2, 1))
+        found = np.asarray(solved, np.float32).transpose(0, 2, 1)
+        left = _largest(wanted - found @ some)
+        ordered = np.partition(left, middle, axis=1)
+        medians = (ordered[:, middle[0]] + ordered[:, middle[1]]) / 2
+        scale = np.maximum(medians, np.float32(NOISE))[:, None]
+        weights = np.asarray(scale / np.maximum(left, scale), np.float32)[:, None]
+    return _largest(both - found @ known)
+
+
+def _known(both: Vectors, places: Vectors) -> Vectors:
+    """Return what is fitted to each of two pictures, of the other one: float32 (2, 6, n)."""
+    known = np.empty((2, 6, both.shape[2]), np.float32)
+    known[:, :3] = both[::-1]
+    bright = (known[:, 0] + known[:, 1] + known[:, 2]) / 3
+    known[:, 3] = bright * bright / 255
+    known[:, 4:] = places
+    return known
+
+
+def _largest(errors: Vectors) -> Vectors:
+    """Return the largest size of three channels' errors, (2, n) of (2, 3, n)."""
+    np.abs(errors, out=errors)
+    return np.maximum(np.maximum(errors[:, 0], errors[:, 1]), errors[:, 2])
 
 
 def _without_bands(differs: Bytes, mask: Mask, axis: int) -> Bytes:
@@ -103,18 +146,31 @@ def _without_stickers(differs: Bytes, mask: Mask, here: Colours, there: Colours)
 
     All in the same picture: where it is things that differ, either picture has its own.
     """
-    count, areas = cv2.connectedComponents(differs)
+    count, areas, boxes, _ = cv2.connectedComponentsWithStats(differs)
     stuck: tuple[list[int], list[int]] = ([], [])
     for area in range(1, count):
-        own = (areas == area).astype(np.uint8)
-        inner = cv2.erode(own, SOLID, iterations=2) > 0
-        edge = (cv2.dilate(own, SOLID) > 0) & (cv2.erode(own, SOLID) == 0) & mask
-        flat = [inner.any() and _is_flat(picture[inner]) for picture in (here, there)]
-        if sum(flat) == 1 and _step((here, there)[flat.index(True)], edge) > LEVELS:
-            stuck[flat.index(True)].append(area)
+        x, y, wide, tall = boxes[area, :4].tolist()
+        box = slice(max(0, y - EDGE), y + tall + EDGE), slice(max(0, x - EDGE), x + wide + EDGE)
+        side = _stuck_in(areas[box] == area, mask[box], here[box], there[box])
+        if side is not None:
+            stuck[side].append(area)
     if all(stuck):
         return differs
     return np.where(np.isin(areas, stuck[0] + stuck[1]), 0, differs).astype(np.uint8)
+
+
+def _stuck_in(area: Mask, mask: Mask, here: Colours, there: Colours) -> int | None:
+    """Return in which of the two pictures an area is a sticker: 0, 1, or None."""
+    own = area.astype(np.uint8)
+    inner = cv2.erode(own, SOLID, iterations=2) > 0
+    if not inner.any():
+        return None
+    flat = [_is_flat(picture[inner]) for picture in (here, there)]
+    if sum(flat) != 1:
+        return None
+    side = flat.index(True)
+    edge = (cv2.dilate(own, SOLID) > 0) & (cv2.erode(own, SOLID) == 0) & mask
+    return side if _step((here, there)[side], edge) > LEVELS else None
 
 
 def _is_flat(colours: Colours) -> bool:

@@ -45,6 +45,12 @@ class Keypoints:
         return None if self.jpeg is None else read_page(self.jpeg)
 
     @cached_property
+    def letters(self) -> int:
+        """How many letters are written on it, as of ``Page``."""
+        page = self.page
+        return page.letters if page else 0
+
+    @cached_property
     def grey(self) -> Greys:
         """The picture's brightness, (h, w), without its noise and the blocks of JPEG."""
         grey = cv2.cvtColor(self.picture, cv2.COLOR_RGB2GRAY)

@@ -7,6 +7,7 @@ fitted to copies and to pictures that are none (``make look-weights``).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import exp, log, sqrt
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pipeline.dedup.alignment import Affine, align
 from pipeline.dedup.another_thing import another_thing
 from pipeline.dedup.keypoints import Keypoints, mirrored
 from pipeline.dedup.overlay import NOTHING, Agreement, agreement
-from pipeline.dedup.writing import written_otherwise
+from pipeline.dedup.writing import WRITTEN, written_otherwise
 
 SHIPPED = Path(__file__).with_name("weights.yaml")
 SMOOTH = 0.02  # added to a share, so that its log-odds are finite
@@ -27,6 +28,7 @@ LITTLE = 0.01  # added to a share, so that its logarithm is finite
 # them it is the layout alone, as of letters.
 TELLING, UNDISTURBED = 25, 0.9  # points of both, share of the places
 READ_FROM = 0.5  # how sure a look must be for what is written to be read
+SHAPES = 256  # of pictures, whose maps stand in memory
 SETTLED = 11.0  # log-odds of one way from which no other is tried
 
 
@@ -130,6 +132,8 @@ def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, flo
 
 
 def _reads_otherwise(one: Keypoints, other: Keypoints, sight: Sight) -> bool:
+    if max(one.letters, other.letters) < WRITTEN:
+        return False
     here, there, affine = one.page, other.page, sight.affine
     if here is not None and there is not None:
         shares = in_shares(affine, one.picture, other.picture)
@@ -154,18 +158,24 @@ def whole(one: Pixels, other: Pixels, number: int) -> Affine:
 
 def in_pixels(unit: Affine, one: Bytes, other: Bytes) -> Affine:
     """Return a map of shares of width and height as one of the pictures' pixels, by centres."""
-    return _from_unit(one) @ _square(unit) @ np.linalg.inv(_square(_from_unit(other)))
+    return _from_unit(one.shape[:2])[:2] @ _square(unit) @ _to_unit(other.shape[:2])
 
 
 def in_shares(affine: Affine, one: Pixels, other: Pixels) -> Affine:
     """Return a map of the pictures' pixels as one of shares of their width and height."""
-    unit = np.linalg.inv(_square(_from_unit(one))) @ _square(affine) @ _square(_from_unit(other))
-    return unit[:2]
+    unit = _to_unit(one.shape[:2]) @ _square(affine) @ _from_unit(other.shape[:2])
+    return np.asarray(unit[:2], np.float64)
 
 
-def _from_unit(picture: Bytes) -> Affine:
-    height, width = picture.shape[:2]
-    return np.array([[width, 0, -0.5], [0, height, -0.5]], np.float64)
+@lru_cache(SHAPES)
+def _from_unit(shape: tuple[int, ...]) -> Affine:
+    height, width = shape
+    return np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1]], np.float64)
+
+
+@lru_cache(SHAPES)
+def _to_unit(shape: tuple[int, ...]) -> Affine:
+    return np.asarray(np.linalg.inv(_from_unit(shape)), np.float64)
 
 
 def _mirror(picture: Pixels) -> Affine:

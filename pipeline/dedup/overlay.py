@@ -52,8 +52,9 @@ def agreement(here: Greys, other: Greys, affine: Affine) -> Agreement:
     if whole < UNLIKE:
         return replace(NOTHING, correlation=whole)
     local, textured = _local(one, two, inside)
-    count = int(textured.sum())
-    places = float((local[textured] > ALIKE).mean()) if count >= LEAST // 4 else 0.0
+    count = int(np.count_nonzero(textured))
+    alike = int(np.count_nonzero(textured & (local > ALIKE)))
+    places = alike / count if count >= LEAST // 4 else 0.0
     return Agreement(whole, places, count, *shares)
 
 
@@ -66,13 +67,13 @@ def _correlation(one: Greys, other: Greys) -> float:
 def _local(one: Greys, other: Greys, inside: Greys) -> tuple[Greys, Mask]:
     """Return the correlation of each place, of pictures as above, and which have texture."""
     share = _mean(inside)
-    weight = np.maximum(share, np.float32(1e-3))
+    weight = cv2.max(share, 1e-3)  # in a quarter of NumPy's time, as below
     a, b = _mean(one) / weight, _mean(other) / weight
-    aa = np.maximum(_mean(one * one) / weight - a * a, 0)
-    bb = np.maximum(_mean(other * other) / weight - b * b, 0)
+    aa = cv2.max(_mean(one * one) / weight - a * a, 0.0)
+    bb = cv2.max(_mean(other * other) / weight - b * b, 0.0)
     ab = _mean(one * other) / weight - a * b
     local = np.asarray((ab + FLOOR) / np.sqrt((aa + FLOOR) * (bb + FLOOR)), np.float32)
-    return local, (np.maximum(aa, bb) > TEXTURE) & (inside > 0) & (share > 0.6)
+    return local, (cv2.max(aa, bb) > TEXTURE) & (inside > 0) & (share > 0.6)
 
 
 def _mean(values: Greys) -> Greys:
