@@ -18,6 +18,7 @@ from pipeline.core.folder import Place
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from pipeline.core.tables import csv_bytes, flat_column
+from pipeline.dedup.asked import Kept
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
 from pipeline.dedup.groups import to_drop
 from pipeline.dedup.hash_join import HashPlan, require_hashes
@@ -151,7 +152,7 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
             found = _measured(made, embeddings, found, joined, sitting)
     _print(made, found)
     if made.copies and found.looked:
-        _print_recognised(config, embeddings, found, found.looked.kept.least)
+        _print_recognised(config, embeddings, found, found.looked.kept)
     shown = _write(made, config, embeddings, found)
     print_more_workers(sitting.record)
     if not (made.review and shown):
@@ -348,7 +349,7 @@ def _print_judged(made: DedupConfig, found: Deduplicated) -> None:
         )
 
 
-def _print_recognised(config: Config, embeddings: Store, found: Deduplicated, least: float) -> None:
+def _print_recognised(config: Config, embeddings: Store, found: Deduplicated, kept: Kept) -> None:
     """Make copies of images under many changes, and print which would be found."""
     source, made = stored_source(embeddings, config.source.given()), config.dedup
     encoder, ids = query_encoder(embeddings, config.embed.weights), found.images["id"].to_numpy()
@@ -357,10 +358,10 @@ def _print_recognised(config: Config, embeddings: Store, found: Deduplicated, le
             encoder.settings.backend,
             lambda: copy_scores(source, embeddings, ids, made.copies, encoder, made.seed, True),
         )
-    named = recognised(copies, fitted(config, embeddings).dedup.cosine, least)
+    named = recognised(copies, fitted(config, embeddings).dedup.cosine, kept)
     rows = [
         (kind.transform, kind.made, sure.share, kind.share)
-        for kind, sure in zip(named, recognised(copies, -1.0, least), strict=True)
+        for kind, sure in zip(named, recognised(copies, -1.0, kept), strict=True)
     ]
     header = ("copies of images by", "made", "sure enough", "and named by cosine or hash")
     print_table("what would be found", header, rows)

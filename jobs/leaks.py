@@ -112,8 +112,7 @@ def _evidence(
             asked, missed = missed_images(alone.spread, embeddings, unmet, train, *wanted)
         evidence = replace(evidence, unmet=len(unmet), asked=asked, missed=missed)
     copies = _copies(config, embeddings, train)
-    least = found.looked.kept.least if found.looked else None
-    kinds = recognised(copies, made.cosine, least)
+    kinds = recognised(copies, made.cosine, found.looked.kept if found.looked else None)
     seen, of = sum(kind.found for kind in kinds), sum(kind.made for kind in kinds)
     return replace(evidence, copies=of, recognised=seen), leaked, kinds
 

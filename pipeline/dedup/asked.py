@@ -1,8 +1,10 @@
-"""From which sureness on pairs are kept, so that the precision or recall asked for is expected.
+"""From which chance on pairs are kept, so that the precision or recall asked for is expected.
 
-A look tells how sure it is for copies as many as others. How many of a collection's candidates are
-copies is estimated from the looks themselves, by expectation and maximisation (Saerens, Latinne and
-Decaestecker, Adjusting the Outputs of a Classifier to New a Priori Probabilities, 2002).
+A look tells how likely a copy, a look-alike and another picture are where they come in FITTED
+shares. Which shares of a collection's own candidates they are is estimated from the looks
+themselves, by expectation and maximisation (Saerens, Latinne and Decaestecker, Adjusting the
+Outputs of a Classifier to New a Priori Probabilities, 2002): where no other thing before one
+background is met, a caption is dearly taken for one.
 """
 
 from dataclasses import dataclass
@@ -10,58 +12,91 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import poisson
 
-from pipeline.core.arrays import Scores
+from pipeline.core.arrays import Reals, Scores
 
-ROUNDS = 200
-LEAST = 0.5  # sureness below which no pair is kept, however many of the candidates are copies
-ENDS = 1e-9  # of a sureness, so that its odds are finite
+ALIKES = 0.15  # share of the pictures that are no copies which look-alikes stand for
+FITTED = (0.5, 0.5 * (1 - ALIKES), 0.5 * ALIKES)  # copies, others, look-alikes
+UNSEEN = 3.0  # look-alikes that may be among any candidates unseen, at 95 %: the rule of three
+ROUNDS, SETTLED = 500, 1e-6  # at most; change of a share from which no more are made
+LEAST = 0.5  # chance below which no pair is kept, however many of the candidates are copies
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What shares of the candidates are copies and look-alikes; the rest are other pictures."""
+
+    copies: float
+    look_alikes: float
 
 
 @dataclass(frozen=True)
 class Kept:
     """What keeping pairs from ``least`` on is expected to give among the candidates."""
 
-    least: float  # sureness, 0 to 1
+    least: float  # chance, 0 to 1
     precision: float
     recall: float
-    copies: float  # share of the candidates that are expected to be copies
+    shares: Shares  # that are expected
 
 
-def keep(sure: Scores, precision: float | None, recall: float | None, confidence: float) -> Kept:
-    """Return the least sureness that gives what is asked, of ``sure`` (p,).
+def keep(
+    sure: Scores, alike: Scores, precision: float | None, recall: float | None, confidence: float
+) -> Kept:
+    """Return the least chance that gives what is asked, of looks ``sure`` and ``alike`` (p,).
 
     Of a precision the lowest one that gives it with ``confidence``, so that most pairs are kept: as
     many are wrong as of a Poisson number whose mean is the sum of each one's chance. Of a recall
     alone, or where both cannot be had, the highest one that is expected to reach it.
     """
-    share = copies_among(sure)
-    likely = _shifted(np.sort(sure)[::-1], share)
+    shares = shares_among(sure, alike)
+    likely = np.sort(chances(sure, alike, shares))[::-1]
     count = np.arange(1, len(likely) + 1)
     precisions = np.cumsum(likely) / count
-    recalls = np.cumsum(likely) / max(likely.sum(), ENDS)
+    recalls = np.cumsum(likely) / max(likely.sum(), np.finfo(float).tiny)
     kept = 0
     if precision is not None:
         wrong = poisson.ppf(confidence, np.cumsum(1 - likely))
-        kept = int(np.flatnonzero(wrong <= (1 - precision) * count).max(initial=-1)) + 1
+        enough = (wrong <= (1 - precision) * count) & (precisions >= precision)
+        kept = int(np.flatnonzero(enough).max(initial=-1)) + 1
     if recall is not None:
         kept = max(kept, int(np.searchsorted(recalls, recall)) + 1)
-    kept = min(kept, int((sure >= LEAST).sum()))
+    kept = min(kept, int((likely >= LEAST).sum()))
     if not kept:
-        return Kept(1.0, 1.0, 0.0, share)
-    least = float(np.sort(sure)[::-1][kept - 1])
-    return Kept(least, float(precisions[kept - 1]), float(recalls[kept - 1]), share)
+        return Kept(1.0, 1.0, 0.0, shares)
+    least = float(likely[kept - 1])
+    return Kept(least, float(precisions[kept - 1]), float(recalls[kept - 1]), shares)
 
 
-def copies_among(sure: Scores) -> float:
-    """Return the share of copies among pairs that are ``sure`` (p,) to be copies."""
-    share = 0.5
+def shares_among(sure: Scores, alike: Scores) -> Shares:
+    """Return the shares among pairs that are copies by ``sure`` (p,), look-alikes by ``alike``."""
+    densities = _densities(sure, alike)
+    shares = np.array(FITTED)
     for _ in range(ROUNDS if len(sure) else 0):
-        share = float(_shifted(sure, share).mean())
-    return share
+        # Not a product by BLAS, whose threads would add up in an order of their own.
+        mixed = np.einsum("pk,k->p", densities, shares)
+        counts = shares * np.einsum("pk,p->k", densities, 1 / mixed) + (0, 0, UNSEEN)
+        before, shares = shares, counts / counts.sum()
+        if np.abs(shares - before).max() < SETTLED:
+            break
+    return Shares(float(shares[0]), float(shares[2]))
 
 
-def _shifted(sure: Scores, share: float) -> Scores:
-    odds = np.clip(sure, ENDS, 1 - ENDS)
-    odds = odds / (1 - odds) * (share / max(1 - share, ENDS))
-    shifted: Scores = odds / (1 + odds)
-    return shifted
+def chances(sure: Scores, alike: Scores, shares: Shares) -> Scores:
+    """Return how likely each pair is a copy, (p,), where candidates are so in ``shares``.
+
+    0 where another picture would be the likelier of both in equal shares: a look that speaks
+    against a pair is not outvoted by the many that do not.
+    """
+    densities = _densities(sure, alike)
+    others = 1 - shares.copies - shares.look_alikes
+    weighed = densities * [shares.copies, others, shares.look_alikes]
+    likely = weighed[:, 0] / weighed.sum(axis=1)
+    return np.asarray(np.where(densities[:, 0] < densities[:, 1], 0.0, likely))
+
+
+def _densities(sure: Scores, alike: Scores) -> Reals:
+    """Return how often such a look is of a copy, another picture, a look-alike: (p, 3), up to a
+    factor of each.
+    """
+    found = np.stack([sure, np.maximum(1 - sure - alike, 0), alike], axis=1) / FITTED
+    return np.asarray(found)

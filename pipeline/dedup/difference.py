@@ -8,16 +8,20 @@ import numpy as np
 
 from pipeline.core.arrays import Pixels
 from pipeline.dedup.alignment import Affine
+from pipeline.dedup.keypoints import Greys
 from pipeline.dedup.look import Sight
 
 PART = 0.95  # share of a picture below which the other shows a part of it alone
-PLAIN, EDGE = 12.0, 2.0  # levels in which a border differs within; times that its edge stands out
+PLAIN, NEAR = 0.7, 8  # share of a border that is of one brightness, levels of 255
+STEP, EDGE = 4.0, 2.0  # levels by which the edge of a border stands out, and times those within
 STRAIGHT = 2.0  # degrees
 STRETCH = 1.04  # ratio of scales
-GREY, COLOURED = 6.0, 14.0  # levels between a place's largest and smallest channel, on average
-RECOLOURED = 10  # levels by which colours of half of the pixels differ, on average
-COVERED = 0.05  # share of the places that disagree
-SOFTER = 0.55  # times the detail
+GREY, COLOURED = 3.0, 5.0  # levels between a place's largest and smallest channel, on average
+RECOLOURED, AREA = 3.5, (15, 15)  # levels by which half of the areas differ in a channel, pixels
+COVERED = 0.02  # share of the places that disagree
+SOFTER = 0.76  # times the detail of most places, of one contrast and in as many pixels
+PLACE, TEXTURE = (9, 9), 4.0  # pixels, levels of deviation
+FINE, COARSER = 0.5, 0.35  # pixels of blur: of both, and of one times what the other is coarser
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     b_framed = b_more and _framed(b, _covered(b, a, inverse))
     words += _part_words("a", of_a, a_more, a_framed) + _part_words("b", of_b, b_more, b_framed)
     colour, a_grey, b_grey = _colour_words(a, there, mask)
-    a_soft, b_soft = _softer(a, there, mask)
+    a_soft, b_soft = _softer(a, b, sight.affine)
     words += colour + ["a is softer"] * a_soft + ["b is softer"] * b_soft
     if 1 - sight.agreed.places > COVERED:
         words.append(f"{1 - sight.agreed.places:.0%} is covered or differs")
@@ -102,10 +106,12 @@ def _framed(picture: Pixels, mask: Pixels) -> bool:
     kernel = np.ones((3, 3), np.uint8)
     inner = np.asarray(cv2.erode(mask, kernel, iterations=2), np.uint8)
     outside = cv2.bitwise_not(cv2.dilate(mask, kernel, iterations=2))
-    plain = cv2.meanStdDev(grey, mask=outside)[1][0, 0] < PLAIN / 4
-    if plain and cv2.countNonZero(outside) > 20:
-        return True
-    return _steps(grey, mask, True) > EDGE * _steps(grey, inner, False) + 4
+    step = _steps(grey, mask, True)
+    if cv2.countNonZero(outside) > 20 and step > STEP:
+        around = grey[outside > 0].astype(np.int16)
+        if (np.abs(around - np.median(around)) <= NEAR).mean() > PLAIN:
+            return True
+    return step > EDGE * _steps(grey, inner, False) + STEP
 
 
 def _steps(grey: Pixels, mask: Pixels, across: bool) -> float:
@@ -125,30 +131,44 @@ def _ends(values: Pixels, axis: int) -> tuple[Pixels, Pixels]:
 
 
 def _colour_words(a: Pixels, there: Pixels, mask: Pixels) -> tuple[list[str], bool, bool]:
-    one, other = (cv2.split(cv2.blur(picture, (5, 5))) for picture in (a, there))
     spread = [
         cv2.mean(cv2.subtract(cv2.max(cv2.max(r, g), b), cv2.min(cv2.min(r, g), b)), mask)[0]
-        for r, g, b in (one, other)
+        for r, g, b in (cv2.split(cv2.blur(picture, (5, 5))) for picture in (a, there))
     ]
     if spread[1] < GREY and spread[0] > COLOURED:
         return ["b is grey"], False, True
     if spread[0] < GREY and spread[1] > COLOURED:
         return ["a is grey"], True, False
-    steps = [cv2.absdiff(*pair) for pair in zip(one, other, strict=True)]
-    apart = sum(step.astype(np.uint16) for step in steps) > 3 * RECOLOURED
-    if 2 * cv2.countNonZero(apart.astype(np.uint8) & mask) > cv2.countNonZero(mask):
-        return ["recoloured"], False, False
-    return [], False, False
+    shown = (mask > 0).astype(np.float32)[..., None]
+    step = cv2.blur((a.astype(np.float32) - there) * shown, AREA)
+    apart = np.abs(step).max(axis=2) / np.maximum(cv2.blur(shown, AREA), 0.01)
+    recoloured = mask.any() and np.median(apart[mask > 0]) > RECOLOURED
+    return ["recoloured"] * bool(recoloured), False, False
 
 
-def _softer(a: Pixels, there: Pixels, mask: Pixels) -> tuple[bool, bool]:
-    inner = np.asarray(cv2.erode(mask, np.ones((5, 5), np.uint8)), np.uint8)
+def _softer(a: Pixels, b: Pixels, affine: Affine) -> tuple[bool, bool]:
+    """Return whether either picture shows less detail than the other, of that both can show.
+
+    They are compared in the pixels of the coarser one, and in one contrast.
+    """
+    if np.linalg.det(affine[:, :2]) ** 2 > 1:
+        return _softer(b, a, cv2.invertAffineTransform(affine))[::-1]
+    scale = abs(float(np.linalg.det(affine[:, :2]))) ** 0.5
+    here, fine = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float32) for p in (a, b))
+    fine = cv2.GaussianBlur(fine, (0, 0), max(COARSER * (scale**-2 - 1) ** 0.5, 0.01))
+    there = cv2.warpAffine(fine, affine, here.shape[::-1], flags=cv2.INTER_LANCZOS4)
+    inner = np.asarray(cv2.erode(_covered(a, b, affine), np.ones((7, 7), np.uint8)), np.uint8)
     if cv2.countNonZero(inner) < 100:
         return False, False
-    one, other = (
-        cv2.norm(
-            cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_16S), cv2.NORM_L1, inner
-        )
-        for picture in (a, there)
-    )
-    return one < SOFTER * other, other < SOFTER * one
+    (one, textured), (other, as_textured) = (_detail(grey) for grey in (here, there))
+    counted = (inner > 0) & (np.maximum(textured, as_textured) > TEXTURE)
+    ratio = float(np.median((one / other)[counted if counted.any() else inner > 0]))
+    return ratio < SOFTER, 1 / ratio < SOFTER
+
+
+def _detail(grey: Greys) -> tuple[Greys, Greys]:
+    """Return of each place the second steps of brightness over its deviation, and that."""
+    steps = np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), FINE), cv2.CV_32F))
+    mean = cv2.blur(grey, PLACE)
+    deviation = np.sqrt(np.maximum(cv2.blur(grey * grey, PLACE) - mean * mean, 0))
+    return (cv2.blur(steps, PLACE) + 0.1) / (deviation + 2), deviation

@@ -5,11 +5,12 @@ in eight orientations, for pictures that show too few points. What then agrees i
 fitted to copies and to pictures that are none (``make look-weights``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import exp, log, sqrt
+from math import exp, log, log1p, sqrt
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -22,31 +23,53 @@ from pipeline.dedup.overlay import NOTHING, Agreement, agreement
 from pipeline.dedup.writing import WRITTEN, written_otherwise
 
 SHIPPED = Path(__file__).with_name("weights.yaml")
+NAMES = ("points", "whole", "best")  # of Weights
 SMOOTH = 0.02  # added to a share, so that its log-odds are finite
 LITTLE = 0.01  # added to a share, so that its logarithm is finite
 # Where all of both agrees, nothing would keep as many points of a copy from agreeing too: without
 # them it is the layout alone, as of letters.
 TELLING, UNDISTURBED = 25, 0.9  # points of both, share of the places
-READ_FROM = 0.5  # how sure a look must be for what is written to be read
+READ_FROM = 0.5  # chance of another picture below which what is written is read
 SHAPES = 256  # of pictures, whose maps stand in memory
 SETTLED = 11.0  # log-odds of one way from which no other is tried
 
 
+class Odds(NamedTuple):
+    """Log-odds of a copy, in the shares that the weights are fitted to (``asked.FITTED``)."""
+
+    others: float  # over another picture
+    look_alikes: float  # over another thing before one background
+
+
+class Chances(NamedTuple):
+    """How likely two pictures are a copy or a look-alike, in the same shares; else they are two."""
+
+    copy: float
+    look_alike: float
+
+
+NONE = Chances(0.0, 0.0)
+Rows = tuple[tuple[float, ...], tuple[float, ...]]  # of weights, one for each of Odds
+
+
 @dataclass(frozen=True)
 class Weights:
-    """A logistic model: the log-odds that two pictures are copies, of copies as many as others."""
+    """A logistic model of three kinds: what gives the Odds of two pictures."""
 
-    points: tuple[float, float, float, float]  # of 1 and of ``terms``
-    whole: tuple[
-        float, float, float
-    ]  # likewise, of pictures that are laid over each other as a whole
-    best: tuple[float, float]  # of 1 and the log-odds of the best of several sights
+    points: Rows  # of 1 and of ``terms``
+    whole: Rows  # likewise, of pictures that are laid over each other as a whole
+    best: Rows  # of 1 and the Odds of the best of several sights
 
 
 def shipped_weights() -> Weights:
     """Return the weights that ``make look-weights`` fitted, which are shipped."""
-    shipped = yaml.safe_load(SHIPPED.read_text())
-    return Weights(*(tuple(shipped[name]) for name in ("points", "whole", "best")))
+    return weights_of(yaml.safe_load(SHIPPED.read_text()))
+
+
+def weights_of(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Weights:
+    """Return the weights that weights.yaml holds as ``rows``, by name and of what the odds are."""
+    named = (rows[name] for name in NAMES)
+    return Weights(*((tuple(each["others"]), tuple(each["look_alikes"])) for each in named))
 
 
 @dataclass(frozen=True)
@@ -85,7 +108,7 @@ def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
 
 
 def _sight(one: Keypoints, other: Keypoints, affine: Affine, points: int) -> Sight:
-    agreed = agreement(one.grey, other.grey, affine)
+    agreed = agreement(one.grey, other.grey, affine, points >= TELLING)
     return Sight(affine, points, agreed, another_thing(one.colours, other.colours, affine))
 
 
@@ -96,10 +119,20 @@ def best_orientation(one: Keypoints, other: Keypoints) -> int:
     return int(np.argmax([float((one.square * square).sum()) for square in turned]))
 
 
-def log_odds(sight: Sight, weights: Weights) -> float:
-    """Return the log-odds that pictures seen so are copies, of copies as many as others."""
-    first, *others = weights.points if sight.points else weights.whole
-    return first + sum(w * t for w, t in zip(others, terms(sight), strict=True))
+def log_odds(sight: Sight, weights: Weights) -> Odds:
+    """Return the odds that pictures seen so are copies."""
+    return _weighed(weights.points if sight.points else weights.whole, terms(sight))
+
+
+def _weighed(rows: Rows, terms: Sequence[float]) -> Odds:
+    known = (1.0, *terms)
+    return Odds(*(sum(w * t for w, t in zip(row, known, strict=True)) for row in rows))
+
+
+def over_all(odds: Odds) -> float:
+    """Return the log-odds of a copy over all that it may be else."""
+    least, most = sorted(odds)
+    return least - log1p(exp(least - most))
 
 
 def terms(sight: Sight) -> tuple[float, ...]:
@@ -115,20 +148,27 @@ def _log_odds(share: float) -> float:
     return log((share + SMOOTH) / (1 + SMOOTH - share))
 
 
-def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, float]:
-    """Return the way in which the pictures agree best, and how sure that makes.
+def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, Chances]:
+    """Return the way in which the pictures agree best, and how likely that makes what they are.
 
     Pages on which something else is written are sure to be none, however well all else agrees.
     """
     seen: list[tuple[float, Sight]] = []
     for sight in sights(one, other):
-        seen.append((log_odds(sight, weights), sight))
+        seen.append((over_all(log_odds(sight, weights)), sight))
         if seen[-1][0] >= SETTLED:
             break
-    most, best = max(seen, key=lambda found: found[0])
-    first, slope = weights.best
-    sure = 1 / (1 + exp(-(first + slope * most)))
-    return best, 0.0 if sure > READ_FROM and _reads_otherwise(one, other, best) else sure
+    best = max(seen, key=lambda found: found[0])[1]
+    found = told(best, weights)
+    doubted = 1 - found.copy - found.look_alike < READ_FROM
+    return best, NONE if doubted and _reads_otherwise(one, other, best) else found
+
+
+def told(best: Sight, weights: Weights) -> Chances:
+    """Return what pictures are whose best sight this is."""
+    others, look_alikes = (exp(-odds) for odds in _weighed(weights.best, log_odds(best, weights)))
+    whole = 1 + others + look_alikes
+    return Chances(1 / whole, look_alikes / whole)
 
 
 def _reads_otherwise(one: Keypoints, other: Keypoints, sight: Sight) -> bool:

@@ -22,15 +22,18 @@ from pipeline.core.spread import ShardFunction
 from pipeline.core.store import Store
 from pipeline.dedup.difference import difference
 from pipeline.dedup.keypoint_shard import Known, Seen, read_keypoints
-from pipeline.dedup.look import Weights, in_shares, look
+from pipeline.dedup.look import Chances, Weights, in_shares, look
 
 PART = 1024  # pairs, whose keypoints stand in memory
-TOLD_FROM = 0.5  # how sure a look must be for its difference to be told
+TOLD_FROM = 0.5  # how likely a copy or a look-alike must be for its difference to be told
 LOOKS = pa.schema(
     [
         ("a", pa.int64()),
         ("b", pa.int64()),
-        ("sure", pa.float64()),  # 0 to 1; null: one of the pictures could not be read again
+        # How likely they are a copy and a look-alike, 0 to 1, as ``look`` tells; null: one of the
+        # pictures could not be read again.
+        ("sure", pa.float64()),
+        ("alike", pa.float64()),
         ("points", pa.int32()),  # that agree; 0: laid over each other as a whole
         ("places", pa.float64()),  # share of the places with texture that agree
         ("alignment", pa.list_(pa.float64(), 6)),  # map (2, 3) of b onto a, in shares of the sides
@@ -97,21 +100,24 @@ def _looks(pairs: pa.Table, known: Known, weights: Weights) -> Iterator[dict[str
 def told_look(known: Known, a: int, b: int, weights: Weights) -> dict[str, Any]:
     """Return what LOOKS tell of a pair, but for its ids."""
     if a not in known or b not in known:
-        return {"sure": None}
+        return {"sure": None, "alike": None}
     mine, theirs = known[a], known[b]
     same = "same bytes" if mine.bytes == theirs.bytes else None
     same = same or ("same pixels" if mine.pixels == theirs.pixels else None)
     here, there = mine.keypoints, theirs.keypoints
-    sight, sure = look(here, there, weights)
+    sight, found = look(here, there, weights)
+    if same:
+        found = Chances(1.0, 0.0)
     facts: dict[str, Any] = {
-        "sure": 1.0 if same else sure,
+        "sure": found.copy,
+        "alike": found.look_alike,
         "a_camera": mine.camera,
         "b_camera": theirs.camera,
         "points": sight.points,
         "places": sight.agreed.places,
         "alignment": in_shares(sight.affine, here.picture, there.picture).ravel().tolist(),
     }
-    if sure < TOLD_FROM and not same:
+    if found.copy + found.look_alike < TOLD_FROM:
         return facts
     told = difference(here.picture, there.picture, sight)
     sides = {"a": told.a, "b": told.b}

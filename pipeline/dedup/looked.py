@@ -18,8 +18,8 @@ TOLD = ("points", "places", "alignment", "why")  # of LOOKS, what a pair's row k
 class Looked:
     """The looks that are kept, and over what they were taken."""
 
-    looks: pa.Table  # LOOKS, each sure enough
-    kept: Kept  # from which sureness on, and what that is expected to give
+    looks: pa.Table  # LOOKS, each sure enough, in this collection
+    kept: Kept  # from which chance on, and what that is expected to give
     candidates: int  # pairs that were looked at
     cosine: float  # from which pairs of vectors that were met are among them, but for ``beyond``
     unread: int  # of them those of which a picture could not be read again

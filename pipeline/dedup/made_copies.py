@@ -13,10 +13,11 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.changes import CHANGES, changed
 from pipeline.corpus.scenes import TRANSFORMS, change
+from pipeline.dedup.asked import Kept, chances
 from pipeline.dedup.hash_join import FARTHEST
 from pipeline.dedup.keypoints import SIDE as KEYPOINTS_SIDE
 from pipeline.dedup.keypoints import Keypoints, keypoints_of
-from pipeline.dedup.look import look, shipped_weights
+from pipeline.dedup.look import Chances, look, shipped_weights
 from pipeline.embedding.encoder import Encoder
 from pipeline.embedding.settings import Encode
 from pipeline.embedding.transform import transform_of
@@ -39,7 +40,8 @@ COPIES = pa.schema(
         ("transform", pa.string()),
         ("score", pa.float64()),  # cosine
         ("near", pa.bool_()),  # by the hashes, in some orientation
-        ("sure", pa.float64()),  # by a second look, 0 to 1
+        ("sure", pa.float64()),  # by a second look, 0 to 1, as of LOOKS
+        ("alike", pa.float64()),
     ]
 )
 
@@ -109,17 +111,18 @@ def _scores(
     scores = pair_scores(embedding_matrix(originals["embedding"]), rows, vectors, rows)
     turned = oriented(squares.facts["hash"].to_numpy().astype(np.int64))
     near = (distances(turned, originals["hash"].to_numpy()) <= FARTHEST).any(axis=0)
-    sure = pa.array(_sureness(made, images, source.max_pixels), pa.float64())
-    return pa.table([made["id"], made["transform"], scores, near, sure], schema=COPIES)
+    found = list(_chances(made, images, source.max_pixels))
+    sure, alike = ([seen[place] for seen in found] for place in (0, 1))
+    return pa.table([made["id"], made["transform"], scores, near, sure, alike], schema=COPIES)
 
 
-def _sureness(made: pa.Table, images: pa.Table, max_pixels: int) -> list[float]:
-    """Return how sure a second look at each copy and its original is."""
+def _chances(made: pa.Table, images: pa.Table, max_pixels: int) -> Iterator[Chances]:
+    """Yield how likely a second look takes each copy for one of its original."""
     weights = shipped_weights()
     originals = images.take(pc.index_in(made["id"], value_set=images["id"]))
     pairs = zip(originals["bytes"].to_pylist(), made["bytes"].to_pylist(), strict=True)
-    found = ((_keypoints(one, max_pixels), _keypoints(other, max_pixels)) for one, other in pairs)
-    return [look(one, other, weights)[1] for one, other in found]
+    for one, other in pairs:
+        yield look(_keypoints(one, max_pixels), _keypoints(other, max_pixels), weights)[1]
 
 
 def _keypoints(data: bytes, max_pixels: int) -> Keypoints:
@@ -157,15 +160,17 @@ def _copies(
         yield {"id": image["id"], "key": image["key"], "bytes": jpeg, "transform": transform}
 
 
-def recognised(copies: pa.Table, similarity: float, least: float | None) -> list[Recognised]:
+def recognised(copies: pa.Table, similarity: float, kept: Kept | None) -> list[Recognised]:
     """Return what is recognised of each kind in COPIES: those as similar, or near by their hashes.
 
-    least: how sure a second look must be too, and hashes count; None: there is none, and they do
-    not. What becomes a candidate by the nearest images alone is not counted.
+    kept: from which chance on a second look keeps pairs too, and hashes count; None: there is none,
+    and they do not. What becomes a candidate by the nearest images alone is not counted.
     """
     enough = pc.greater_equal(copies["score"], similarity)
-    if least is not None:
-        enough = pc.and_(pc.or_(enough, copies["near"]), pc.greater_equal(copies["sure"], least))
+    if kept is not None:
+        sure, alike = (copies[name].to_numpy() for name in ("sure", "alike"))
+        sure = pa.array(chances(sure, alike, kept.shares) >= kept.least)
+        enough = pc.and_(pc.or_(enough, copies["near"]), sure)
     counts = copies.append_column("found", enough.cast(pa.int64())).group_by("transform")
     rows = counts.aggregate([("found", "sum"), ("found", "count")]).sort_by("transform")
     names = ("transform", "found_sum", "found_count")

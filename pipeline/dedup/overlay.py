@@ -13,7 +13,7 @@ WINDOW = 9  # pixels of a place
 TEXTURE = 16.0  # least variance, in levels of 255, of a place that tells anything
 FLOOR = 4.0  # variance that is taken for noise
 ALIKE = 0.6  # correlation of a place from which it agrees
-UNLIKE = 0.1  # correlation of the whole below which no place is looked at
+UNLIKE = 0.1  # correlation of the whole below which no place is looked at unless it is certain
 LEAST = 150  # pixels that both pictures show
 
 
@@ -35,8 +35,12 @@ class Agreement:
 NOTHING = Agreement(0.0, 0.0, 0, 0.0, 0.0)
 
 
-def agreement(here: Greys, other: Greys, affine: Affine) -> Agreement:
-    """Compare brightnesses (h, w) with those of ``other``, laid over it by ``affine`` (2, 3)."""
+def agreement(here: Greys, other: Greys, affine: Affine, certain: bool = False) -> Agreement:
+    """Compare brightnesses (h, w) with those of ``other``, laid over it by ``affine`` (2, 3).
+
+    certain: that it is laid so; places are looked at then where the whole is UNLIKE, too, as a dark
+    picture is with a white caption.
+    """
     size = (here.shape[1], here.shape[0])
     there = np.asarray(cv2.warpAffine(other, affine, size), np.float32)
     covered = cv2.warpAffine(np.full(other.shape, 255, np.uint8), affine, size)
@@ -49,7 +53,7 @@ def agreement(here: Greys, other: Greys, affine: Affine) -> Agreement:
     inside = (mask > 0).astype(np.float32)
     one, two = ((grey - cv2.mean(grey, mask)[0]) * inside for grey in (here, there))
     whole = _correlation(one, two)
-    if whole < UNLIKE:
+    if whole < UNLIKE and not certain:
         return replace(NOTHING, correlation=whole)
     local, textured = _local(one, two, inside)
     count = int(np.count_nonzero(textured))

@@ -254,7 +254,8 @@ def _precision_text(looked: Looked) -> str:
     kept = looked.kept
     return (
         f"expected: {kept.precision:.4f} of the pairs kept are copies, and they are "
-        f"{kept.recall:.4f} of the copies among the candidates, of which {kept.copies:.2%} are some"
+        f"{kept.recall:.4f} of the copies among the candidates, of which "
+        f"{kept.shares.copies:.2%} are some and {kept.shares.look_alikes:.2%} look-alikes"
     )
 
 

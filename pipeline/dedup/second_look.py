@@ -18,7 +18,7 @@ from pipeline.core.folder import Place, folders_in, remove_folder
 from pipeline.core.spread import ShardPlan, Spreading
 from pipeline.core.store import Store
 from pipeline.core.tables import places
-from pipeline.dedup.asked import keep
+from pipeline.dedup.asked import Shares, chances, keep
 from pipeline.dedup.identical_sets import SetPairs, connected, ends_of, set_pairs
 from pipeline.dedup.keeping import keeping_order
 from pipeline.dedup.keypoint_shard import KeypointPlan, kept_ids, shards_of
@@ -60,16 +60,24 @@ def look_at_candidates(
     wanted = candidates(pairs, hashed, sets, similarity, NEAREST)
     asked = (spreading, embeddings, source, root)
     looks = look_again(*asked, wanted, weights)
-    sure = pc.drop_null(looks["sure"]).to_numpy()
-    kept = keep(sure, precision, recall, confidence)
-    further = further_candidates(looks, kept.least, images)
+    told = looks.filter(pc.is_valid(looks["sure"]))
+    sure, alike = (told[name].to_numpy() for name in ("sure", "alike"))
+    kept = keep(sure, alike, precision, recall, confidence)
+    further = further_candidates(with_chances(looks, kept.shares), kept.least, images)
     counts = sets.count_between(*further)
     wanted = _united(wanted, (further[0][counts], further[1][counts]))
-    looks = look_again(*asked, wanted, weights)
+    looks = with_chances(look_again(*asked, wanted, weights), kept.shares)
     certain = looks.filter(pc.fill_null(pc.greater_equal(looks["sure"], kept.least), False))
     beyond = similar_beyond(pairs, sets, similarity, looks)
     unread = looks["sure"].null_count
     return Looked(certain, kept, looks.num_rows, similarity, unread, beyond)
+
+
+def with_chances(looks: pa.Table, shares: Shares) -> pa.Table:
+    """Return LOOKS that are as ``sure`` as they are likely copies where pairs are so in SHARES."""
+    sure, alike = (pc.fill_null(looks[name], 0.0).to_numpy() for name in ("sure", "alike"))
+    likely = pa.array(chances(sure, alike, shares), mask=pc.is_null(looks["sure"]).to_numpy())
+    return looks.set_column(looks.column_names.index("sure"), "sure", likely)
 
 
 def similar_beyond(pairs: pa.Table, sets: SetPairs, similarity: float, looks: pa.Table) -> int:

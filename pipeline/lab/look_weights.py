@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,8 +21,9 @@ from pipeline.core.arrays import Pixels, Reals, Vectors
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.changes import CHANGES, changed
+from pipeline.dedup.asked import FITTED
 from pipeline.dedup.keypoints import Keypoints, find_keypoints
-from pipeline.dedup.look import Sight, Weights, log_odds, sights, terms
+from pipeline.dedup.look import Odds, Sight, log_odds, over_all, sights, terms, weights_of
 from pipeline.images.decode import decode_rgb
 from pipeline.images.manifest import read_manifest, stored_source
 from pipeline.images.reader import read_images
@@ -32,13 +32,13 @@ from pipeline.lab.look_alikes import before_one_background, cut_out
 
 SEED, CHANGED, ALONE, NEAREST = 11, 60, 900, 5
 BACKGROUNDS, THINGS = 60, 8  # before each
-ALIKES = 0.15  # share of the pictures that are no copies which such things stand for
 WHOLE = 0.8  # correlation from which a copy is laid over its photograph as a whole
+Fitted = dict[str, dict[str, list[float]]]  # of ``points``, ``whole`` and ``best``, by Odds
 WEAK = 1e4  # inverse of the strength by which large weights are held back
 COPY = (0.9, 25)  # places and points from which two photographs are taken for copies themselves
 
 
-def fit_weights(store: Store) -> dict[str, list[float]]:
+def fit_weights(store: Store) -> Fitted:
     """Return the weights, as weights.yaml holds them, of the photographs in ``store``."""
     cv2.setNumThreads(1)
     pictures, vectors = _pictures(store)
@@ -46,7 +46,7 @@ def fit_weights(store: Store) -> dict[str, list[float]]:
     made = _copies(pictures, rng), _others(pictures, vectors, rng), _look_alikes(pictures, rng)
     kinds = [list(kind) for kind in made]
     first, second = ([kind[half::2] for kind in kinds] for half in (0, 1))  # by pairs, in turn
-    fitted: dict[str, Any] = {}
+    fitted: Fitted = {}
     for name, by_points in (("points", True), ("whole", False)):
         copies, *others = first
         right = [terms(s) for seen in copies for s in seen if _is_right(s, seen, by_points)]
@@ -55,8 +55,11 @@ def fit_weights(store: Store) -> dict[str, list[float]]:
             for kind in others
         ]
         fitted[name] = _fitted([right, *wrong], [len(kind) for kind in first])
-    weights = Weights(fitted["points"], fitted["whole"], (0.0, 1.0))
-    best = [[(max(log_odds(s, weights) for s in seen),) for seen in kind] for kind in second]
+    weights = weights_of(fitted | {"best": {name: [] for name in Odds._fields}})
+    best = [
+        [max((log_odds(s, weights) for s in seen), key=over_all) for seen in kind]
+        for kind in second
+    ]
     return fitted | {"best": _fitted(best, [len(kind) for kind in best])}
 
 
@@ -122,19 +125,22 @@ def _look_alikes(pictures: list[Pixels], rng: np.random.Generator) -> Iterator[l
         yield from (list(sights(one, other)) for one, other in combinations(saved, 2))
 
 
-def _fitted(kinds: Sequence[Sequence[tuple[float, ...]]], pairs: Sequence[int]) -> list[float]:
-    """Fit the terms of copies, first of ``kinds``, to those of others and of look-alikes.
+def _fitted(
+    kinds: Sequence[Sequence[tuple[float, ...]]], pairs: Sequence[int]
+) -> dict[str, list[float]]:
+    """Return the weights of the Odds by the terms of ``kinds``: copies, others, look-alikes.
 
-    A kind counts by its share, however many ``pairs`` it has, and each of its pairs alike: that
-    pictures can be laid over each other in a way at all tells of copies, too.
+    A kind counts by its share of FITTED, however many ``pairs`` it has, and each of its pairs
+    alike: that pictures can be laid over each other in a way at all tells of copies, too.
     """
     seen: Reals = np.array([terms for kind in kinds for terms in kind])
     counts = [len(kind) for kind in kinds]
-    is_copy = np.repeat([1, 0, 0], counts)
-    shares = np.array([1, 1 - ALIKES, ALIKES]) * sum(pairs) / 2 / np.array(pairs)
-    model = LogisticRegression(C=WEAK, max_iter=5000)
-    model.fit(seen, is_copy, np.repeat(shares, counts))
-    return [round(float(value), 3) for value in (model.intercept_[0], *model.coef_[0])]
+    shares = np.array(FITTED) * sum(pairs) / np.array(pairs)
+    model = LogisticRegression(C=WEAK, max_iter=20_000)
+    model.fit(seen, np.repeat(np.arange(3), counts), np.repeat(shares, counts))
+    rows = np.column_stack([model.intercept_, model.coef_])
+    over = np.round(rows[0] - rows[1:], 3).tolist()
+    return dict(zip(Odds._fields, over, strict=True))
 
 
 if __name__ == "__main__":
