@@ -8,7 +8,7 @@ from pipeline.core.errors import SluiceError
 from pipeline.core.origin import VERSION
 from pipeline.embedding.embedder import Embedder
 from sluice.commands import Duplicates, dedup, embed, search
-from sluice.exports import to_faiss, to_huggingface, to_lance
+from sluice.exports import to_faiss, to_fiftyone, to_huggingface, to_lance
 from sluice.stored import Embeddings, read_store
 
 __version__ = VERSION
@@ -23,6 +23,7 @@ __all__ = [
     "read_store",
     "search",
     "to_faiss",
+    "to_fiftyone",
     "to_huggingface",
     "to_lance",
 ]

@@ -7,7 +7,7 @@ import faiss
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix, unified
 from sluice.stored import read_store
@@ -43,6 +43,35 @@ def to_lance(store: str | Path, path: str | Path) -> None:
     schema = _schema(store)
     batches = (batch for table in _alike(store) for batch in table.to_batches())
     lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches), str(path))
+
+
+def to_fiftyone(store: str | Path, name: str, photos: str | Path) -> None:
+    """Make FiftyOne's persistent dataset ``name``: a sample an image of the folder ``photos``.
+
+    Its fields are the columns, our id among them as ``image_id``. Raises ConfigError where FiftyOne
+    is not installed or has a dataset of that name, InputError where ``photos`` lacks an image.
+    """
+    try:
+        import fiftyone
+    except ImportError as error:
+        raise ConfigError("FiftyOne is not installed; pip install fiftyone") from error
+    if fiftyone.dataset_exists(name):
+        raise ConfigError(f"FiftyOne has a dataset {name}; give another name or delete that one")
+    folder = Path(photos).resolve()
+    _refuse_missing(read_store(store).arrow(["key"])["key"], folder)
+    dataset = fiftyone.Dataset(name, persistent=True)
+    for table in read_store(store).tables():
+        rows = table.drop_columns("embedding").rename_columns({"id": "image_id"}).to_pylist()
+        dataset.add_samples(
+            fiftyone.Sample(filepath=str(folder / row["key"]), embedding=vector, **row)
+            for row, vector in zip(rows, embedding_matrix(table["embedding"]), strict=True)
+        )
+
+
+def _refuse_missing(keys: pa.ChunkedArray, folder: Path) -> None:
+    missing = next((key for key in keys.to_pylist() if not (folder / key).is_file()), None)
+    if missing is not None:
+        raise InputError(f"{folder} has no {missing}; name the folder that was embedded")
 
 
 def _schema(store: str | Path) -> pa.Schema:

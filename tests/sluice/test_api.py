@@ -145,6 +145,27 @@ def test_a_dataset_that_lance_opens(made, tmp_path, monkeypatch):
         sluice.to_lance(made.root, tmp_path / "again.lance")
 
 
+def test_a_dataset_that_fiftyone_opens(made, photographs, tmp_path, monkeypatch):
+    monkeypatch.setenv("FIFTYONE_DATABASE_DIR", str(tmp_path / "database"))
+    fiftyone = pytest.importorskip("fiftyone")
+    with pytest.raises(sluice.SluiceError, match=r"has no 0\.jpg; name the folder"):
+        sluice.to_fiftyone(made.root, "made", tmp_path)
+    sluice.to_fiftyone(made.root, "made", photographs)
+    loaded, table = fiftyone.load_dataset("made"), made.arrow()
+    assert loaded.values("image_id") == table["id"].to_pylist()
+    assert loaded.values("key") == table["key"].to_pylist()
+    assert np.array_equal(loaded.values("embedding"), embedding_matrix(table["embedding"]))
+    assert all(Path(path).is_file() for path in loaded.values("filepath"))
+    with pytest.raises(sluice.SluiceError, match="give another name"):
+        sluice.to_fiftyone(made.root, "made", photographs)
+
+
+def test_without_fiftyone_it_is_told_how_to_have_it(made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fiftyone", None)
+    with pytest.raises(sluice.SluiceError, match="pip install fiftyone"):
+        sluice.to_fiftyone(made.root, "made", made.root)
+
+
 @pytest.mark.ray
 def test_the_example_of_the_readme_and_a_ray_dataset(
     made, photographs, tmp_path, monkeypatch, ray_cluster, capsys
