@@ -70,3 +70,6 @@ def listening(heard: Heard | None) -> Iterator[Any]:
     finally:
         ended.set()
         asking.join()
+        # What refers to it may live on for long, and each is a process.
+        with suppress(ray.exceptions.RayError):
+            ray.kill(tally)

@@ -10,7 +10,7 @@ import ray
 
 from cluster.lost import told_if_lost
 from cluster.shard_map import SHARDS_AHEAD, map_shards
-from cluster.tally import Tally, teller
+from cluster.tally import Tally, listening, teller
 from pipeline.core.errors import InputError, LostError
 from pipeline.core.progress import advance
 
@@ -144,3 +144,10 @@ def test_a_lost_tally_loses_nothing(ray_cluster):
     with pytest.raises(ray.exceptions.ActorDiedError):
         ray.get(tally.take.remote())
     teller(tally)(3, 1)
+
+
+def test_a_tally_ends_with_those_who_listen_to_it(ray_cluster):
+    with listening(lambda shard, rows: None) as tally:
+        assert ray.get(tally.take.remote()) == {}
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(tally.take.remote())
