@@ -24,7 +24,8 @@ test: .venv/ready  ## ruff, mypy --strict, the contracts of the rooms, pytest
 	ruff check .
 	mypy
 	lint-imports
-	pytest
+	pytest -m "not chaos and not ray" -n logical --maxprocesses 4 --dist loadfile
+	pytest -m "ray and not chaos"
 
 PHOTOS ?= work/demo/corpus
 

@@ -56,7 +56,9 @@ def index(config: Config) -> None:
             alone = Sitting("calibrate", source.images(), config.ray)
             with sitting.stage("calibrate"), alone:
                 asked = (made.calibration_queries, made.calibration_k, config.search.confidence)
-                calibrate(store, source, partitions, *asked, alone.spread)
+                # It is some ten short passes, and the workers of each start anew.
+                spread = alone.spreading(source.images(), here=partitions.parts == 1)
+                calibrate(store, source, partitions, *asked, spread)
         store.finish(partitions.parts)
     _print(made, store, source, partitions, earlier, sitting.record)
 

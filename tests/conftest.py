@@ -11,6 +11,9 @@ from tests.helpers.images import jpeg_bytes
 # Ray takes the GPUs away from workers that ask for none; it warns that this will change.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+# Tests that run beside each other are told of a narrow screen, which folds tables.
+os.environ["COLUMNS"] = "140"
+
 
 @pytest.fixture(scope="session")
 def photos():
