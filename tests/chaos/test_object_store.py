@@ -85,7 +85,7 @@ def test_embedding_at_a_distance(server, tmp_path):
 
     Of the whole job, and of its workers from their first shard's begin to the last one's end.
     """
-    few = ("corpus.images=2400", "corpus.size=160", "embed.input_size=224", "embed.batch_size=16")
+    few = ("corpus.images=1200", "corpus.size=160", "embed.input_size=128", "embed.batch_size=16")
     few += ("source.shard_rows=200", "corpus.shard_rows=200", "corpus.copies=8")
     far, near = place("s3://bucket/far"), tmp_path
     for root in (far, near):
