@@ -61,7 +61,7 @@ def read_entries(root: Place, name: str) -> list[ShardEntry]:
         raise ValueError(f"{_path(root, name)} does not have its own checksum")
     columns = table_of(data).to_pydict()
     rows = zip(*(columns[name] for name in ENTRIES.names), strict=True)
-    return [ShardEntry(*row) for row in rows]
+    return list(map(ShardEntry._make, rows))
 
 
 def latest_entries(root: Place) -> tuple[list[ShardEntry], float]:

@@ -103,4 +103,11 @@ def files_in(folder: Place) -> dict[str, File]:
         entries = os.scandir(folder) if folder.is_dir() else ()
         files = ((entry.name, entry.stat()) for entry in entries if entry.is_file())
         found = {name: File(facts.st_size, facts.st_mtime) for name, facts in files}
-    return dict(sorted(found.items()))
+    return {name: found[name] for name in sorted(found)}
+
+
+def numbered_in(folder: Place) -> dict[str, File]:
+    """Return what ``files_in`` does of a folder whose files are named by numbers, in any order."""
+    if not isinstance(folder, ObjectPath):
+        return files_in(folder)
+    return {name: File(facts.st_size, facts.st_mtime) for name, facts in folder.numbered().items()}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.core.entries import ShardEntry, latest_entries
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
-from pipeline.core.folder import Place, files_in
+from pipeline.core.folder import Place, numbered_in
 from pipeline.core.makers import made_by
 from pipeline.core.objects import ObjectPath, Ranges
 from pipeline.core.side_by_side import side_by_side
@@ -74,7 +74,7 @@ class Shards:
     def entries(self) -> list[ShardEntry]:
         """Return the entries of the finished shards whose files have their size, by number."""
         folders = [self.root / "shards", self.root / "entries"]
-        found, listed = side_by_side(self.root, files_in, folders)
+        found, listed = side_by_side(self.root, numbered_in, folders)
         compacted, written = latest_entries(self.root)
         known = {entry.shard: entry for entry in compacted}
         there = {int(n[:-5]): f.modified for n, f in listed.items() if ENTRY.fullmatch(n)}

@@ -4,8 +4,10 @@ A shard counts once its entry exists: the shard file is written under a temporar
 and only then the entry is. What a crash leaves behind has no entry, so the next run writes it anew.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -257,8 +259,10 @@ class Store:
     def _clear_temporaries(self) -> None:
         if isinstance(self.root, ObjectPath):  # where nothing is there in part
             return
-        for leftover in self.root.rglob(".*.tmp-*"):
-            leftover.unlink(missing_ok=True)
+        for folder, _, names in os.walk(self.root):  # a glob takes ten times as long
+            for name in names:
+                if name.startswith(".") and ".tmp-" in name:
+                    Path(folder, name).unlink(missing_ok=True)
 
 
 def ids_by_shard(store: Store) -> dict[int, Ids]:

@@ -18,6 +18,7 @@ from jobs.embed import embed
 from pipeline.core.folder import place
 from pipeline.core.run_record import read_runs
 from pipeline.core.store import Store
+from pipeline.embedding.encoder import Encoder
 from tests.helpers.all_jobs import ALL, left_by, settings
 from tests.helpers.object_store import object_store
 
@@ -27,7 +28,8 @@ SIZES = ((500, 500), (2000, 500), (2000, 2000))  # images, and images a shard
 PUT_DOLLARS, GET_DOLLARS = 0.005, 0.0004  # a thousand, as S3's list said for us-east-1 in 2025
 RACES = 200
 KILLS = 12
-LATENCY = 0.03
+LATENCY = 0.03  # seconds a request
+A_NETWORK = 0.01  # seconds an image
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +82,22 @@ def _print_billion(asked):
     print_table("a billion images, extrapolated", header, rows)
 
 
-def test_embedding_at_a_distance(server, tmp_path):
+def waiting_network(encoder):
+    def encode(pixels):
+        time.sleep(A_NETWORK * len(pixels))
+        return np.ones((len(pixels), encoder.dimensions), np.float32)
+
+    return encode
+
+
+def test_embedding_at_a_distance(server, tmp_path, monkeypatch):
     """The ratio of an embedding at LATENCY a request to one in folders, by turns.
 
-    Of the whole job, and of its workers from their first shard's begin to the last one's end.
+    Of the whole job, and of its workers from their first shard's begin to the last one's end. The
+    network waits for A_NETWORK an image and computes nothing: what else this machine does would
+    decide otherwise.
     """
+    monkeypatch.setattr(Encoder, "start", waiting_network)
     few = ("corpus.images=1200", "corpus.size=160", "embed.input_size=128", "embed.batch_size=16")
     few += ("source.shard_rows=200", "corpus.shard_rows=200", "corpus.copies=8")
     far, near = place("s3://bucket/far"), tmp_path

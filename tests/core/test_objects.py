@@ -215,3 +215,18 @@ def test_the_memory_of_a_process_is_a_place():
     assert list(store.problems()) == []
     with leased(place("memory://x/held")):
         pass
+
+
+def test_a_long_list_is_asked_for_in_parts_and_holds_every_name_once(server, folder, monkeypatch):
+    for number in (*range(5), 99_999, 100_000, 100_001, 123_456, 999_999, 1_000_000, 1_234_567):
+        (folder / "numbers" / f"{number:06d}.parquet").put(b"x")
+    (folder / "numbers.json").put(b"x")
+    (folder / "numbers-not" / "000003.parquet").put(b"x")
+    whole = {path.name: facts for path, facts in (folder / "numbers").below()}
+    assert len(whole) == 12
+    assert (folder / "numbers").numbered() == whole
+    monkeypatch.setattr("pipeline.core.objects.PAGES", 1)
+    monkeypatch.setattr("pipeline.core.objects.STEP", 100_000)
+    before = server.asked.requests["LIST"]
+    assert (folder / "numbers").numbered() == whole
+    assert server.asked.requests["LIST"] - before > 10
