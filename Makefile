@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test million chaos objects simulated fuzz bench-embed bench-pixels bench-sources bench-cascade bench-recall bench-promise bench-search bench-dedup bench-changes look-weights million-dedup growth scale measured bench-merge guide clean
+.PHONY: help demo test million chaos objects many-shards simulated fuzz bench-embed bench-pixels bench-sources bench-cascade bench-recall bench-promise bench-search bench-dedup bench-changes look-weights million-dedup growth scale measured bench-merge guide clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -38,6 +38,9 @@ chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_R
 
 objects: .venv/ready  ## outputs on an object store: what they cost, and what is left where it fails
 	pytest -m chaos -s tests/chaos/test_object_store.py
+
+many-shards: .venv/ready  ## what a store of CHAOS_SHARDS=200000 shards costs the driver, made in folders and on S3
+	pytest -m chaos -s tests/chaos/test_many_shards.py
 
 simulated: .venv/ready  ## stragglers, lost workers, growing and shrinking clusters: run and simulated
 	pytest -m chaos -s tests/chaos/test_simulated_pools.py
