@@ -281,7 +281,11 @@ def _undone(row: Row, action: Action) -> str:
 def _moved_back(row: Row) -> str:
     path = Path(row["path"])
     if os.path.lexists(path):
-        return DONE if _sum(path) == row["checksum"] else "another file is in its place"
+        if _sum(path) != row["checksum"]:
+            return "another file is in its place"
+        if _there(row) and not os.path.samefile(path, row["moved"]):
+            Path(row["moved"]).unlink()  # a run was killed between a copy and here
+        return DONE
     if not _there(row):
         return "not where it was moved to, or changed there"
     _move(Path(row["moved"]), path)

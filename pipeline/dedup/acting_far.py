@@ -65,16 +65,25 @@ def undone_far(row: Row, action: str) -> str:
     if row["modified"] is None:
         return "not acted on"
     there = _sum(row["path"])
-    if there is not None:
-        return DONE if there == row["checksum"] else "another file is in its place"
+    if there is None:
+        told = _copied_back(row, action)
+        if told != DONE:
+            return told
+    elif there != row["checksum"]:
+        return "another file is in its place"
+    # Where a run was killed between the copy and its end there are two.
+    if action == "move" and (there is None or _sum(row["moved"]) == row["checksum"]):
+        _object(row["moved"]).unlink()
+    return DONE
+
+
+def _copied_back(row: Row, action: str) -> str:
     if action == "delete" and row["checksum"] != row["kept_checksum"]:
         return "deleted: its bytes were no other file's"
     source = _object(row["moved"] if action == "move" else row["kept"])
     if _sum(str(source)) != row["checksum"]:
         return "not where its bytes were, or changed there"
     _copy(source, _object(row["path"]), row["checksum"])
-    if action == "move":
-        source.unlink()
     return DONE
 
 

@@ -128,6 +128,7 @@ def test_killed_anywhere_every_byte_is_reachable_and_undo_gives_the_same_tree(
         mark_undone(store, one.name)
     assert applied(store) == []
     now = tree(tmp_path / "photos")
+    assert tree(tmp_path / "moved") == {}
     missing = {path for path in before if path not in now}
     assert now == {path: facts for path, facts in before.items() if path not in missing}
     assert (

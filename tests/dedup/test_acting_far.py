@@ -59,6 +59,15 @@ def test_objects_are_moved_and_come_back(photos, groups):
     assert objects_below(moved) == {}
 
 
+def test_of_an_undo_that_was_killed_no_second_copy_stays(photos, groups):
+    before, moved = objects_below(photos), place("s3://bucket/moved")
+    steps = steps_of(groups, moved)
+    act(steps, "move")
+    write_atomically(photos / "0" / "b ü.jpg", before["0/b ü.jpg"])  # and killed here
+    assert put_back(steps, "move").counts == {DONE: 2 * FILES}
+    assert (objects_below(photos), objects_below(moved)) == (before, {})
+
+
 def test_of_deleted_objects_those_with_a_twin_come_back(photos, groups):
     before, steps = objects_below(photos), steps_of(groups, None)
     assert act(steps, "delete").counts == {DONE: 2 * FILES}
