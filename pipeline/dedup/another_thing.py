@@ -154,8 +154,8 @@ def _without_stickers(differs: Bytes, mask: Mask, here: Colours, there: Colours)
         side = _stuck_in(areas[box] == area, mask[box], here[box], there[box])
         if side is not None:
             stuck[side].append(area)
-    if all(stuck):
-        return differs
+        if all(stuck):
+            return differs
     return np.where(np.isin(areas, stuck[0] + stuck[1]), 0, differs).astype(np.uint8)
 
 

@@ -30,6 +30,7 @@ LITTLE = 0.01  # added to a share, so that its logarithm is finite
 # them it is the layout alone, as of letters.
 TELLING, UNDISTURBED = 25, 0.9  # points of both, share of the places
 READ_FROM = 0.5  # chance of another picture below which what is written is read
+HOPELESS = 0.2  # chance of no other picture below which no colours are compared
 SHAPES = 256  # of pictures, whose maps stand in memory
 SETTLED = 11.0  # log-odds of one way from which no other is tried
 
@@ -79,14 +80,15 @@ class Sight:
     affine: Affine  # from pixels of the second picture to pixels of the first
     points: int  # that agree; none: laid over as a whole
     agreed: Agreement
-    another: float  # share of what both show that is another thing
+    another: float  # share of what both show that is another thing; 1: all, or not measured
 
 
-def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
+def sights(one: Keypoints, other: Keypoints, weights: Weights | None = None) -> Iterator[Sight]:
     """Yield the ways to lay ``other`` over ``one``: by points, by those in a mirror, as a whole.
 
     As a whole nothing agrees where TELLING points would have to as well. Where as many do agree,
-    no other way is tried.
+    no other way is tried. weights: by which sights that say another picture, whatever the colours,
+    are not asked for them, which take most of the time; none: all are.
     """
     for turned in (False, True):
         there = mirrored(other) if turned else other
@@ -96,20 +98,29 @@ def sights(one: Keypoints, other: Keypoints) -> Iterator[Sight]:
         affine, points = aligned
         if turned:
             affine = affine @ _mirror(other.picture)
-        yield _sight(one, other, affine, points)
+        yield _sight(one, other, affine, points, weights)
         if points >= TELLING:
             return
     way = whole(one.picture, other.picture, best_orientation(one, other))
-    sight = _sight(one, other, way, 0)
-    few = min(len(one.points), len(other.points)) < TELLING
-    if not few and sight.agreed.places > UNDISTURBED:
-        sight = replace(sight, agreed=NOTHING, another=1.0)
-    yield sight
+    yield _sight(one, other, way, 0, weights)
 
 
-def _sight(one: Keypoints, other: Keypoints, affine: Affine, points: int) -> Sight:
+def _sight(
+    one: Keypoints, other: Keypoints, affine: Affine, points: int, weights: Weights | None
+) -> Sight:
     agreed = agreement(one.grey, other.grey, affine, points >= TELLING)
-    return Sight(affine, points, agreed, another_thing(one.colours, other.colours, affine))
+    few = min(len(one.points), len(other.points)) < TELLING
+    if not points and not few and agreed.places > UNDISTURBED:
+        return Sight(affine, points, NOTHING, 1.0)
+    sight = Sight(affine, points, agreed, 1.0)
+    if weights and _is_hopeless(sight, weights):
+        return sight
+    return replace(sight, another=another_thing(one.colours, other.colours, affine))
+
+
+def _is_hopeless(sight: Sight, weights: Weights) -> bool:
+    ends = (told(replace(sight, another=share), weights) for share in (0.0, 1.0))
+    return max(found.copy + found.look_alike for found in ends) < HOPELESS
 
 
 def best_orientation(one: Keypoints, other: Keypoints) -> int:
@@ -151,10 +162,11 @@ def _log_odds(share: float) -> float:
 def look(one: Keypoints, other: Keypoints, weights: Weights) -> tuple[Sight, Chances]:
     """Return the way in which the pictures agree best, and how likely that makes what they are.
 
+    Where these are hardly anything but two pictures, it makes them less likely still: HOPELESS.
     Pages on which something else is written are sure to be none, however well all else agrees.
     """
     seen: list[tuple[float, Sight]] = []
-    for sight in sights(one, other):
+    for sight in sights(one, other, weights):
         seen.append((over_all(log_odds(sight, weights)), sight))
         if seen[-1][0] >= SETTLED:
             break

@@ -30,8 +30,8 @@ LOOKS = pa.schema(
     [
         ("a", pa.int64()),
         ("b", pa.int64()),
-        # How likely they are a copy and a look-alike, 0 to 1, as ``look`` tells; null: one of the
-        # pictures could not be read again.
+        # How likely they are a copy and a look-alike, 0 to 1, as ``look`` tells: less than they are
+        # where both are HOPELESS together; null: one of the pictures could not be read again.
         ("sure", pa.float64()),
         ("alike", pa.float64()),
         ("points", pa.int32()),  # that agree; 0: laid over each other as a whole

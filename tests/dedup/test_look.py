@@ -8,10 +8,22 @@ import pytest
 
 from pipeline.corpus.changes import CHANGES, changed
 from pipeline.corpus.photos import find_photos, load_photos
+from pipeline.dedup import look as look_module
 from pipeline.dedup.alignment import align
 from pipeline.dedup.difference import difference
 from pipeline.dedup.keypoints import Keypoints, find_keypoints, mirrored
-from pipeline.dedup.look import TELLING, in_shares, look, shipped_weights, whole
+from pipeline.dedup.look import (
+    HOPELESS,
+    TELLING,
+    in_shares,
+    log_odds,
+    look,
+    over_all,
+    shipped_weights,
+    sights,
+    told,
+    whole,
+)
 from pipeline.lab.look_alikes import laid_before
 
 cv2.setNumThreads(1)
@@ -54,6 +66,27 @@ def test_other_pictures_are_not():
         for other in KEYPOINTS[:place]
     ]
     assert max(sures) < 0.5
+
+
+def test_colours_are_compared_where_they_can_still_tell_and_tell_what_they_would(monkeypatch):
+    compared = []
+    measure = look_module.another_thing
+    monkeypatch.setattr(
+        look_module, "another_thing", lambda *asked: compared.append(asked) or measure(*asked)
+    )
+    pairs = [(one, other, False) for one, other in combinations(KEYPOINTS, 2)]
+    pairs += [
+        (one, find_keypoints(p[8:-8, 8:-8]), True)
+        for one, p in zip(KEYPOINTS, PICTURES, strict=True)
+    ]
+    for one, other, copy in pairs:
+        compared.clear()
+        found = look(one, other, WEIGHTS)[1]
+        asked = len(compared)
+        best = max(sights(one, other), key=lambda s: over_all(log_odds(s, WEIGHTS)))
+        whatever = told(best, WEIGHTS)
+        assert (found == whatever) if copy else max(*found, *whatever) < HOPELESS
+        assert asked == (1 if copy else 0)
 
 
 def test_the_box_of_a_crop_is_within_five_pixels():
