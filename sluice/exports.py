@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import pyarrow as pa
@@ -11,6 +12,8 @@ from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix, unified
 from sluice.stored import read_store
+
+UNFIT = (AttributeError, OverflowError, TypeError, ValueError)  # names and values, to FiftyOne
 
 
 def to_faiss(store: str | Path, path: str | Path) -> int:
@@ -48,8 +51,9 @@ def to_lance(store: str | Path, path: str | Path) -> None:
 def to_fiftyone(store: str | Path, name: str, photos: str | Path) -> None:
     """Make FiftyOne's persistent dataset ``name``: a sample an image of the folder ``photos``.
 
-    Its fields are the columns, our id among them as ``image_id``. Raises ConfigError where FiftyOne
-    is not installed or has a dataset of that name, InputError where ``photos`` lacks an image.
+    Its fields are the columns; what FiftyOne has a field for itself, as ``id``, begins with image_.
+    Raises ConfigError where FiftyOne is not installed, has a dataset of that name or does not take
+    a column's name or values, InputError where ``photos`` lacks an image.
     """
     try:
         import fiftyone
@@ -60,12 +64,28 @@ def to_fiftyone(store: str | Path, name: str, photos: str | Path) -> None:
     folder = Path(photos).resolve()
     _refuse_missing(read_store(store).arrow(["key"])["key"], folder)
     dataset = fiftyone.Dataset(name, persistent=True)
-    for table in read_store(store).tables():
-        rows = table.drop_columns("embedding").rename_columns({"id": "image_id"}).to_pylist()
-        dataset.add_samples(
-            fiftyone.Sample(filepath=str(folder / row["key"]), embedding=vector, **row)
-            for row, vector in zip(rows, embedding_matrix(table["embedding"]), strict=True)
-        )
+    own = {*dataset.get_field_schema(), "pk"}
+    try:
+        for table in read_store(store).tables():
+            dataset.add_samples(
+                fiftyone.Sample(filepath=str(folder / row["key"]), **_renamed(row, own))
+                for row in _rows(table)
+            )
+    except BaseException as error:
+        dataset.delete()  # a part of the images would pass for all
+        if isinstance(error, UNFIT):
+            raise ConfigError(f"FiftyOne does not take {store}: {error}") from error
+        raise
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    vectors, rows = embedding_matrix(table["embedding"]), table.drop_columns("embedding")
+    for row, vector in zip(rows.to_pylist(), vectors, strict=True):
+        yield row | {"embedding": vector}
+
+
+def _renamed(row: dict[str, Any], own: set[str]) -> dict[str, Any]:
+    return {f"image_{name}" if name in own else name: value for name, value in row.items()}
 
 
 def _refuse_missing(keys: pa.ChunkedArray, folder: Path) -> None:

@@ -160,6 +160,43 @@ def test_a_dataset_that_fiftyone_opens(made, photographs, tmp_path, monkeypatch)
         sluice.to_fiftyone(made.root, "made", photographs)
 
 
+@pytest.fixture
+def of_names(made, tmp_path):
+    """A store whose images have columns of every name given."""
+
+    def of(**columns):
+        store = Store.create(tmp_path / "named", "embeddings", {"model": "made"})
+        table = made.arrow(["id", "key", "embedding"])
+        for name, value in columns.items():
+            table = table.append_column(name, pa.array([value] * table.num_rows))
+        store.write_shard(0, table)
+        store.finish(1)
+        return store.root
+
+    return of
+
+
+def test_columns_named_as_fiftyones_own_are_renamed(of_names, photographs, tmp_path, monkeypatch):
+    monkeypatch.setenv("FIFTYONE_DATABASE_DIR", str(tmp_path / "database"))
+    fiftyone = pytest.importorskip("fiftyone")
+    sluice.to_fiftyone(of_names(tags="a", metadata="b", pk=1, label="c"), "named", photographs)
+    loaded = fiftyone.load_dataset("named")
+    assert loaded.values("image_tags") == ["a"] * 12
+    assert loaded.first()["image_metadata"] == "b"
+    assert loaded.first()["label"] == "c"
+
+
+@pytest.mark.parametrize(("name", "value"), [("_x", 1), ("a.b", 1), ("bytes", b"x")])
+def test_what_fiftyone_does_not_take_is_told(
+    of_names, photographs, tmp_path, monkeypatch, name, value
+):
+    monkeypatch.setenv("FIFTYONE_DATABASE_DIR", str(tmp_path / "database"))
+    fiftyone = pytest.importorskip("fiftyone")
+    with pytest.raises(sluice.SluiceError, match="FiftyOne does not take"):
+        sluice.to_fiftyone(of_names(**{name: value}), "refused", photographs)
+    assert not fiftyone.dataset_exists("refused")
+
+
 def test_without_fiftyone_it_is_told_how_to_have_it(made, monkeypatch):
     monkeypatch.setitem(sys.modules, "fiftyone", None)
     with pytest.raises(sluice.SluiceError, match="pip install fiftyone"):
