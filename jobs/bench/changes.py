@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.console import console, errors, print_arrow, warn
 from jobs.lab.config import LabConfig
@@ -19,6 +20,7 @@ from pipeline.lab.changed_photos import (
     photos_kept,
     quality_by_way,
     share_by_change,
+    told_by_change,
     write_copies,
 )
 from pipeline.lab.dedup_ways import rival_settings, run_in_turn, run_rival_files
@@ -45,9 +47,16 @@ def command(config: LabConfig) -> None:
         files = [*map(str, photos), *copies["file"].to_pylist()]
         ways = _ours(config, root) | (_rivals(config, root, files) if made.rivals else {})
         kept, groups = photos_kept(_groups(config, root), copies)
-        print_arrow("copies paired with their photo", share_by_change(ways, copies))
+        told = told_by_change(_named(read_results(root / _folder(OURS))[0], config), copies)
+        shares = share_by_change(ways, copies)
+        found = pc.if_else(pc.equal(told["found"], 0), None, told["found"])
+        right = pc.divide(told["told"].cast(pa.float64()), found)
+        shares = shares.append_column("why is right", right)
+        print_arrow("copies paired with their photo", shares)
         title = f"{len(photos):,} photos, {copies.num_rows:,} copies of {len(drawn)} of them"
         print_arrow(title, quality_by_way(ways, copies))
+        right, found = (pc.sum(told[name]).as_py() for name in ("told", "found"))
+        console.print(f"{OURS} tells what was done to {right} of the {found} copies it finds")
         console.print(f"{OURS} keeps the photo itself in {kept} of {groups} groups of its copies")
     console.print("time and memory: whole processes with all their children, measured in one run")
 
@@ -57,7 +66,7 @@ def _ours(config: LabConfig, root: Path) -> dict[str, Found]:
     ways = {}
     vectors = ["--set", f"dedup.similarity={config.dedup.cosine}"]
     for name, more in ((OURS, []), (VECTORS, vectors)):
-        output = root / name.replace(" ", "_")
+        output = root / _folder(name)
         command = [sys.executable, "-m", "jobs", "dedup", config.bench_changes.photos or ""]
         command += [str(root / "copies"), "--output", str(output)]
         command += ["--set", f"embed.output={root}/embeddings"]
@@ -67,8 +76,12 @@ def _ours(config: LabConfig, root: Path) -> dict[str, Found]:
     return ways
 
 
+def _folder(name: str) -> str:
+    return name.replace(" ", "_")
+
+
 def _groups(config: LabConfig, root: Path) -> pa.Table:
-    groups = read_results(root / OURS.replace(" ", "_"))[1]
+    groups = read_results(root / _folder(OURS))[1]
     files = _files(groups["key"], config)
     return pa.table({"file": files, "group": groups["group"], "survivor": groups["survivor"]})
 
@@ -81,7 +94,8 @@ def _files(keys: pa.ChunkedArray, config: LabConfig) -> list[str]:
 
 def _named(pairs: pa.Table, config: LabConfig) -> pa.Table:
     one, other = (_files(pairs[name], config) for name in ("a_key", "b_key"))
-    return pa.table({"one": one, "other": other, "score": pairs["score"]})
+    why = pairs["why"] if "why" in pairs.column_names else pa.nulls(pairs.num_rows, pa.string())
+    return pa.table({"one": one, "other": other, "score": pairs["score"], "why": why})
 
 
 def _rivals(config: LabConfig, root: Path, files: list[str]) -> dict[str, Found]:

@@ -16,6 +16,7 @@ PLAIN, NEAR = 0.7, 8  # share of a border that is of one brightness, levels of 2
 STEP, EDGE = 4.0, 2.0  # levels by which the edge of a border stands out, and times those within
 STRAIGHT = 2.0  # degrees
 STRETCH = 1.04  # ratio of scales
+PROPORTIONS, USUAL = (1, 5 / 4, 4 / 3, 3 / 2, 16 / 9), 0.01  # of sides, and how near they are
 GREY, COLOURED = 3.0, 5.0  # levels between a place's largest and smallest channel, on average
 RECOLOURED, AREA = 3.5, (15, 15)  # levels by which half of the areas differ in a channel, pixels
 COVERED = 0.02  # share of the places that disagree
@@ -31,6 +32,7 @@ class Side:
     cropped: bool  # the other one goes on beyond its edges
     own: float  # share of its pixels that is the picture, not a border or page around it
     changed: bool  # it is the one that is grey, or softer
+    stretched: bool  # it alone has proportions that are not usual, and one is stretched
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,18 @@ def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     words += colour + ["a is softer"] * a_soft + ["b is softer"] * b_soft
     if 1 - sight.agreed.places > COVERED:
         words.append(f"{1 - sight.agreed.places:.0%} is covered or differs")
-    one = Side(b_more and not b_framed, of_a if a_more and a_framed else 1.0, a_grey or a_soft)
-    other = Side(a_more and not a_framed, of_b if b_more and b_framed else 1.0, b_grey or b_soft)
+    a_own, b_own = of_a if a_framed else 1.0, of_b if b_framed else 1.0
+    stretched = _stretch(sight.affine) > STRETCH and _is_usual(a) != _is_usual(b)
+    one = Side(b_more and not b_framed, a_own, a_grey or a_soft, stretched and _is_usual(b))
+    other = Side(a_more and not a_framed, b_own, b_grey or b_soft, stretched and _is_usual(a))
     return Difference(", ".join(words), one, other)
+
+
+def _is_usual(picture: Pixels) -> bool:
+    """Return whether a picture's sides are in proportions that cameras and screens have."""
+    return any(
+        abs(max(picture.shape) / min(picture.shape[:2]) / p - 1) < USUAL for p in PROPORTIONS
+    )
 
 
 def _covered(one: Pixels, other: Pixels, affine: Affine) -> Pixels:
@@ -77,9 +88,9 @@ def _turn_words(affine: Affine) -> list[str]:
     if np.linalg.det(linear) < 0:
         linear[:, 0] *= -1
         words.append("mirrored")
-    u, sizes, v = np.linalg.svd(linear)
+    u, _, v = np.linalg.svd(linear)
     angle = degrees(np.arctan2((u @ v)[1, 0], (u @ v)[0, 0]))
-    stretch = float(sizes[0] / sizes[1])
+    stretch = _stretch(affine)
     if abs(abs(angle) - 180) < STRAIGHT and words:
         words, angle = ["mirrored upside down"], 0.0
     if abs(angle) >= STRAIGHT:
@@ -87,6 +98,12 @@ def _turn_words(affine: Affine) -> list[str]:
     if stretch > STRETCH:
         words.append(f"stretched {stretch:.2f} times")
     return words
+
+
+def _stretch(affine: Affine) -> float:
+    """Return how many times as much the map stretches in one direction as across it."""
+    large, small = np.linalg.svd(affine[:, :2], compute_uv=False)
+    return float(large / small)
 
 
 def _part_words(name: str, share: float, more: bool, framed: bool) -> list[str]:

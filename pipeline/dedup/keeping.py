@@ -14,17 +14,19 @@ KEYS = (
     ("whole", "descending"),
     ("uncropped", "descending"),
     ("unchanged", "descending"),
+    ("unstretched", "descending"),
     ("pixels", "descending"),
+    ("finest", "descending"),
     ("camera", "descending"),
-    ("bytes", "descending"),
     ("modified", "ascending"),
+    ("bytes", "descending"),
     ("key", "ascending"),
     ("id", "ascending"),
 )
 TOLD = (
-    "one that is preferred, then decoded whole, then no crop of another, then not grey or soft "
-    "where another is not, then of the most pixels (without borders), naming its camera, of most "
-    "bytes, the oldest, the first name"
+    "one that is preferred, then decoded whole, then no crop of another, then not grey, soft or "
+    "stretched where another is not, then of the most pixels (without borders), of the higher JPEG "
+    "quality where pictures are alike, naming its camera, the oldest, of most bytes, the first name"
 )
 
 
@@ -32,14 +34,19 @@ def keeping_order(images: pa.Table) -> Ids:
     """Return the rows of ``images``, int64 (n,), the first to be kept first.
 
     preferred bool: its name matches what the user prefers; whole bool: it decoded to its end;
-    uncropped, unchanged, camera bool and pixels int64: of the file, or as
-    ``looked.with_changes`` tells them; bytes int64 of the file: of as many pixels the less
-    compressed; modified int64, when the file was; key string; id int64. All but id may be missing,
-    or null, which comes last.
+    uncropped, unchanged, unstretched, finest, camera bool and pixels int64: of the file, or as
+    ``looked.with_changes`` tells them; modified int64, when the file was; bytes int64 of the file,
+    which tell what is less compressed where no look tells what is finest; key string; id int64. All
+    but id may be missing, or null, which comes last.
     """
-    keys = [(name, order) for name, order in KEYS if name in images.column_names]
-    order: Ids = pc.sort_indices(images, sort_keys=keys).to_numpy()  # nulls at the end
-    return order.astype(np.int64)
+    names = images.column_names
+    keys: dict[str, str] = {}
+    for name, order in KEYS:
+        name = "bytes" if name == "finest" and name not in names else name
+        if name in names:
+            keys.setdefault(name, order)
+    rows: Ids = pc.sort_indices(images, sort_keys=list(keys.items())).to_numpy()  # nulls at the end
+    return rows.astype(np.int64)
 
 
 def preferred(keys: pa.ChunkedArray, patterns: Sequence[str]) -> pa.ChunkedArray:

@@ -19,7 +19,7 @@ from pipeline.core.store import Store
 from pipeline.dedup.keypoints import DIMENSIONS, SIDE, Keypoints, keypoints_of
 from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import UndecodableImage
-from pipeline.images.exif import names_camera
+from pipeline.images.exif import names_camera, quantised
 from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_images
 from pipeline.images.source import Source
@@ -37,6 +37,7 @@ KEYPOINTS = pa.schema(
         ("bytes", pa.string()),  # checksum of the file's bytes
         ("pixels", pa.string()),  # checksum of the picture, SIDE pixels long, and its full size
         ("camera", pa.bool_()),  # whether the file names the camera that took it
+        ("quantised", pa.float64()),  # mean step of a JPEG's brightness; null: of no JPEG
     ]
 )
 
@@ -49,6 +50,7 @@ class Seen:
     bytes: str  # checksums, as in KEYPOINTS
     pixels: str
     camera: bool
+    quantised: float | None = None
 
 
 Known = Mapping[int, Seen]  # by id
@@ -111,6 +113,7 @@ def _row(data: bytes, facts: dict[str, Any], max_pixels: int) -> list[dict[str, 
             "bytes": facts["checksum"],
             "pixels": checksum(pixels.tobytes() + size),
             "camera": names_camera(data),
+            "quantised": quantised(data),
         }
     ]
 
@@ -124,7 +127,8 @@ def read_keypoints(stores: Sequence[Store], shard: int, ids: Ids) -> Known:
     for store in stores:
         rows = store.read_whole(shard, filters=[("id", "in", ids)])
         for row in rows.to_pylist():
-            found[row["id"]] = Seen(_keypoints(row), row["bytes"], row["pixels"], row["camera"])
+            facts = (row[name] for name in ("bytes", "pixels", "camera", "quantised"))
+            found[row["id"]] = Seen(_keypoints(row), *facts)
     return found
 
 

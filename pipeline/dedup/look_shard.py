@@ -6,7 +6,7 @@ no more of them than it has pictures, and reads of each the row groups that hold
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import cv2
@@ -24,6 +24,7 @@ from pipeline.dedup.difference import difference
 from pipeline.dedup.keypoint_shard import Known, Seen, read_keypoints
 from pipeline.dedup.look import Chances, Weights, in_shares, look
 
+ALIKE = "another size, detail or compression"  # where at 128 pixels nothing differs
 PART = 1024  # pairs, whose keypoints stand in memory
 TOLD_FROM = 0.5  # how likely a copy or a look-alike must be for its difference to be told
 LOOKS = pa.schema(
@@ -44,6 +45,10 @@ LOOKS = pa.schema(
         ("b_own", pa.float64()),
         ("a_changed", pa.bool_()),  # a is grey or softer where b is not
         ("b_changed", pa.bool_()),
+        ("a_stretched", pa.bool_()),  # a is, and b is not, in no usual proportions
+        ("b_stretched", pa.bool_()),
+        ("a_coarser", pa.bool_()),  # b is like a in all but detail, and a JPEG of higher quality
+        ("b_coarser", pa.bool_()),
         ("a_camera", pa.bool_()),  # a's file names its camera
         ("b_camera", pa.bool_()),
     ]
@@ -122,6 +127,8 @@ def told_look(known: Known, a: int, b: int, weights: Weights) -> dict[str, Any]:
     told = difference(here.picture, there.picture, sight)
     sides = {"a": told.a, "b": told.b}
     for name, side in sides.items():
-        facts[f"{name}_cropped"], facts[f"{name}_own"] = side.cropped, side.own
-        facts[f"{name}_changed"] = side.changed
-    return facts | {"why": same or told.words or "recompressed or resized"}
+        facts |= {f"{name}_{field}": value for field, value in asdict(side).items()}
+    if not same and not told.words and mine.quantised and theirs.quantised:
+        facts["a_coarser"] = mine.quantised > theirs.quantised
+        facts["b_coarser"] = theirs.quantised > mine.quantised
+    return facts | {"why": same or told.words or ALIKE}

@@ -10,7 +10,12 @@ from pipeline.core.arrays import Ids
 from pipeline.dedup.asked import Kept
 from pipeline.dedup.identical_sets import PAIRS, SetPairs, ends_of
 
-SIDE = {"cropped": False, "changed": False, "camera": False, "own": 1.0}  # of each, if not known
+FLAWS = {  # of each side, false if not known, by what images without are
+    "uncropped": "cropped",
+    "unchanged": "changed",
+    "unstretched": "stretched",
+    "finest": "coarser",
+}
 TOLD = ("points", "places", "alignment", "why")  # of LOOKS, what a pair's row keeps
 
 
@@ -49,33 +54,30 @@ def with_looks(pairs: pa.Table, looks: pa.Table, sets: SetPairs) -> pa.Table:
 
 
 def with_changes(images: pa.Table, looks: pa.Table) -> pa.Table:
-    """Return ``images`` with uncropped, unchanged, camera bool and own float64, by their looks.
+    """Return ``images`` with FLAWS that they are without, camera bool and own float64, by LOOKS.
 
     uncropped: no other one goes on beyond its edges; unchanged: not grey or soft where another is
-    not; camera: its file names one; own: the share of it that is the picture, without a border.
-    pixels become those alone.
+    not; unstretched: not in unusual proportions where another is not; finest: no other one like it
+    is a JPEG of higher quality; camera: its file names one; own: the share of it that is the
+    picture, without a border. pixels become those alone.
     """
     ids = images["id"].to_numpy()
-    cropped, changed, camera = (np.zeros(len(ids), np.bool_) for _ in range(3))
+    told = {name: np.zeros(len(ids), np.bool_) for name in (*FLAWS.values(), "camera")}
     own = np.ones(len(ids))
     order = np.argsort(ids)
     for side in ("a", "b"):
         rows = order[np.searchsorted(ids, looks[side].to_numpy(), sorter=order)]
-        told = {
-            name: pc.fill_null(looks[f"{side}_{name}"], default).to_numpy()
-            for name, default in SIDE.items()
-        }
-        np.logical_or.at(cropped, rows, told["cropped"])
-        np.logical_or.at(changed, rows, told["changed"])
-        np.logical_or.at(camera, rows, told["camera"])
-        np.minimum.at(own, rows, told["own"])
+        for name, flags in told.items():
+            known = pc.fill_null(looks[f"{side}_{name}"], False).to_numpy()
+            np.logical_or.at(flags, rows, known)
+        np.minimum.at(own, rows, pc.fill_null(looks[f"{side}_own"], 1.0).to_numpy())
     pixels = np.rint(images["pixels"].to_numpy() * own).astype(np.int64)
     place = images.column_names.index("pixels")
     images = images.set_column(place, "pixels", pa.array(pixels))
-    images = images.append_column("uncropped", pa.array(~cropped))
+    for without, name in FLAWS.items():
+        images = images.append_column(without, pa.array(~told[name]))
     images = images.append_column("own", pa.array(own))
-    images = images.append_column("camera", pa.array(camera))
-    return images.append_column("unchanged", pa.array(~changed))
+    return images.append_column("camera", pa.array(told["camera"]))
 
 
 def with_roles(why: pa.ChunkedArray, a: str, b: str) -> pa.ChunkedArray:

@@ -1,8 +1,10 @@
-"""What a file's EXIF tells beside how to hold the picture."""
+"""What a file's head tells beside how to hold the picture."""
 
 import io
+from statistics import mean
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 MAKE, MODEL = 271, 272  # TIFF tags of the camera
 
@@ -15,3 +17,17 @@ def names_camera(data: bytes) -> bool:
     except Exception:  # a file may be damaged in any way, and tells of no camera then
         return False
     return bool(exif.get(MAKE) or exif.get(MODEL))
+
+
+def quantised(data: bytes) -> float | None:
+    """Return the mean step in which a JPEG's brightness is quantised, 1 or more, None of others.
+
+    It is the smaller the higher the quality a file was saved at.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if not isinstance(image, JpegImageFile) or not image.quantization:
+                return None
+            return mean(image.quantization[min(image.quantization)])
+    except Exception:  # as above
+        return None

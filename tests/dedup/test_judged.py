@@ -10,7 +10,7 @@ from pipeline.dedup.judged import DRAWN, drawn_pairs, judged_precision, least_ri
 
 def _looks(rng, pairs, same=0):
     ids = np.sort(rng.integers(-(2**62), 2**62, 2 * pairs))
-    why = ["same bytes"] * same + ["recompressed or resized"] * (pairs - same)
+    why = ["same bytes"] * same + ["recoloured"] * (pairs - same)
     return pa.table({"a": ids[:pairs], "b": ids[pairs:], "why": why})
 
 

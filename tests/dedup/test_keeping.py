@@ -18,6 +18,14 @@ def test_each_key_decides_where_those_before_it_do_not():
     assert images["id"].take(pa.array(keeping_order(images))).to_pylist() == [7, 6, 5, 4, 3, 2, 1]
 
 
+def test_where_looks_tell_what_is_finest_the_older_one_is_kept_before_the_larger():
+    images = pa.table(
+        {"id": [1, 2, 3], "bytes": [5, 9, 7], "modified": [1, 2, 0], "finest": [True, True, False]}
+    )
+    assert keeping_order(images).tolist() == [0, 1, 2]
+    assert keeping_order(images.drop_columns(["finest"])).tolist() == [1, 2, 0]
+
+
 def test_what_is_not_known_decides_nothing_or_comes_last():
     images = pa.table({"id": [3, 1, 2], "bytes": pa.array([None, 5, 9], pa.int64())})
     assert keeping_order(images).tolist() == [2, 1, 0]

@@ -11,6 +11,7 @@ from pipeline.corpus.photos import find_photos, load_photos
 from pipeline.dedup import look as look_module
 from pipeline.dedup.alignment import align
 from pipeline.dedup.difference import difference
+from pipeline.dedup.keypoint_shard import Seen
 from pipeline.dedup.keypoints import Keypoints, find_keypoints, mirrored
 from pipeline.dedup.look import (
     HOPELESS,
@@ -24,6 +25,7 @@ from pipeline.dedup.look import (
     told,
     whole,
 )
+from pipeline.dedup.look_shard import ALIKE, told_look
 from pipeline.lab.look_alikes import laid_before
 
 cv2.setNumThreads(1)
@@ -231,6 +233,45 @@ def test_what_was_done_is_told_in_words(name):
         told.append(difference(KEYPOINTS[number].picture, other.picture, sight).words)
     right = [words in text.replace("-180", "180") for text in told]
     assert sum(right) >= len(right) - 1, told
+
+
+SEEN_AS_SHARP = {
+    "contrast": lambda p: (p * 0.5 + 60).astype(np.uint8),
+    "half": lambda p: p[::-1, ::-1],
+    "crop": lambda p: p[20:150, 30:180],
+    "caption": lambda p: cv2.rectangle(p.copy(), (0, 0), (SIDE, 40), (255, 255, 255), -1),
+}
+
+
+@pytest.mark.parametrize("name", SEEN_AS_SHARP)
+def test_what_keeps_its_detail_is_not_softer_and_neither_is_what_it_was_made_of(name):
+    for keypoints, picture in zip(KEYPOINTS, PICTURES, strict=True):
+        other = find_keypoints(np.ascontiguousarray(SEEN_AS_SHARP[name](picture)))
+        sight, _ = look(keypoints, other, WEIGHTS)
+        assert "softer" not in difference(keypoints.picture, other.picture, sight).words
+
+
+def test_of_two_proportions_the_unusual_one_is_stretched():
+    picture = PICTURES[0][:200, :300]
+    one, other = (
+        find_keypoints(np.ascontiguousarray(p)) for p in (picture, cv2.resize(picture, (390, 200)))
+    )
+    told = difference(one.picture, other.picture, look(one, other, WEIGHTS)[0])
+    assert (told.a.stretched, told.b.stretched) == (False, True)
+    told = difference(other.picture, one.picture, look(other, one, WEIGHTS)[0])
+    assert (told.a.stretched, told.b.stretched) == (True, False)
+
+
+def test_of_pictures_alike_in_all_but_detail_the_coarser_jpeg_is_told():
+    picture, copy = (
+        Seen(KEYPOINTS[0], name, name, False, quantised)
+        for name, quantised in (("one", 5.0), ("other", 9.0))
+    )
+    told = told_look({1: picture, 2: copy}, 1, 2, WEIGHTS)
+    assert (told["why"], told["a_coarser"], told["b_coarser"]) == (ALIKE, False, True)
+    mirror = find_keypoints(np.ascontiguousarray(PICTURES[0][:, ::-1]))
+    told = told_look({1: picture, 2: Seen(mirror, "m", "m", False, 9.0)}, 1, 2, WEIGHTS)
+    assert "b_coarser" not in told
 
 
 def test_a_copy_without_change_differs_in_nothing():

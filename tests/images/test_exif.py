@@ -1,11 +1,11 @@
-"""Whether a file names the camera that took it."""
+"""Whether a file names the camera that took it, and how finely it is quantised."""
 
 import io
 
 import pytest
 from PIL import Image
 
-from pipeline.images.exif import names_camera
+from pipeline.images.exif import names_camera, quantised
 
 
 def _jpeg(make=None):
@@ -24,3 +24,16 @@ def test_a_photograph_does_and_a_saved_copy_does_not():
 @pytest.mark.parametrize("data", [b"", b"no image", _jpeg("Pentax")[:30]])
 def test_what_is_damaged_names_none(data):
     assert not names_camera(data)
+
+
+def test_a_jpeg_of_higher_quality_is_quantised_more_finely_and_other_files_are_not():
+    steps = []
+    for quality in (95, 75, 30):
+        out = io.BytesIO()
+        Image.new("RGB", (20, 10)).save(out, "JPEG", quality=quality)
+        steps.append(quantised(out.getvalue()))
+    assert 1 <= steps[0] < steps[1] < steps[2]
+    out = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(out, "PNG")
+    assert quantised(out.getvalue()) is None
+    assert quantised(b"no image") is None

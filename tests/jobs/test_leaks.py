@@ -89,7 +89,7 @@ def test_a_second_look_finds_a_mirrored_copy_and_says_what_was_done(folders):
     found = leaks(config(folders, "dedup.similarity="))
     assert (found.found, found.sure) == (3, 1)
     told = {row["train_key"]: row["why"] for row in rows(folders / "leaks/leaks.csv")}
-    assert told == {"": "", "a/0.jpg": "recompressed or resized", "b/3.jpg": "mirrored"}
+    assert told == {"": "", "a/0.jpg": "another size, detail or compression", "b/3.jpg": "mirrored"}
 
 
 def test_folders_that_cannot_be_train_and_test_are_refused(folders):

@@ -6,10 +6,12 @@ import pytest
 from pipeline.corpus.changes import CHANGES
 from pipeline.corpus.photos import find_photos
 from pipeline.lab.changed_photos import (
+    REASONS,
     Found,
     photos_kept,
     quality_by_way,
     share_by_change,
+    told_by_change,
     write_copies,
 )
 from pipeline.lab.process_tree import TreeUse
@@ -45,6 +47,23 @@ def test_a_copy_counts_where_it_is_paired_with_its_own_photo():
     shares = {row["change"]: row["way"] for row in table}
     assert shares["grey"] == 0.5
     assert shares["sepia"] == 0.0
+
+
+def test_a_reason_counts_where_the_change_made_is_among_those_told():
+    pairs = pa.table(
+        {
+            "one": ["/c/1", "/p/a", "/p/b", "/c/1"],
+            "other": ["/p/a", "/c/2", "/c/3", "/c/2"],
+            "why": ["a is grey", "recoloured, a is softer", "a is grey", "b is grey"],
+        }
+    )
+    rows = {row["change"]: row for row in told_by_change(pairs, COPIES).to_pylist()}
+    assert rows["grey"] == {"change": "grey", "found": 2, "told": 1}  # of the other, a is the photo
+    assert rows["sepia"] == {"change": "sepia", "found": 1, "told": 1}
+
+
+def test_a_reason_is_known_of_each_change():
+    assert set(REASONS) == set(CHANGES)
 
 
 def test_quality_leaves_pairs_of_two_photos_out():
