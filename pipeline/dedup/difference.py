@@ -6,20 +6,22 @@ from math import degrees
 import cv2
 import numpy as np
 
-from pipeline.core.arrays import Pixels
+from pipeline.core.arrays import Bytes, Pixels
 from pipeline.dedup.alignment import Affine
 from pipeline.dedup.keypoints import Greys
 from pipeline.dedup.look import Sight
 
 PART = 0.95  # share of a picture below which the other shows a part of it alone
-PLAIN, NEAR = 0.7, 8  # share of a border that is of one brightness, levels of 255
+PLAIN, NEAR, FLAT = 0.7, 8, 2  # share of a border of one brightness, levels of 255 nearly and well
 STEP, EDGE = 4.0, 2.0  # levels by which the edge of a border stands out, and times those within
+MARGIN = 0.02  # share of a picture by which its borders may be larger: each by half a pixel of 128
 STRAIGHT = 2.0  # degrees
 STRETCH = 1.04  # ratio of scales
-PROPORTIONS, USUAL = (1, 5 / 4, 4 / 3, 3 / 2, 16 / 9), 0.01  # of sides, and how near they are
+PROPORTIONS, USUAL = (1, 5 / 4, 4 / 3, 3 / 2, 16 / 9), 0.015  # of sides, and how near they are
 GREY, COLOURED = 3.0, 5.0  # levels between a place's largest and smallest channel, on average
 RECOLOURED, AREA = 3.5, (15, 15)  # levels by which half of the areas differ in a channel, pixels
 COVERED = 0.02  # share of the places that disagree
+UNDISTURBED = 0.8  # share of the places that agree from which detail is compared
 SOFTER = 0.76  # times the detail of most places, of one contrast and in as many pixels
 PLACE, TEXTURE = (9, 9), 4.0  # pixels, levels of deviation
 FINE, COARSER = 0.5, 0.35  # pixels of blur: of both, and of one times what the other is coarser
@@ -56,11 +58,17 @@ def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     b_framed = b_more and _framed(b, _covered(b, a, inverse))
     words += _part_words("a", of_a, a_more, a_framed) + _part_words("b", of_b, b_more, b_framed)
     colour, a_grey, b_grey = _colour_words(a, there, mask)
-    a_soft, b_soft = _softer(a, b, sight.affine)
+    a_soft = b_soft = False
+    if not colour and sight.agreed.places > UNDISTURBED:
+        a_soft, b_soft = _softer(a, b, sight.affine)
     words += colour + ["a is softer"] * a_soft + ["b is softer"] * b_soft
     if 1 - sight.agreed.places > COVERED:
         words.append(f"{1 - sight.agreed.places:.0%} is covered or differs")
-    a_own, b_own = of_a if a_framed else 1.0, of_b if b_framed else 1.0
+    # Where both seem to have a border, as things turned on a plain ground, neither has it for sure.
+    a_own, b_own = (
+        share - MARGIN if framed and not both else 1.0
+        for share, framed, both in ((of_a, a_framed, b_framed), (of_b, b_framed, a_framed))
+    )
     stretched = _stretch(sight.affine) > STRETCH and _is_usual(a) != _is_usual(b)
     one = Side(b_more and not b_framed, a_own, a_grey or a_soft, stretched and _is_usual(b))
     other = Side(a_more and not a_framed, b_own, b_grey or b_soft, stretched and _is_usual(a))
@@ -123,24 +131,32 @@ def _framed(picture: Pixels, mask: Pixels) -> bool:
     kernel = np.ones((3, 3), np.uint8)
     inner = np.asarray(cv2.erode(mask, kernel, iterations=2), np.uint8)
     outside = cv2.bitwise_not(cv2.dilate(mask, kernel, iterations=2))
-    step = _steps(grey, mask, True)
-    if cv2.countNonZero(outside) > 20 and step > STEP:
-        around = grey[outside > 0].astype(np.int16)
-        if (np.abs(around - np.median(around)) <= NEAR).mean() > PLAIN:
-            return True
-    return step > EDGE * _steps(grey, inner, False) + STEP
+    steps = _steps(grey, mask, True)
+    if cv2.countNonZero(outside) > 20 and len(steps) and _is_plain(grey[outside > 0], steps):
+        return True
+    return _mean(steps) > EDGE * _mean(_steps(grey, inner, False)) + STEP
 
 
-def _steps(grey: Pixels, mask: Pixels, across: bool) -> float:
-    """Return the mean step of brightness over four pixels, across the edge of ``mask`` or in it."""
-    steps, count = 0.0, 0
+def _is_plain(outside: Bytes, steps: Bytes) -> bool:
+    """Return whether what is ``outside`` is of one brightness, and stands out by ``steps``."""
+    off = np.abs(outside - np.median(outside))
+    step = float(np.median(steps))
+    plain, flat = ((off <= most).mean() > PLAIN for most in (NEAR, FLAT))
+    return bool((plain and step > STEP) or (flat and step > 0 and steps.mean() > STEP))
+
+
+def _mean(steps: Bytes) -> float:
+    return float(steps.mean()) if len(steps) else 0.0
+
+
+def _steps(grey: Pixels, mask: Pixels, across: bool) -> Bytes:
+    """Return the steps of brightness over four pixels, across the edge of ``mask`` or in it."""
+    steps = []
     for axis in (0, 1):
         before, after = _ends(mask, axis)
         counted = cv2.bitwise_xor(before, after) if across else cv2.bitwise_and(before, after)
-        number = cv2.countNonZero(counted)
-        steps += number * cv2.mean(cv2.absdiff(*_ends(grey, axis)), counted)[0]
-        count += number
-    return steps / max(count, 1)
+        steps.append(np.asarray(cv2.absdiff(*_ends(grey, axis)), np.uint8)[counted > 0])
+    return np.concatenate(steps)
 
 
 def _ends(values: Pixels, axis: int) -> tuple[Pixels, Pixels]:

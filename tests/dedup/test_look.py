@@ -251,6 +251,18 @@ def test_what_keeps_its_detail_is_not_softer_and_neither_is_what_it_was_made_of(
         assert "softer" not in difference(keypoints.picture, other.picture, sight).words
 
 
+@pytest.mark.parametrize("seed", [1, 2, 7, 8])  # things that show points enough
+def test_what_lies_beyond_a_crop_on_a_plain_ground_is_no_border(seed):
+    rng = np.random.default_rng(seed)
+    ground = np.full((240, 240, 3), 235, np.uint8)
+    photo = laid_before(ground, *_garment(rng), rng)
+    crop = np.ascontiguousarray(photo[30:210, 70:230])
+    one, other = find_keypoints(photo), find_keypoints(crop)
+    words = difference(one.picture, other.picture, look(one, other, WEIGHTS)[0]).words
+    assert "b is a crop of a" in words
+    assert "border" not in words
+
+
 def test_of_two_proportions_the_unusual_one_is_stretched():
     picture = PICTURES[0][:200, :300]
     one, other = (
