@@ -11,7 +11,7 @@ from jobs.config import Config, DedupConfig
 from jobs.console import console, print_not_taken, print_table, warn
 from jobs.embeddings import embeddings_store
 from jobs.settings import FLAG
-from jobs.sitting import Sitting, one_session, print_more_workers
+from jobs.sitting import Sitting, kept_session, print_more_workers
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.files import write_atomically
 from pipeline.core.folder import Place
@@ -21,6 +21,7 @@ from pipeline.core.tables import csv_bytes, flat_column
 from pipeline.dedup.asked import Kept
 from pipeline.dedup.copy_quality import copies_by_transform, copy_quality
 from pipeline.dedup.groups import to_drop
+from pipeline.dedup.hash_join import FEW as ALL_COMPARED
 from pipeline.dedup.hash_join import HashPlan, require_hashes
 from pipeline.dedup.identical_sets import set_pairs
 from pipeline.dedup.join import join_partitions
@@ -100,7 +101,7 @@ def _beside_others(config: Config) -> Config:
 def embed_and_dedup(config: Config, listed: Listed, within: bool = False) -> Deduplicated:
     """Embed what is not embedded of ``listed``, then run the job. within: as of ``dedup``."""
     settings, store = embeddings_store(config, listed)
-    with one_session(config.ray):
+    with kept_session():
         _embed(config, listed, settings, store)
         return dedup(config, within)
 
@@ -136,7 +137,7 @@ def dedup(config: Config, within: bool = False) -> Deduplicated:
     identity = dedup_identity(embeddings, made.cosine, settings, made.doubtful, across, nearest)
     store = Store.create(root, "pairs", identity)
     sitting = Sitting("dedup", embeddings.images(), config.ray, root, further=True)
-    with store.lock(), one_session(config.ray), sitting:
+    with store.lock(), kept_session(), sitting:
         buckets = _join(made, embeddings, store, sitting, across, nearest)
         if made.verdicts:
             keep_verdicts(store, verdicts_of_file(made.verdicts, embeddings))
@@ -217,7 +218,8 @@ def _look_again(
     source = stored_source(embeddings, config.source.given())
     shards = [entry.shard for entry in embeddings.manifest()]
     plan = HashPlan(embeddings.root, made.doubtful)
-    hashes = list(sitting.spreading(embeddings.images())(plan, shards))
+    count = embeddings.images()
+    hashes = list(sitting.spreading(count, here=count <= ALL_COMPARED)(plan, shards))
     columns = {n: np.concatenate([flat_column(t, n) for t in hashes]) for n in ("a", "b")}
     reference = None
     if across:
@@ -259,12 +261,14 @@ def _join(
         partitions = grown_partitions(store, embeddings, settings, grid_from)
     shards = range(partitions.generations[-1])
     rows = sum(entry.rows for entry in unsorted(embeddings, parts, shards))
+    in_one = partitions.grid.buckets == 1  # all by one worker: others would start for nothing
     with sitting.stage("sort by partition"), Sitting("sort", rows, sitting.ray) as alone:
         wanted = (partitions, made.assignments, shards, made.doubtful, across)
-        sort_shards(alone.spread, embeddings, parts, *wanted)
+        sort_shards(alone.spreading(rows, here=in_one), embeddings, parts, *wanted)
         parts.finish(len(shards))
     sitting.record.add_pools(alone.record)
-    spread = sitting.spreading(len(partitions.missing(store)), "partitions")
+    missing = len(partitions.missing(store))
+    spread = sitting.spreading(missing, "partitions", here=in_one)
     join_partitions(spread, parts, store, partitions, made.cosine, nearest)
     return partitions.grid.buckets
 

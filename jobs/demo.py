@@ -15,6 +15,7 @@ from jobs.index import index
 from jobs.report import report
 from jobs.search import search
 from jobs.sign import sign
+from jobs.sitting import kept_session
 from jobs.usage import print_usage
 from pipeline.core.folder import Place
 
@@ -33,7 +34,7 @@ STEPS: dict[str, Callable[[Config], object]] = {
     "verify": lambda config: verify.command(_with(config, "verify", stores=_stores(config))),
     "usage": lambda config: print_usage(_outputs(config)),
 }
-BY_RAY = "embed"
+BY_RAY = ("embed", "dedup")
 
 
 def command(config: Config) -> None:
@@ -47,14 +48,15 @@ def command(config: Config) -> None:
 def demo(config: Config) -> None:
     """Run the jobs one after the other; say which pages to open.
 
-    Where no number of workers is given, Ray's are started for the longest of them alone.
+    Where no number of workers is given, Ray is started once, for the longest of them alone.
     """
     began = time.perf_counter()
     given = "workers" in config.ray.model_fields_set
     alone = config if given else _with(config, "ray", workers=0)
-    for name, step in STEPS.items():
-        console.print(f"\nsluice {name}", style="bold")
-        step(config if name == BY_RAY else alone)
+    with kept_session():
+        for name, step in STEPS.items():
+            console.print(f"\nsluice {name}", style="bold")
+            step(config if name in BY_RAY else alone)
     console.print(f"\ndemo: {time.perf_counter() - began:.0f} s; open", style="bold")
     for page in _pages(config):
         console.print(f"  {page}", soft_wrap=True)

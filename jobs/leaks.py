@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from jobs.config import Config
 from jobs.console import console, print_table, warn
 from jobs.dedup import embed_and_dedup, fitted
-from jobs.sitting import Sitting, one_session
+from jobs.sitting import Sitting, kept_session
 from pipeline.core.arrays import Ids
 from pipeline.core.errors import ConfigError, InputError, SluiceError
 from pipeline.core.files import write_atomically
@@ -58,7 +58,7 @@ def leaks(config: Config) -> LeakEvidence:
     listed = list_source(**asked)
     shared = same_files(listed, test, **{k: v for k, v in asked.items() if k != "urls"})
     refuse_unwritable(made.output)
-    with one_session(config.ray):
+    with kept_session():
         found = embed_and_dedup(config, listed, within=True)
         embeddings = Store.open(config.embed.output.resolve(), "embeddings")
         config = fitted(config, embeddings)

@@ -19,6 +19,7 @@ from pipeline.core.run_record import RunRecord, read_runs
 from pipeline.core.spread import ShardPlan, Spread, in_process
 
 T = TypeVar("T")
+_KEEPING: list[ExitStack] = []  # of the blocks that keep a Ray, the outermost first
 
 
 class Sitting:
@@ -132,7 +133,8 @@ class Sitting:
         return map_shards(plan, shards, workers, gpus, heard)
 
     def _connect(self) -> None:
-        self._open.enter_context(one_session(self.ray))
+        until = _KEEPING[0] if _KEEPING else self._open
+        until.enter_context(one_session(self.ray))
 
 
 def print_more_workers(record: RunRecord) -> None:
@@ -151,6 +153,17 @@ def recorded_runs(folder: Place) -> list[RunRecord]:
     except StoreError as error:
         warn(str(error))
         return []
+
+
+@contextmanager
+def kept_session() -> Iterator[None]:
+    """Keep the Ray that a sitting of the block starts, if any does, for those after it."""
+    with ExitStack() as until:
+        _KEEPING.append(until)
+        try:
+            yield
+        finally:
+            _KEEPING.pop()
 
 
 @contextmanager

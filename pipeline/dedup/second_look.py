@@ -164,7 +164,7 @@ def _fill(
     spreading: Spreading, plan: ShardPlan, store: Store, shards: list[int], total: int, unit: str
 ) -> None:
     done = {entry.shard for entry in store.entries()}
-    spread = spreading(total, unit)
+    spread = spreading(total, unit, here=total <= PART)  # no longer than workers take to start
     for _ in spread(plan, [shard for shard in shards if shard not in done]):
         pass
     store.finish(len(shards))

@@ -104,10 +104,13 @@ def test_why_is_told_of_each_pair(found):
         assert sum(words in text for text in told) >= len(told) - 1, (change, told)
 
 
-def test_another_run_finds_all_done_and_says_the_same(folder, found):
+def test_another_run_finds_all_done_says_the_same_and_starts_no_ray(folder, found, monkeypatch):
+    from cluster import session
+
+    monkeypatch.setattr(session, "ray_session", None)
     before = {p: p.stat().st_mtime_ns for p in (folder / "dedup/second_look").rglob("*.parquet")}
     assert before
-    result = _dedup(folder, "dedup")
+    result = _dedup(folder, "dedup", "--workers", "2")
     assert "look again:" not in result.stderr
     for table, again in zip(found, read_results(folder / "dedup"), strict=True):
         assert table.equals(again)

@@ -3,17 +3,18 @@
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import pyarrow as pa
 import pytest
 
 from jobs.config import RayConfig
-from jobs.sitting import Sitting, one_session, print_more_workers
+from jobs.sitting import Sitting, kept_session, one_session, print_more_workers
 from pipeline.core import more_workers
 from pipeline.core.errors import InputError
 from pipeline.core.run_record import read_runs
 from pipeline.core.shard_stats import shard_stats
+from pipeline.core.spread import in_process
 
 ALONE = RayConfig(workers=0)
 
@@ -148,3 +149,30 @@ def test_a_sitting_uses_the_session_that_is_there_and_leaves_it(ray_cluster):
         rows = sum(t["rows"][0].as_py() for t in sitting.spread(Stats(), [0, 1]))
     assert rows == 20
     assert ray.is_initialized()
+
+
+def test_a_ray_that_a_sitting_starts_is_kept_until_the_block_ends(monkeypatch):
+    from cluster import session, shard_map
+
+    told = []
+
+    @contextmanager
+    def started(*_):
+        told.append("start")
+        yield
+        told.append("stop")
+
+    monkeypatch.setattr(session, "ray_session", started)
+    monkeypatch.setattr(session, "cpus", lambda: 2)
+    monkeypatch.setattr(shard_map, "map_shards", lambda plan, shards, *_: in_process(plan, shards))
+    two = RayConfig(workers=2)
+    with kept_session():
+        with kept_session(), Sitting("embed", 10, two) as sitting:
+            list(sitting.spreading(10, here=True)(Stats(), [0]))
+            assert told == []
+            sitting.fill(Stats(), [1])
+        assert told == ["start"]
+    assert told == ["start", "stop"]
+    with Sitting("embed", 10, two) as sitting:
+        sitting.fill(Stats(), [0])
+    assert told == ["start", "stop"] * 2
