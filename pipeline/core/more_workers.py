@@ -71,8 +71,8 @@ def more_workers(run: RunRecord) -> dict[str, Any]:
     ``pools`` are rows of FORECAST, ``stops`` is a Stop. Empty where no shard was done, and where
     less than WORTH_TELLING was done in this process.
     """
-    found = measured_of_run(run)
-    if not found or not (run.in_pool or run.busy > WORTH_TELLING):
+    found = measured_of_run(run) if run.in_pool or run.busy > WORTH_TELLING else None
+    if not found:
         return {}
     costs, ms = found.measured.costs, found.measured.ms
     shards = Shards() if run.job in CUT_ANEW else Shards(fixed=run.shards)

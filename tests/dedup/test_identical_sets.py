@@ -6,9 +6,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.console import console
 from jobs.dedup import dedup
 from jobs.settings import load_config
 from pipeline.core.store import Store
@@ -116,6 +118,15 @@ class Collection:
         return {number: owner[number] for number in several}
 
 
+@pytest.fixture(scope="module")
+def silent():
+    """A fifth of a small job's time goes into what it prints."""
+    console.quiet = True
+    yield
+    console.quiet = False
+
+
+@pytest.mark.usefixtures("silent")
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
 def test_stored_pairs_stand_for_those_of_brute_force(seed, buckets):
