@@ -25,8 +25,9 @@ KEYS = (
 )
 TOLD = (
     "one that is preferred, then decoded whole, then no crop of another, then not grey, soft or "
-    "stretched where another is not, then of the most pixels (without borders), of the higher JPEG "
-    "quality where pictures are alike, naming its camera, the oldest, of most bytes, the first name"
+    "stretched where another is not, then of the most pixels (without borders), saved at the "
+    "higher quality where pictures are alike, naming its camera, the oldest, of most bytes, the "
+    "first name"
 )
 
 

@@ -37,7 +37,7 @@ KEYPOINTS = pa.schema(
         ("bytes", pa.string()),  # checksum of the file's bytes
         ("pixels", pa.string()),  # checksum of the picture, SIDE pixels long, and its full size
         ("camera", pa.bool_()),  # whether the file names the camera that took it
-        ("quantised", pa.float64()),  # mean step of a JPEG's brightness; null: of no JPEG
+        ("quantised", pa.float64()),  # of its brightness, the mean step; null: not known
     ]
 )
 

@@ -47,7 +47,7 @@ LOOKS = pa.schema(
         ("b_changed", pa.bool_()),
         ("a_stretched", pa.bool_()),  # a is, and b is not, in no usual proportions
         ("b_stretched", pa.bool_()),
-        ("a_coarser", pa.bool_()),  # b is like a in all but detail, and a JPEG of higher quality
+        ("a_coarser", pa.bool_()),  # b is like a in all but detail, and saved at a higher quality
         ("b_coarser", pa.bool_()),
         ("a_camera", pa.bool_()),  # a's file names its camera
         ("b_camera", pa.bool_()),
@@ -128,7 +128,11 @@ def told_look(known: Known, a: int, b: int, weights: Weights) -> dict[str, Any]:
     sides = {"a": told.a, "b": told.b}
     for name, side in sides.items():
         facts |= {f"{name}_{field}": value for field, value in asdict(side).items()}
-    if not same and not told.words and mine.quantised and theirs.quantised:
-        facts["a_coarser"] = mine.quantised > theirs.quantised
-        facts["b_coarser"] = theirs.quantised > mine.quantised
+    if not same and not told.words:
+        facts["a_coarser"] = _coarser(mine.quantised, theirs.quantised)
+        facts["b_coarser"] = _coarser(theirs.quantised, mine.quantised)
     return facts | {"why": same or told.words or ALIKE}
+
+
+def _coarser(mine: float | None, theirs: float | None) -> bool:
+    return mine is not None and theirs is not None and mine > theirs

@@ -58,7 +58,7 @@ def with_changes(images: pa.Table, looks: pa.Table) -> pa.Table:
 
     uncropped: no other one goes on beyond its edges; unchanged: not grey or soft where another is
     not; unstretched: not in unusual proportions where another is not; finest: no other one like it
-    is a JPEG of higher quality; camera: its file names one; own: the share of it that is the
+    was saved at a higher quality; camera: its file names one; own: the share of it that is the
     picture, without a border. pixels become those alone.
     """
     ids = images["id"].to_numpy()

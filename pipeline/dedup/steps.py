@@ -7,14 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.arrays import Ids
+from pipeline.core.arrays import AnyArray, Ids
 from pipeline.core.tables import places
 from pipeline.dedup.groups import Apart, Rule, group_pairs
-from pipeline.dedup.identical_sets import SetPairs, connected, every_pair, rows_of_pairs
+from pipeline.dedup.identical_sets import SetPairs, connected, ends_of, every_pair, rows_of_pairs
 from pipeline.dedup.keeping import keeping_order
 from pipeline.dedup.looked import with_roles
 
 STEPS = 21
+NONE = np.empty(0, np.int64)
 KEPT, OTHER = "the one kept", "the other"  # of a pair, in words
 
 
@@ -38,6 +39,7 @@ class ShownPair:
     why: str | None  # what was done to one of them, in words
     # The affine map of ``other`` onto ``one``: (xx, xy, x, yx, yy, y), in shares of their sides.
     alignment: tuple[float, ...] | None
+    drawn: bool = False  # by chance, to be judged before others
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,10 @@ def least_sure(
     most: int,
     largest: int,
     together: int,
+    drawn: tuple[Ids, Ids] = (NONE, NONE),
 ) -> list[Component]:
-    """Return ``most`` connected components, the least sure first.
+    """Return ``most`` connected components, those that hold pairs ``drawn`` (a, b) first, then the
+    least sure.
 
     One of more than ``largest`` images comes group by group instead, of GROUPS, and of a group as
     large the first ones. Fewer are returned where more had more than ``together`` images.
@@ -89,10 +93,12 @@ def least_sure(
     np.minimum.at(least, of_set[pairs.one[inside]], pairs.scores[inside])
     sizes = np.minimum(np.bincount(unit[unit >= 0], minlength=count), largest)
     # The numbers of sets, and so of components, hang on the ids alone.
-    chosen = np.lexsort((np.arange(count), least))[: np.isfinite(least).sum()][:most]
+    later = ~np.isin(np.arange(count), _units_of(drawn, pairs.ids, unit))
+    order = np.lexsort((np.arange(count), least, later))
+    chosen = order[np.isfinite(least[order])][:most]
     chosen = chosen[np.cumsum(sizes[chosen]) <= together]
     ids, owner = _members(pairs, unit, chosen, images, largest)
-    listed = _listed(pairs, ids, owner, known)
+    listed = _listed(pairs, ids, owner, known, ends_of(*drawn))
     return [_component(ids[owner == number], listed) for number in chosen]
 
 
@@ -105,6 +111,15 @@ def _units(pairs: SetPairs, groups: pa.Table, largest: int) -> Ids:
     names = np.unique(group[large], return_inverse=True)[1] + int(unit.max(initial=-1)) + 1
     unit[large] = np.where(place.is_valid().to_numpy(zero_copy_only=False)[large], names, -1)
     return unit
+
+
+def _units_of(drawn: tuple[Ids, Ids], ids: Ids, unit: Ids) -> Ids:
+    """Return the units that hold both images of pairs ``drawn``."""
+    known = np.isin(drawn[0], ids) & np.isin(drawn[1], ids)
+    order = np.argsort(ids)
+    a, b = (unit[order[np.searchsorted(ids, end[known], sorter=order)]] for end in drawn)
+    found: Ids = a[a == b]
+    return found
 
 
 def _members(
@@ -121,7 +136,7 @@ def _members(
 
 
 def _listed(
-    pairs: SetPairs, ids: Ids, owner: Ids, known: pa.Table
+    pairs: SetPairs, ids: Ids, owner: Ids, known: pa.Table, drawn: AnyArray
 ) -> dict[int, list[dict[str, Any]]]:
     """Return every pair of ``ids`` of one owner with what is known of it, by its first image."""
     table = every_pair(pairs.among(ids))
@@ -132,6 +147,7 @@ def _listed(
     table = table.filter(pa.array(a == b))
     a, b = (table[name].to_numpy() for name in "ab")
     one, other = pairs.stand_ins(a)[0], pairs.stand_ins(b)[0]
+    table = table.append_column("drawn", pa.array(np.isin(ends_of(a, b), drawn)))
     within = one == other  # of a set the one that stands for it has a row with each further one
     row = rows_of_pairs(known, np.where(within, a, one), np.where(within, b, other))
     table = table.append_column("turned", pa.array(one > other))  # what is known is of (b, a)
@@ -164,7 +180,7 @@ def _shown(pair: dict[str, Any], place: dict[int, int]) -> ShownPair:
     )
     aligned = tuple(alignment) if alignment else None
     ends = (min(one, other), max(one, other))
-    return ShownPair(*ends, pair["score"], why, aligned)
+    return ShownPair(*ends, pair["score"], why, aligned, pair["drawn"])
 
 
 def _inverted(affine: list[float]) -> list[float] | None:

@@ -7,6 +7,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 MAKE, MODEL = 271, 272  # TIFF tags of the camera
+LOSSLESS = ("PNG", "BMP", "PPM")
 
 
 def names_camera(data: bytes) -> bool:
@@ -20,12 +21,15 @@ def names_camera(data: bytes) -> bool:
 
 
 def quantised(data: bytes) -> float | None:
-    """Return the mean step in which a JPEG's brightness is quantised, 1 or more, None of others.
+    """Return the mean step in which a JPEG's brightness is quantised, 1 or more; 0 of what loses
+    nothing, a PNG, BMP or PPM without a palette; None of other files, whose loss nothing tells.
 
     It is the smaller the higher the quality a file was saved at.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if image.format in LOSSLESS and image.mode != "P":
+                return 0.0
             if not isinstance(image, JpegImageFile) or not image.quantization:
                 return None
             return mean(image.quantization[min(image.quantization)])

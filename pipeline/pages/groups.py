@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 from markupsafe import Markup
 
+from pipeline.core.arrays import Ids
 from pipeline.core.store import Store
 from pipeline.dedup.groups import Rule
+from pipeline.dedup.judged import drawn_pairs, verdicts_on
 from pipeline.dedup.keeping import TOLD
 from pipeline.dedup.results import Deduplicated, missed_text
-from pipeline.dedup.steps import Component, Step, least_sure, slider_steps
+from pipeline.dedup.steps import NONE, Component, Step, least_sure, slider_steps
 from pipeline.dedup.verdicts import VERDICTS, keep_verdicts, read_verdicts, rejected
 from pipeline.images.pictures import Picture, locate_images, pictures_of, read_pictures
 from pipeline.images.source import Source
@@ -24,6 +26,7 @@ from pipeline.pages.review import Review
 LARGEST_SHOWN = 24
 MOST_SHOWN = 1500  # images: browsers bear a page of some 16 MB
 LARGE = 1024  # pixels: the longer side of a picture that is looked at
+DRAWN_FIRST = " Pairs drawn at random, whose verdicts prove a precision, come before all others."
 FACTS = ("width", "height", "pixels", "bytes", "modified")
 
 
@@ -55,7 +58,8 @@ def group_page(
 ) -> GroupPageData:
     """Return what the page over ``found`` shows: ``shown`` components, pictured from ``source``."""
     most = (shown, LARGEST_SHOWN, MOST_SHOWN)
-    components = least_sure(found.sets, found.pairs, found.images, found.groups, *most)
+    drawn = _to_judge(found)
+    components = least_sure(found.sets, found.pairs, found.images, found.groups, *most, drawn)
     ids = {number for component in components for number in component.ids}
     kept = found.images.filter(pa.compute.is_in(found.images["id"], pa.array(ids, pa.int64())))
     known = kept.select(["id", *(name for name in FACTS if name in kept.column_names)]).to_pylist()
@@ -76,7 +80,9 @@ def group_page(
         recall=". ".join(line[0].upper() + line[1:] for line in missed_text(found)),
         shown=f"Shown are the {len(components):,} components, all that pairs connect, that are "
         f"least sure, of {MOST_SHOWN:,} images at most; one of more than {LARGEST_SHOWN} is shown "
-        f"by its groups, and of a group the first {LARGEST_SHOWN}.",
+        f"by its groups, and of a group the first {LARGEST_SHOWN}."
+        + DRAWN_FIRST
+        * bool(len(drawn[0])),
         measure=measure,
         rule=rule,
         steps=slider_steps(found.sets, found.images, rule, similarity, apart),
@@ -86,6 +92,15 @@ def group_page(
         verdicts=[row for row in found.verdicts.to_pylist() if {row["a"], row["b"]} <= ids],
         apart=list(zip(*(ends.tolist() for ends in apart), strict=True)),
     )
+
+
+def _to_judge(found: Deduplicated) -> tuple[Ids, Ids]:
+    """Return the pairs (a, b) drawn at random on which there is no verdict yet."""
+    if not found.looked:
+        return NONE, NONE
+    drawn = drawn_pairs(found.looked.looks)
+    drawn = drawn.filter(pa.compute.is_null(verdicts_on(drawn, found.verdicts, found.joined)))
+    return drawn["a"].to_numpy(), drawn["b"].to_numpy()
 
 
 def group_review(data: GroupPageData, store: Store, embeddings: Store, source: Source) -> Review:

@@ -33,7 +33,12 @@ def test_a_jpeg_of_higher_quality_is_quantised_more_finely_and_other_files_are_n
         Image.new("RGB", (20, 10)).save(out, "JPEG", quality=quality)
         steps.append(quantised(out.getvalue()))
     assert 1 <= steps[0] < steps[1] < steps[2]
-    out = io.BytesIO()
-    Image.new("RGB", (20, 10)).save(out, "PNG")
-    assert quantised(out.getvalue()) is None
+    two, png, gif = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    one = Image.new("RGB", (20, 10))
+    one.save(two, "MPO", save_all=True, append_images=[one], quality=75)  # as phones do
+    assert quantised(two.getvalue()) == steps[1]
+    one.save(png, "PNG")
+    assert quantised(png.getvalue()) == 0
+    one.save(gif, "GIF")
+    assert quantised(gif.getvalue()) is None
     assert quantised(b"no image") is None

@@ -37,9 +37,20 @@ def tables():
     return set_pairs(known), pa.table(images), known
 
 
-def shown(pairs, known, images, *most):
+def shown(pairs, known, images, *most, **more):
     groups = group_pairs(pairs, images, "survivor")
-    return least_sure(pairs, known, images, groups, *most)
+    return least_sure(pairs, known, images, groups, *most, **more)
+
+
+def test_components_of_pairs_drawn_come_first_and_name_them():
+    pairs, images, known = tables()
+    drawn = np.array([3, 3]), np.array([4, 99])
+    first, *others = shown(pairs, known, images, 10, 24, 99, drawn=drawn)
+    ends = {(first.ids[p.one], first.ids[p.other]) for p in first.pairs if p.drawn}
+    assert {frozenset(pair) for pair in ends} == {frozenset((3, 4))}
+    assert not any(pair.drawn for one in others for pair in one.pairs)
+    least = [min(pair.score for pair in one.pairs) for one in others]
+    assert least == sorted(least)
 
 
 def page_data(jpegs, rule):
