@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -18,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tenacity import (
     Retrying,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_attempt,
     wait_random_exponential,
 )
@@ -36,6 +37,12 @@ RIGHTS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
     "memory": "",  # of one process
 }
+# What an error tells where there are none: the paths of clouds' own machines, an account.
+WANTING = (
+    *("/latest/api/token", "/latest/meta-data", "computeMetadata", "/metadata/identity"),
+    "Account must be specified",
+)
+CONFLICT = "ConditionalRequestConflict"  # S3's word for another request at that moment
 TAIL = 2**16  # bytes fetched of a file's end with its size: most footers are in them
 CHUNK = 2**23  # bytes
 PAGE = 1000  # objects of a listing that a server tells at once
@@ -138,6 +145,10 @@ class ObjectPath:
         """Return the object as a file that reads by ranges. Raises as ``stat`` does."""
 
         def read(obs: Any, store: "ObjectStore") -> Ranges:
+            if self.root.startswith("az:"):  # where no range is told from the end
+                size = obs.head(store, self.key)["size"]
+                span = {"start": max(0, size - TAIL), "end": size}
+                return Ranges(self, size, bytes(obs.get_range(store, self.key, **span)))
             end = obs.get(store, self.key, options={"range": {"suffix": TAIL}})
             return Ranges(self, end.meta["size"], bytes(end.bytes()))
 
@@ -216,7 +227,7 @@ class ObjectPath:
         of a long list are asked for side by side, by numbers.
         """
         pages = self._pages(most=PAGES)
-        if len(pages) < PAGES or not self.root.startswith("s3:"):  # others tell all from the start
+        if len(pages) < PAGES or not _begins_anywhere(self.root):
             return _by_name(pages if len(pages) < PAGES else self._pages())
         with ThreadPoolExecutor(AT_ONCE) as pool:
             parts = list(takewhile(bool, pool.map(self._from_number, range(0, 10**6, STEP))))
@@ -268,7 +279,12 @@ class ObjectPath:
         try:
             # What breaks off within an answer, or after a put, its library leaves to others.
             again = Retrying(
-                retry=retry_if_exception_type(theirs.GenericError),
+                retry=retry_if_exception(
+                    lambda error: (
+                        (isinstance(error, theirs.GenericError) and not _wanting(error))
+                        or CONFLICT in str(error)
+                    )
+                ),
                 stop=stop_after_attempt(TRIES),
                 wait=wait_random_exponential(0.3, max=5),
                 reraise=True,
@@ -278,12 +294,13 @@ class ObjectPath:
             raise FileNotFoundError(2, "No such object", str(self)) from error
         except (theirs.AlreadyExistsError, theirs.PreconditionError):
             raise
-        except (theirs.PermissionDeniedError, theirs.UnauthenticatedError) as error:
-            raise StoreError(
-                f"{self} cannot be used: {_first_line(error)}; set credentials that have the right "
-                f"to read and write it ({_rights(self.root)}), here and on every node"
-            ) from error
         except (theirs.BaseError, OSError) as error:
+            refused = isinstance(error, theirs.PermissionDeniedError | theirs.UnauthenticatedError)
+            if refused or _wanting(error):
+                raise StoreError(
+                    f"{self} cannot be used: {_first_line(error)}; set credentials that have the "
+                    f"right to read and write it ({_rights(self.root)}), here and on every node"
+                ) from error
             raise StoreError(
                 f"{self} cannot be used: {_first_line(error)}; see that its bucket is there and "
                 "its server answers, then run the same command again"
@@ -332,10 +349,20 @@ class Ranges(io.RawIOBase):
 
 
 def remove_objects(paths: list[ObjectPath]) -> None:
-    """Remove objects of one bucket, many a request. Raises StoreError."""
-    if paths:
-        keys = [path.key for path in paths]
-        paths[0]._asked(lambda obs, store: obs.delete(store, keys))
+    """Remove objects of one bucket, many a request, where they are there. Raises StoreError."""
+    if not paths:
+        return
+    try:
+        _remove(paths)
+    except FileNotFoundError:  # S3 alone does not tell of it
+        for path in paths:
+            with suppress(FileNotFoundError):
+                _remove([path])
+
+
+def _remove(paths: list[ObjectPath]) -> None:
+    keys = [path.key for path in paths]
+    paths[0]._asked(lambda obs, store: obs.delete(store, keys))
 
 
 def key_of(path: PurePosixPath) -> str:
@@ -345,6 +372,14 @@ def key_of(path: PurePosixPath) -> str:
 def _facts(meta: Any) -> Facts:
     modified: datetime = meta["last_modified"]
     return Facts(meta["size"], modified.timestamp(), meta["e_tag"] or meta["version"] or "")
+
+
+def _begins_anywhere(root: str) -> bool:
+    """Return whether the server begins a list where it is asked to, and tells it in order.
+
+    Azure begins at the start, and S3's buckets in one zone know no order.
+    """
+    return root.startswith(("s3:", "gs:")) and not root.endswith("--x-s3")
 
 
 def _by_name(pages: list[Any]) -> dict[str, Facts]:
@@ -357,6 +392,11 @@ def _version(meta: Any) -> dict[str, str]:
 
 def _rights(root: str) -> str:
     return RIGHTS[root.partition(":")[0]]
+
+
+def _wanting(error: BaseException) -> bool:
+    """Return whether there are no credentials: a machine of the cloud was then asked for some."""
+    return any(part in str(error) for part in WANTING)
 
 
 def _first_line(error: BaseException) -> str:

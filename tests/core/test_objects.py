@@ -2,15 +2,18 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import obstore
 import pyarrow as pa
 import pytest
+from obstore.store import LocalStore
 
+from pipeline.core import objects
 from pipeline.core.attachments import Attachments
 from pipeline.core.errors import InputError, StoreError
 from pipeline.core.files import write_atomically
 from pipeline.core.folder import bytes_below, fetched, files_in, folders_in, place, remove_folder
 from pipeline.core.lease import leased
-from pipeline.core.objects import ObjectPath
+from pipeline.core.objects import ObjectPath, remove_objects
 from pipeline.core.paths import refuse_unwritable
 from pipeline.core.store import Store
 from tests.helpers.files import digests
@@ -202,6 +205,60 @@ def test_a_mistake_is_told_without_the_secret(server, folder, monkeypatch):
         Attachments(folder, "corpus").keep("x", b"")
     assert SECRET not in str(told.value)
     assert "tests" not in str(told.value)
+
+
+def test_a_put_that_met_another_request_is_put_again(server, monkeypatch):
+    """S3 answers 409 to one of two at once, which says nothing of what is there."""
+    moto, conflicts = server.asked.app, iter([True, False] * 9)
+
+    def busy(environ, start):
+        if environ["REQUEST_METHOD"] == "PUT" and next(conflicts):
+            start("409 Conflict", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>ConditionalRequestConflict</Code></Error>"]
+        return moto(environ, start)
+
+    monkeypatch.setattr(server.asked, "app", busy)
+    path = place("s3://bucket/busy/x")
+    assert path.put(b"1")
+    assert path.put(b"2", path.read_tagged()[1])
+    with leased(place("s3://bucket/busy")):
+        assert path.read_bytes() == b"2"
+
+
+def test_without_credentials_it_is_told_at_once_which_to_set(server, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    nothing = {"AWS_METADATA_ENDPOINT": "http://127.0.0.1:9", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in nothing.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(objects.PATIENCE, "max_retries", 0)
+    monkeypatch.setattr(objects, "TRIES", 10**6)
+    objects._bucket.cache_clear()
+    with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        place("s3://bucket/x").stat()
+    objects._bucket.cache_clear()
+    with pytest.raises(StoreError, match="AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_K"):
+        place("az://box/x").stat()
+
+
+def test_azure_is_asked_for_what_it_answers(tmp_path, monkeypatch):
+    """It knows no range from an end, and tells of what is to be removed and is not there."""
+    get = obstore.get
+
+    def told(store, key, options=None):
+        assert "suffix" not in (options or {}).get("range", {})
+        return get(store, key, options=options)
+
+    monkeypatch.setattr(obstore, "get", told)
+    monkeypatch.setattr(objects, "_bucket", lambda root: LocalStore(tmp_path))
+    path, gone = place("az://box/x/there"), place("az://box/x/gone")
+    assert path.put(b"0123456789")
+    file = path.open()
+    file.seek(-3, 2)
+    assert file.read() == b"789"
+    gone.unlink()
+    remove_objects([gone, path])
+    assert not path.exists()
 
 
 def forbidden(environ, start):
