@@ -150,7 +150,7 @@ def _looked(
     before = [Store.open(path / "keypoints", "keypoints") for path in passes]
     ids = np.setdiff1d(np.unique(np.concatenate(pairs)), kept_ids(before))
     plan = KeypointPlan(source, embeddings.root, keypoints.root, ids)
-    shards = [entry.shard for entry in embeddings.manifest()]
+    shards = [entry.shard for entry in embeddings.manifest()] if len(ids) else []
     _fill(spreading, plan, keypoints, shards, len(ids), "img")
     looks = Store.create(folder / "looks", "looks", identity)
     laid = laid_out(pairs, embeddings)
