@@ -37,7 +37,7 @@ chaos: .venv/ready  ## kill drivers, workers, nodes and hosts at random, CHAOS_R
 	pytest -m chaos $(addprefix tests/chaos/test_,killed_driver.py killed_node.py network_namespaces.py killing_images.py)
 
 objects: .venv/ready  ## outputs on an object store: what they cost, and what is left where it fails
-	pytest -m chaos -s tests/chaos/test_object_store.py
+	pytest -m chaos -s tests/chaos/test_object_store.py tests/chaos/test_object_libraries.py
 
 many-shards: .venv/ready  ## what a store of CHAOS_SHARDS=200000 shards costs the driver, made in folders and on S3
 	pytest -m chaos -s tests/chaos/test_many_shards.py

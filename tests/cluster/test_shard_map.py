@@ -1,4 +1,5 @@
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,27 @@ def test_every_shard_once_whatever_the_workers(ray_cluster):
         table = pa.concat_tables(map_shards(Do(square), range(7), workers))
         assert sorted(table["square"].to_pylist()) == [n**2 for n in range(7)]
         assert len(set(table["pid"].to_pylist())) <= workers
+
+
+class InPairs:
+    """A plan of which a shard ends only while another one of the same worker is in hand."""
+
+    name = "in pairs"
+    in_hand = 2
+
+    def start(self):
+        met = threading.Barrier(2, timeout=30)
+
+        def meet(shard):
+            met.wait()
+            return pa.table({"shard": [shard]})
+
+        return meet
+
+
+def test_a_worker_has_as_many_shards_in_hand_as_its_plan_says(ray_cluster):
+    table = pa.concat_tables(map_shards(InPairs(), range(2 * SHARDS_AHEAD), 1))
+    assert sorted(table["shard"].to_pylist()) == list(range(2 * SHARDS_AHEAD))
 
 
 def test_no_shards_no_work(ray_cluster):
