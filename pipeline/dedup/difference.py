@@ -20,6 +20,7 @@ STRETCH = 1.04  # ratio of scales
 PROPORTIONS, USUAL = (1, 5 / 4, 4 / 3, 3 / 2, 16 / 9), 0.015  # of sides, and how near they are
 GREY, COLOURED = 3.0, 5.0  # levels between a place's largest and smallest channel, on average
 RECOLOURED, AREA = 3.5, (15, 15)  # levels by which half of the areas differ in a channel, pixels
+STRONG, SMALL = 30, 0.05  # likewise of some areas alone, as of a thing on a plain ground, and share
 COVERED = 0.02  # share of the places that disagree
 UNDISTURBED = 0.8  # share of the places that agree from which detail is compared
 SOFTER = 0.76  # times the detail of most places, of one contrast and in as many pixels
@@ -57,7 +58,7 @@ def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     inverse = cv2.invertAffineTransform(sight.affine)
     b_framed = b_more and _framed(b, _covered(b, a, inverse))
     words += _part_words("a", of_a, a_more, a_framed) + _part_words("b", of_b, b_more, b_framed)
-    colour, a_grey, b_grey = _colour_words(a, there, mask)
+    colour, a_grey, b_grey = _colour_words(a, there, mask, 1 - sight.agreed.places <= COVERED)
     a_soft = b_soft = False
     if not colour and sight.agreed.places > UNDISTURBED:
         a_soft, b_soft = _softer(a, b, sight.affine)
@@ -163,7 +164,10 @@ def _ends(values: Pixels, axis: int) -> tuple[Pixels, Pixels]:
     return (values[:-4], values[4:]) if axis == 0 else (values[:, :-4], values[:, 4:])
 
 
-def _colour_words(a: Pixels, there: Pixels, mask: Pixels) -> tuple[list[str], bool, bool]:
+def _colour_words(
+    a: Pixels, there: Pixels, mask: Pixels, as_drawn: bool
+) -> tuple[list[str], bool, bool]:
+    """Return what was done to colours, and which is grey; ``as_drawn``: nothing is covered."""
     spread = [
         cv2.mean(cv2.subtract(cv2.max(cv2.max(r, g), b), cv2.min(cv2.min(r, g), b)), mask)[0]
         for r, g, b in (cv2.split(cv2.blur(picture, (5, 5))) for picture in (a, there))
@@ -175,7 +179,10 @@ def _colour_words(a: Pixels, there: Pixels, mask: Pixels) -> tuple[list[str], bo
     shown = (mask > 0).astype(np.float32)[..., None]
     step = cv2.blur((a.astype(np.float32) - there) * shown, AREA)
     apart = np.abs(step).max(axis=2) / np.maximum(cv2.blur(shown, AREA), 0.01)
-    recoloured = mask.any() and np.median(apart[mask > 0]) > RECOLOURED
+    apart = apart[mask > 0]
+    recoloured = len(apart) and (
+        np.median(apart) > RECOLOURED or (as_drawn and (apart > STRONG).mean() > SMALL)
+    )
     return ["recoloured"] * bool(recoloured), False, False
 
 

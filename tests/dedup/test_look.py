@@ -286,6 +286,17 @@ def test_of_pictures_alike_in_all_but_detail_the_coarser_jpeg_is_told():
     assert "b_coarser" not in told
 
 
+def test_a_thing_of_another_colour_on_a_plain_ground_is_recoloured():
+    icons = []
+    for colour in ((200, 40, 30), (30, 60, 190)):
+        icon = np.full((128, 128, 3), 255, np.uint8)
+        cv2.circle(icon, (50, 70), 26, colour, -1)
+        cv2.rectangle(icon, (70, 20), (110, 60), colour, 5)
+        icons.append(find_keypoints(icon))
+    words = difference(icons[0].picture, icons[1].picture, look(*icons, WEIGHTS)[0]).words
+    assert "recoloured" in words
+
+
 def test_a_copy_without_change_differs_in_nothing():
     for picture, keypoints in zip(PICTURES, KEYPOINTS, strict=True):
         data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
