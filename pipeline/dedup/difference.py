@@ -6,7 +6,7 @@ from math import degrees
 import cv2
 import numpy as np
 
-from pipeline.core.arrays import Bytes, Pixels
+from pipeline.core.arrays import Bytes, Mask, Pixels
 from pipeline.dedup.alignment import Affine
 from pipeline.dedup.keypoints import Greys
 from pipeline.dedup.look import Sight
@@ -177,7 +177,8 @@ def _colour_words(
     if spread[0] < GREY and spread[1] > COLOURED:
         return ["a is grey"], True, False
     shown = (mask > 0).astype(np.float32)[..., None]
-    step = cv2.blur((a.astype(np.float32) - there) * shown, AREA)
+    planes = cv2.split(cv2.blur((a.astype(np.float32) - there) * shown, AREA))
+    step = np.moveaxis(np.stack(planes), 0, 2)  # in planes, whose largest is found sooner
     apart = np.abs(step).max(axis=2) / np.maximum(cv2.blur(shown, AREA), 0.01)
     apart = apart[mask > 0]
     recoloured = len(apart) and (
@@ -202,8 +203,13 @@ def _softer(a: Pixels, b: Pixels, affine: Affine) -> tuple[bool, bool]:
         return False, False
     (one, textured), (other, as_textured) = (_detail(grey) for grey in (here, there))
     counted = (inner > 0) & (np.maximum(textured, as_textured) > TEXTURE)
-    ratio = float(np.median((one / other)[counted if counted.any() else inner > 0]))
-    return ratio < SOFTER, 1 / ratio < SOFTER
+    ratios = (one / other)[counted if counted.any() else inner > 0]
+    return _of_most(ratios < SOFTER), _of_most(1 / ratios < SOFTER)
+
+
+def _of_most(places: Mask) -> bool:
+    """Return whether more than half are so, as then the median is."""
+    return bool(2 * np.count_nonzero(places) > places.size)
 
 
 def _detail(grey: Greys) -> tuple[Greys, Greys]:

@@ -120,7 +120,7 @@ def _sight(
 
 def _is_hopeless(sight: Sight, weights: Weights) -> bool:
     ends = (told(replace(sight, another=share), weights) for share in (0.0, 1.0))
-    return max(found.copy + found.look_alike for found in ends) < HOPELESS
+    return all(found.copy + found.look_alike < HOPELESS for found in ends)
 
 
 def best_orientation(one: Keypoints, other: Keypoints) -> int:

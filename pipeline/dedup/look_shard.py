@@ -6,7 +6,7 @@ no more of them than it has pictures, and reads of each the row groups that hold
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import cv2
@@ -127,7 +127,7 @@ def told_look(known: Known, a: int, b: int, weights: Weights) -> dict[str, Any]:
     told = difference(here.picture, there.picture, sight)
     sides = {"a": told.a, "b": told.b}
     for name, side in sides.items():
-        facts |= {f"{name}_{field}": value for field, value in asdict(side).items()}
+        facts |= {f"{name}_{field}": value for field, value in vars(side).items()}
     if not same and not told.words:
         facts["a_coarser"] = _coarser(mine.quantised, theirs.quantised)
         facts["b_coarser"] = _coarser(theirs.quantised, mine.quantised)
