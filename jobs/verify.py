@@ -9,6 +9,7 @@ from jobs.console import console, print_table
 from jobs.sitting import Sitting
 from pipeline.core.errors import ConfigError, StoreError
 from pipeline.core.makers import made_by
+from pipeline.core.mending import forget_damaged
 from pipeline.core.spread import ShardPlan
 from pipeline.core.store import Store
 
@@ -17,7 +18,8 @@ def command(config: Config) -> None:
     """Check every checksum of STORES; exit code 4 if one is wrong.
 
     With --mend damaged shards of embeddings and signatures are made again, and no others; those of
-    other stores are removed, and the command that makes them again is named.
+    other stores are removed, as is what is damaged beside shards, and the command that makes them
+    again is named. What can be made again by none stays.
     """
     if not config.verify.stores:
         raise ConfigError("no stores: name outputs of jobs, as in sluice verify work/embeddings")
@@ -25,12 +27,14 @@ def command(config: Config) -> None:
     for root in config.verify.stores:
         store = Store.open(root)
         entries = store.manifest()
-        found = list(store.attachments.problems())
-        damaged = store.damaged()
-        if damaged and config.verify.mend:
-            commands += _mend(config, store, sorted(damaged))
+        beside, damaged = store.attachments.damaged(), store.damaged()
+        if config.verify.mend:
+            commands += _mend(config, store, sorted(damaged)) if damaged else []
+            removed = forget_damaged(store, beside) if beside else {}
+            commands += removed.values()
+            found = [line for name, line in beside.items() if name not in removed]
         else:
-            found += [line for lines in damaged.values() for line in lines]
+            found = [*beside.values(), *(line for lines in damaged.values() for line in lines)]
             commands += [made_by(store.kind)] if found else []
         problems += found
         images = sum(entry.rows for entry in entries)
@@ -41,12 +45,16 @@ def command(config: Config) -> None:
     again = " and ".join(dict.fromkeys(commands))
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
-        raise StoreError(
-            f"{len(problems)} damaged file(s):\n{lines}\n"
-            f"delete them with their entries and run {again} again, or say --mend"
-        )
+        raise StoreError(f"{len(problems)} damaged file(s):\n{lines}\n{_remedy(config, again)}")
     if commands:
         raise StoreError(f"what was damaged is removed; run {again} again to make that alone")
+
+
+def _remedy(config: Config, again: str) -> str:
+    if not config.verify.mend:
+        return f"delete them with their entries and run {again} again, or say --mend"
+    made = f"; what else was damaged is removed: run {again} again" if again else ""
+    return f"nothing makes these again in their place: do what their lines say{made}"
 
 
 def _mend(config: Config, store: Store, shards: Sequence[int]) -> list[str]:

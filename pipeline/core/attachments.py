@@ -1,6 +1,5 @@
 """What a store keeps beside its shards: files under names of their own, each with its record."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -76,13 +75,20 @@ class Attachments:
         records = sorted(str(record)[start:] for record in self.folder.glob(f"{pattern}.json"))
         return [name.removesuffix(".json") for name in records]
 
-    def problems(self) -> Iterator[str]:
-        """Yield a line for each file whose bytes are not those recorded for it."""
+    def damaged(self) -> dict[str, str]:
+        """Return a line for each file whose bytes are not those recorded for it, by its name."""
+        found = {}
         for name in self.names():
             try:
                 self.read(name)
             except StoreError as error:
-                yield str(error)
+                found[name] = str(error)
+        return found
+
+    def remove(self, name: str) -> None:
+        """Remove the file kept under ``name``, first what makes it count."""
+        for path in (_record(self.folder / name), self.folder / name):
+            path.unlink(missing_ok=True)
 
     def settle(self) -> None:
         """Give pending files that count their names; remove the others."""

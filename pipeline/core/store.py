@@ -213,7 +213,7 @@ class Store:
 
     def problems(self) -> Iterator[str]:
         """Yield a line for each file whose bytes are not those recorded for it."""
-        yield from self.attachments.problems()
+        yield from self.attachments.damaged().values()
         for lines in self.damaged().values():
             yield from lines
 

@@ -3,7 +3,9 @@
 import pytest
 
 from jobs.corpus import make_corpus
+from jobs.dedup import dedup
 from jobs.embed import embed
+from jobs.index import index
 from pipeline.core.errors import StoreError
 from pipeline.core.folder import place
 from pipeline.core.store import Store
@@ -93,6 +95,36 @@ def test_what_another_job_has_to_make_again_is_removed_and_told(left, far):
     assert "run sluice corpus again to make that alone" in str(told.exception)
     make_corpus(settings(far, *FEW))
     assert objects_below(far / "corpus") == whole
+
+
+@pytest.mark.parametrize(
+    ("store", "names", "job"),
+    [
+        ("dedup", ["groups.parquet"], dedup),
+        ("index", ["codes.npz", "rows/000000.arrow", "levels.parquet"], index),
+    ],
+)
+def test_what_is_damaged_beside_shards_is_removed_and_made_again(left, far, store, names, job):
+    whole = objects_below(far / store / "attached")
+    for name in names:
+        damage(far / store / "attached" / name)
+    told = str(run("verify", far / store).exception)
+    assert all(str(far / store / "attached" / name) in told for name in names)
+    told = str(run("verify", far / store, "--mend").exception)
+    assert told == (f"what was damaged is removed; run sluice {store} again to make that alone")
+    job(settings(far, *FEW))
+    assert objects_below(far / store / "attached") == whole
+
+
+def test_what_nothing_makes_again_stays_and_is_told(left, far):
+    path = far / "embeddings" / "attached" / "source.parquet"
+    before = path.read_bytes()
+    damage(path)
+    told = str(run("verify", far / "embeddings", "--mend", "--workers", "0").exception)
+    assert f"{path} does not have its recorded checksum" in told
+    assert "nothing makes these again in their place" in told
+    assert len(path.read_bytes()) == len(before)
+    path.put(before, path.read_tagged()[1])
 
 
 def test_a_server_that_fails_costs_nothing(server, left, far):
