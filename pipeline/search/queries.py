@@ -143,12 +143,15 @@ def find_images(
     wanted = pa.array(sorted(set(ids)), pa.int64())
     parts: list[pa.Table] = []
     for entry in store.manifest():
-        if parts and shards is not None and entry.shard not in shards:
+        if shards is not None and entry.shard not in shards:
             continue
         table = store.read(entry.shard, ["id"])
         mask = pa.compute.is_in(table["id"], value_set=wanted)
-        if pa.compute.any(mask).as_py() or not parts:
+        if pa.compute.any(mask).as_py():
             parts.append(store.read(entry.shard, columns).filter(mask))
+    if not parts:
+        schema = store.schema()
+        return pa.schema([schema.field(name) for name in columns]).empty_table()
     return pa.concat_tables(parts)
 
 
