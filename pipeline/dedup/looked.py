@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.arrays import Ids
+from pipeline.core.arrays import Ids, Mask, Scores
 from pipeline.dedup.asked import Kept
 from pipeline.dedup.identical_sets import PAIRS, SetPairs, ends_of
 
@@ -16,6 +16,7 @@ FLAWS = {  # of each side, false if not known, by what images without are
     "unstretched": "stretched",
     "finest": "coarser",
 }
+SOME = 6  # one in so many of an image's looks may be mistaken in what it tells of it
 TOLD = ("points", "places", "alignment", "why")  # of LOOKS, what a pair's row keeps
 
 
@@ -59,25 +60,51 @@ def with_changes(images: pa.Table, looks: pa.Table) -> pa.Table:
     uncropped: no other one goes on beyond its edges; unchanged: not grey or soft where another is
     not; unstretched: not in unusual proportions where another is not; finest: no other one like it
     was saved at a higher quality; camera: its file names one; own: the share of it that is the
-    picture, without a border. pixels become those alone.
+    picture, without a border. pixels become those alone. Of many looks at an image a few are
+    mistaken: what fewer than one in SOME of those that know it tell is not believed.
     """
-    ids = images["id"].to_numpy()
-    told = {name: np.zeros(len(ids), np.bool_) for name in (*FLAWS.values(), "camera")}
-    own = np.ones(len(ids))
-    order = np.argsort(ids)
-    for side in ("a", "b"):
-        rows = order[np.searchsorted(ids, looks[side].to_numpy(), sorter=order)]
-        for name, flags in told.items():
-            known = pc.fill_null(looks[f"{side}_{name}"], False).to_numpy()
-            np.logical_or.at(flags, rows, known)
-        np.minimum.at(own, rows, pc.fill_null(looks[f"{side}_own"], 1.0).to_numpy())
+    rows = _rows_of_sides(images, looks)
+    told = {name: _told_of(rows, _sides(looks, name), images.num_rows) for name in FLAWS.values()}
+    camera = np.zeros(images.num_rows, np.bool_)
+    np.logical_or.at(camera, rows, pc.fill_null(_sides(looks, "camera"), False).to_numpy())
+    own = _own(rows, pc.fill_null(_sides(looks, "own"), 1.0).to_numpy(), images.num_rows)
     pixels = np.rint(images["pixels"].to_numpy() * own).astype(np.int64)
     place = images.column_names.index("pixels")
     images = images.set_column(place, "pixels", pa.array(pixels))
     for without, name in FLAWS.items():
         images = images.append_column(without, pa.array(~told[name]))
     images = images.append_column("own", pa.array(own))
-    return images.append_column("camera", pa.array(told["camera"]))
+    return images.append_column("camera", pa.array(camera))
+
+
+def _sides(looks: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return what looks tell of their pictures a, then of their pictures b."""
+    return pa.chunked_array([*looks[f"a_{name}"].chunks, *looks[f"b_{name}"].chunks])
+
+
+def _rows_of_sides(images: pa.Table, looks: pa.Table) -> Ids:
+    ids, sides = images["id"].to_numpy(), [looks[side].to_numpy() for side in ("a", "b")]
+    order = np.argsort(ids)
+    rows: Ids = order[np.searchsorted(ids, np.concatenate(sides), sorter=order)]
+    return rows
+
+
+def _told_of(rows: Ids, known: pa.ChunkedArray, images: int) -> Mask:
+    """Return bool (n,): whether one in SOME of the looks that know it tell it of an image."""
+    asked = np.bincount(rows, known.is_valid().to_numpy(), minlength=images)
+    told = np.bincount(rows, pc.fill_null(known, False).to_numpy(), minlength=images)
+    flags: Mask = (told > 0) & (told * SOME >= asked)
+    return flags
+
+
+def _own(rows: Ids, shares: Scores, images: int) -> Scores:
+    """Return the share that one in SOME of an image's looks tell or less, 1 without looks."""
+    order = np.lexsort((shares, rows))
+    counts = np.bincount(rows, minlength=images)
+    starts = np.cumsum(counts) - counts
+    own, there = np.ones(images), counts > 0
+    own[there] = shares[order][(starts + (counts - 1) // SOME)[there]]
+    return own
 
 
 def with_roles(why: pa.ChunkedArray, a: str, b: str) -> pa.ChunkedArray:

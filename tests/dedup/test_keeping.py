@@ -1,6 +1,7 @@
 import pyarrow as pa
 
 from pipeline.dedup.keeping import keeping_order, preferred
+from pipeline.dedup.looked import with_changes
 
 
 def test_each_key_decides_where_those_before_it_do_not():
@@ -38,3 +39,41 @@ def test_a_name_is_preferred_by_stars_and_question_marks_alone():
     assert preferred(keys, ["a_1*", "*s/?.jpg"]).to_pylist() == [True, True, True, False]
     assert preferred(keys, ["100%"]).to_pylist() == [False] * 4
     assert preferred(keys, []).to_pylist() == [False] * 4
+
+
+def looks_at(pairs, told):
+    """Looks at ``pairs`` of ids; what ``told`` of (a, b) says is so of a, nothing else."""
+    columns = {"a": [a for a, _ in pairs], "b": [b for _, b in pairs]}
+    for name in ("cropped", "changed", "stretched", "coarser", "camera"):
+        columns[f"a_{name}"] = [name in told.get((a, b), {}) for a, b in pairs]
+        columns[f"b_{name}"] = [False] * len(pairs)
+    columns["a_own"] = [told.get((a, b), {}).get("own", 1.0) for a, b in pairs]
+    columns["b_own"] = [1.0] * len(pairs)
+    return pa.table(columns)
+
+
+def test_one_look_of_many_may_be_mistaken_and_of_few_each_counts():
+    images = pa.table({"id": list(range(1, 40)), "pixels": [100] * 39})
+    photo = [(1, other) for other in range(3, 40)]
+    crop = [(2, other) for other in range(3, 40)]
+    told = {photo[0]: {"cropped", "camera"}, photo[1]: {"changed"}}
+    told = {pair: dict.fromkeys(names, True) for pair, names in told.items()}
+    told[photo[2]] = {"own": 0.5}
+    told |= {pair: {"cropped": True, "own": 0.8} for pair in crop[:30]}
+    changed = with_changes(images, looks_at(photo + crop, told)).to_pylist()
+    assert [changed[0][name] for name in ("uncropped", "unchanged", "camera")] == [True] * 3
+    assert (changed[0]["own"], changed[0]["pixels"]) == (1.0, 100)
+    assert not changed[1]["uncropped"]
+    assert (changed[1]["own"], changed[1]["pixels"]) == (0.8, 80)
+    few = with_changes(images, looks_at(photo[:3], told)).to_pylist()
+    assert (few[0]["uncropped"], few[0]["own"]) == (False, 0.5)
+    assert few[5]["uncropped"]
+
+
+def test_what_a_look_does_not_know_is_no_evidence():
+    images = pa.table({"id": list(range(9)), "pixels": [100] * 9})
+    looks = looks_at([(0, other) for other in range(1, 9)], {(0, 1): {"coarser": True}})
+    unknown = looks["a_coarser"].to_pylist()[:1] + [None] * 7
+    place = looks.column_names.index("a_coarser")
+    looks = looks.set_column(place, "a_coarser", pa.array(unknown, pa.bool_()))
+    assert not with_changes(images, looks)["finest"][0].as_py()
