@@ -101,8 +101,11 @@ class Attempts:
         return RemoteAttempt(path) if isinstance(path, ObjectPath) else Attempt(path)
 
     def forget(self, shard: int) -> None:
-        """Remove the log of a shard that is written, and the folder with the last one."""
+        """Remove the log of a shard that is written."""
         self._path(shard).unlink(missing_ok=True)
+
+    def end(self) -> None:
+        """Remove the folder where no log is left, once no shard is at work that may begin one."""
         if not isinstance(self.folder, ObjectPath):
             with suppress(OSError):  # others are there, or it never was
                 self.folder.rmdir()

@@ -248,6 +248,7 @@ class Store:
                 self.attachments.settle()
             finally:
                 self._clear_temporaries()  # those of workers that were killed meanwhile
+                self.attempts.end()
 
     def _settle_attempts(self) -> None:
         for shard in self.attempts.shards():

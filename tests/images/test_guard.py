@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -63,8 +64,21 @@ def test_what_a_quiet_attempt_leaves_goes_with_the_shard(store, jpegs):
         assert list(quiet.checked(tables)) == tables
         with quiet.watched(0, "k0"):
             assert (store.root / "attempts" / "000000").exists()
-    store.write_shard(0, pa.table({"id": [0]}))
+    with store.lock():
+        store.write_shard(0, pa.table({"id": [0]}))
+        assert list((store.root / "attempts").iterdir()) == []
     assert not (store.root / "attempts").exists()
+
+
+def test_attempts_at_other_shards_begin_while_one_ends(store):
+    def attempt(shard):
+        for _ in range(300):
+            store.attempts.begin(shard).close()
+            store.attempts.forget(shard)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(attempt, range(4)))
+    assert store.attempts.shards() == []
 
 
 def test_of_a_killed_driver_nothing_bad_is_found(store, jpegs):
