@@ -79,7 +79,8 @@ def with_changes(images: pa.Table, looks: pa.Table) -> pa.Table:
 
 def _sides(looks: pa.Table, name: str) -> pa.ChunkedArray:
     """Return what looks tell of their pictures a, then of their pictures b."""
-    return pa.chunked_array([*looks[f"a_{name}"].chunks, *looks[f"b_{name}"].chunks])
+    one, other = looks[f"a_{name}"], looks[f"b_{name}"]
+    return pa.chunked_array([*one.chunks, *other.chunks], one.type)
 
 
 def _rows_of_sides(images: pa.Table, looks: pa.Table) -> Ids:

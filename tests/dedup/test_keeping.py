@@ -65,6 +65,9 @@ def test_one_look_of_many_may_be_mistaken_and_of_few_each_counts():
     assert (changed[0]["own"], changed[0]["pixels"]) == (1.0, 100)
     assert not changed[1]["uncropped"]
     assert (changed[1]["own"], changed[1]["pixels"]) == (0.8, 80)
+    none = pa.Table.from_batches([], looks_at(photo, told).schema)
+    none = with_changes(images, none).to_pylist()
+    assert (none[0]["uncropped"], none[0]["own"]) == (True, 1.0)
     few = with_changes(images, looks_at(photo[:3], told)).to_pylist()
     assert (few[0]["uncropped"], few[0]["own"]) == (False, 0.5)
     assert few[5]["uncropped"]

@@ -70,6 +70,8 @@ def test_a_package_that_is_missing_is_named(monkeypatch, url):
     packages = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "sftp": "paramiko"}
     package = packages[url.partition(":")[0]]
     monkeypatch.setitem(sys.modules, package, None)
+    known = sys.modules[fsspec.get_filesystem_class.__module__]._registry
+    monkeypatch.delitem(known, url.partition(":")[0], raising=False)  # opened by other tests
     with pytest.raises(InputError, match=f"pip install {package}, here and on every node"):
         open_url(url)
 
