@@ -6,9 +6,9 @@ The pool is Ray Data's and stays so: a scheduler of our own would have to learn 
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -106,8 +106,9 @@ def _mapped(
             max_task_retries=RETRIES,
         )
     _quiet()
-    tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    with _ended_if_broken_off():
+    batches = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    tables = cast("Generator[pa.Table, None, None]", iter(batches))
+    with _ended_if_broken_off(tables):
         for table in tables:
             if FAILURE in table.column_names:
                 raise pickle.loads(table[FAILURE][0].as_py())
@@ -127,15 +128,16 @@ def _pool(shards: int, workers: int, at_once: int) -> ray.data.ActorPoolStrategy
 
 
 @contextmanager
-def _ended_if_broken_off() -> Iterator[None]:
-    """Kill the workers of this machine's Ray where the block did not end well.
+def _ended_if_broken_off(tables: Generator[pa.Table, None, None]) -> Iterator[None]:
+    """End ``tables`` and kill the workers of this machine's Ray where the block did not end well.
 
-    Ray Data lets them finish their shards: one that did could write in a folder whose lock has been
-    given back, and nobody waits for it.
+    Ray Data waits for none of them: one that is still at a shard could write in a folder whose lock
+    has been given back. It is ended first, for until then it puts another in a killed one's place.
     """
     try:
         yield
     except BaseException:
+        tables.close()
         started = psutil.Process().children(recursive=True)
         workers = [process for process in started if _title(process).startswith("ray::MapWorker")]
         for worker in workers:
