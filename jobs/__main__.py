@@ -1,5 +1,6 @@
 """The command line: ``sluice COMMAND``, equal to ``python -m jobs COMMAND``."""
 
+import os
 import sys
 
 from jobs.stopping import Stopped, leave, stop_on_signals
@@ -16,6 +17,8 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line; a user's mistake is one message on standard error, no traceback."""
+    # Else pydantic looks through all installed packages for plugins of its own.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from jobs.commands import sluice
     from pipeline.core.errors import SluiceError
 

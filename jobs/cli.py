@@ -7,8 +7,8 @@ name its flags. The file is imported when the command runs: no help page waits f
 import ast
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -23,7 +23,7 @@ from pipeline.core.paths import path_error
 
 
 class Commands(click.Group):
-    """The commands of the package ``package``, whose settings are a ``kind`` of Config.
+    """The commands of the package ``package``, whose settings are the Config that ``kind()`` names.
 
     A command's section is the one with the name of its file after ``prefix``. ``headings`` puts
     commands, and the groups added to this one, under headings; all others come first, in the
@@ -33,7 +33,7 @@ class Commands(click.Group):
     def __init__(
         self,
         package: str,
-        kind: type[Config],
+        kind: Callable[[], type[Config]],
         prefix: str = "",
         headings: Mapping[str, Sequence[str]] | None = None,
         **attributes: Any,
@@ -45,29 +45,30 @@ class Commands(click.Group):
         self.headings = headings or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*self._functions, *self.commands])
+        modules = pkgutil.iter_modules([str(self._folder)])
+        names = [module.name.replace("_", "-") for module in modules if not module.ispkg]
+        return sorted([*filter(self._function, names), *self.commands])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        function = self._functions.get(cmd_name)
+        function = self._function(cmd_name)
         if function is None:
             return self.commands.get(cmd_name)
         file = cmd_name.replace("-", "_")
-        section = self.prefix + file
+        section, kind = self.prefix + file, self.kind()
         return click.Command(
             cmd_name,
-            params=_parameters(self.kind, section),
+            params=_parameters(kind, section),
             help=ast.get_docstring(function),
-            callback=partial(
-                _run, f"{self.package}.{file}", self.kind, _part(self.kind, section).ready
-            ),
+            callback=partial(_run, f"{self.package}.{file}", kind, _part(kind, section).ready),
         )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+        command = self.get_command(ctx, args[0])
+        if command is None and not ctx.resilient_parsing:
             raise NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
-        return super().resolve_command(ctx, args)
+        return (command.name if command else None), command, args[1:]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         headed = [name for names in self.headings.values() for name in names]
@@ -79,23 +80,19 @@ class Commands(click.Group):
                 with formatter.section(heading):
                     formatter.write_dl(lines)
 
-    @cached_property
-    def _functions(self) -> dict[str, ast.FunctionDef]:
-        folder = Path(__file__).parent.joinpath(*self.package.split(".")[1:])
-        files = {module.name: folder / f"{module.name}.py" for module in _modules(folder)}
-        found = {name.replace("_", "-"): _function(file) for name, file in files.items()}
-        return {name: function for name, function in found.items() if function}
+    @property
+    def _folder(self) -> Path:
+        return Path(__file__).parent.joinpath(*self.package.split(".")[1:])
 
-
-def _modules(folder: Path) -> list[pkgutil.ModuleInfo]:
-    return [module for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg]
-
-
-def _function(file: Path) -> ast.FunctionDef | None:
-    for node in ast.parse(file.read_bytes()).body:
-        if isinstance(node, ast.FunctionDef) and node.name == "command":
-            return node
-    return None
+    def _function(self, name: str) -> ast.FunctionDef | None:
+        """Return the function of the command ``name``, None where there is none."""
+        file = self._folder / f"{name.replace('-', '_')}.py"
+        if "_" in name or not file.stem.isidentifier() or not file.exists():
+            return None
+        for node in ast.parse(file.read_bytes()).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "command":
+                return node
+        return None
 
 
 def _first_line(command: click.Command) -> str:

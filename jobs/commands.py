@@ -5,7 +5,6 @@ import click
 from jobs import __version__
 from jobs.cli import Commands
 from jobs.config import Config
-from jobs.lab.config import LabConfig
 
 HEADINGS = {
     "Try it": ("demo", "corpus"),
@@ -17,10 +16,16 @@ HEADINGS = {
 }
 
 
+def _lab_config() -> type[Config]:
+    from jobs.lab.config import LabConfig  # here, for the other commands have no use for it
+
+    return LabConfig
+
+
 @click.group(
     cls=Commands,
     package="jobs",
-    kind=Config,
+    kind=lambda: Config,
     headings=HEADINGS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -33,11 +38,11 @@ def sluice() -> None:
     """
 
 
-@sluice.group(cls=Commands, package="jobs.lab", kind=LabConfig)
+@sluice.group(cls=Commands, package="jobs.lab", kind=_lab_config)
 def lab() -> None:
     """How the work scales: measured, fitted, planned."""
 
 
-@sluice.group(cls=Commands, package="jobs.bench", kind=LabConfig, prefix="bench_")
+@sluice.group(cls=Commands, package="jobs.bench", kind=_lab_config, prefix="bench_")
 def bench() -> None:
     """Benchmarks beside other ways, with recall."""

@@ -8,7 +8,8 @@ from pipeline.core.run_record import RunRecord
 from pipeline.core.store import Store
 from pipeline.embedding.choice import kept_tried, tried_rows
 from pipeline.embedding.embed_source import embed_source
-from pipeline.embedding.precision_loss import K, PrecisionLoss, measure_loss
+from pipeline.embedding.kept_loss import K, PrecisionLoss
+from pipeline.embedding.precision_loss import measure_loss
 from pipeline.images.evidence import told
 from pipeline.images.fill import Filled
 from pipeline.images.source import list_source

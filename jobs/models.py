@@ -9,11 +9,11 @@ from pipeline.core.store import Store
 from pipeline.embedding.backends import choose_backend, has_cuda, usable_precisions
 from pipeline.embedding.choice import FASTER, KEPT, WORTH, kept_tried, tried_rows
 from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.kept_loss import K
 from pipeline.embedding.kinds import kind_of
 from pipeline.embedding.kinds.kind import ModelKind
 from pipeline.embedding.models import EMBEDDERS
 from pipeline.embedding.openvino import openvino_capabilities
-from pipeline.embedding.precision_loss import K
 from pipeline.embedding.settings import BackendName, Precision
 from pipeline.embedding.stored import encoder_settings
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import webbrowser
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -190,6 +189,8 @@ def _open_sheet(config: Config, store: Store, answer: Answer, page: Place) -> No
     console.print(f"page: {page}")
     # Without a screen a browser of text would take the terminal over.
     if sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
+        import webbrowser
+
         webbrowser.open(page.as_uri())
 
 

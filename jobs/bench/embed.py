@@ -13,8 +13,8 @@ from jobs.lab.config import BenchEmbedConfig, LabConfig
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
 from pipeline.embedding.choice import KEPT
+from pipeline.embedding.kept_loss import K
 from pipeline.embedding.kinds import kind_of
-from pipeline.embedding.precision_loss import K
 from pipeline.embedding.settings import EncoderSettings, Precision
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.shard_rows import MOST

@@ -19,12 +19,11 @@ from pipeline.core.tables import embedding_column, embedding_matrix
 from pipeline.embedding.encoder import NO_EMBEDDING
 from pipeline.search.queries import (
     Queries,
-    read_files,
     refuse_nothing_to_ask,
-    refused_lines,
     sample_ids,
     split_queries,
 )
+from pipeline.search.query_files import read_files, refused_lines
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
-
 from pipeline.core.errors import StoreError
 from pipeline.core.folder import Place
 from pipeline.core.lease import leased
@@ -21,6 +19,8 @@ def locked(folder: Place) -> Iterator[None]:
         with leased(folder):
             yield
         return
+    from filelock import FileLock, Timeout  # here, for whoever but reads locks nothing
+
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)

@@ -17,13 +17,6 @@ from itertools import islice, takewhile
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tenacity import (
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
-
 from pipeline.core.errors import StoreError
 
 if TYPE_CHECKING:
@@ -275,6 +268,12 @@ class ObjectPath:
         """
         import obstore
         from obstore import exceptions as theirs
+        from tenacity import (
+            Retrying,
+            retry_if_exception,
+            stop_after_attempt,
+            wait_random_exponential,
+        )
 
         try:
             # What breaks off within an answer, or after a put, its library leaves to others.

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from pipeline.core.arrays import Pixels, Vectors
 from pipeline.core.store import Store
 from pipeline.embedding.backends import usable_precisions
+from pipeline.embedding.kept_loss import K
 from pipeline.embedding.kinds import kind_of
-from pipeline.embedding.precision_loss import LEAST, MOST, SHARDS, WHOLE, K, kept_neighbours
+from pipeline.embedding.precision_loss import LEAST, MOST, SHARDS, WHOLE, kept_neighbours
 from pipeline.embedding.settings import EncoderSettings, Precision
 from pipeline.embedding.stored import built_encoder
 from pipeline.images.reader import read_batches

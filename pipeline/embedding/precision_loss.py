@@ -1,8 +1,7 @@
 """What a store's precision costs: its vectors of some images beside f32's of the same images."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 import faiss
@@ -15,25 +14,16 @@ from pipeline.core.paths import may_write
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix, rows_of
 from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.kept_loss import K, PrecisionLoss, keep_loss, precision_loss
 from pipeline.embedding.settings import EncoderSettings, Precision
 from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_batches
 from pipeline.images.source import Source
 from pipeline.images.squares import decode_squares
 
-RECORD = "precision.json"
 WHOLE: Precision = "f32"
-K = 10
 LEAST, MOST = 64, 256  # images measured on; fewer than LEAST tell little of ten nearest
 SHARDS = 8  # that they are read from, spread evenly
-
-
-@dataclass(frozen=True)
-class PrecisionLoss:
-    """``recall``: the share of f32's K nearest of each of ``images`` that are still nearest."""
-
-    images: int
-    recall: float
 
 
 def kept_neighbours(reference: Vectors, vectors: Vectors, k: int) -> float:
@@ -51,12 +41,6 @@ def _neighbours(vectors: Vectors, k: int) -> list[list[int]]:
     return [[row for row in found if row != own][:k] for own, found in enumerate(rows.tolist())]
 
 
-def precision_loss(store: Store) -> PrecisionLoss | None:
-    """Return what ``measure_loss`` has kept in ``store``, None where nothing was measured."""
-    data = store.attached(RECORD)
-    return PrecisionLoss(**json.loads(data)) if data else None
-
-
 def measure_loss(store: Store, source: Source, settings: EncoderSettings) -> PrecisionLoss | None:
     """Embed up to MOST images of a finished store in f32, in this process; keep what was lost.
 
@@ -71,7 +55,7 @@ def measure_loss(store: Store, source: Source, settings: EncoderSettings) -> Pre
         return None
     loss = PrecisionLoss(len(whole), kept_neighbours(whole, found, K))
     with store.lock():
-        store.attach(RECORD, json.dumps(asdict(loss)).encode())
+        keep_loss(store, loss)
     return loss
 
 

@@ -3,10 +3,9 @@
 import io
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
-from pipeline.core.arrays import Numbers, Scores, Vectors
+from pipeline.core.arrays import Ids, Numbers, Scores, Vectors
 from pipeline.core.errors import StoreError
 from pipeline.core.makers import made_by
 from pipeline.core.store import Store
@@ -15,6 +14,7 @@ from pipeline.search.exact_topk import PAIRS_AT_ONCE, exact_scores
 ARRAYS = ("cells", "projection", "offset")
 # Cells asked for beyond those wanted: float64 puts them in an order that no batch size changes.
 SPARE_CELLS = 4
+FEW = 64  # vectors, whose nearest cells are found before FAISS is imported
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Grid:
             scores = seen.astype(np.float64) @ self.cells.T.astype(np.float64)
             order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
             return order.astype(np.int32)
-        _, rows = faiss.knn(seen, self.cells, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+        near = _few_nearest if len(seen) <= FEW else _many_nearest
+        rows = near(seen, self.cells, wanted)
         scores = exact_scores(seen, self.cells[rows])
         order = np.lexsort((rows, -scores), axis=1)[:, :count]
         return np.take_along_axis(rows, order, axis=1).astype(np.int32)
@@ -93,6 +94,20 @@ class Grid:
         if grid is None:
             raise StoreError(f"{store.root} has no grid; run {made_by(store.kind)} again")
         return grid
+
+
+def _few_nearest(seen: Vectors, cells: Vectors, count: int) -> Ids:
+    """Return (n, count): the rows of ``cells`` with the largest products, in any order."""
+    products = seen @ cells.T
+    rows: Ids = np.argpartition(products, -count, axis=1)[:, -count:]
+    return rows
+
+
+def _many_nearest(seen: Vectors, cells: Vectors, count: int) -> Ids:
+    import faiss
+
+    rows: Ids = faiss.knn(seen, cells, count, metric=faiss.METRIC_INNER_PRODUCT)[1]
+    return rows
 
 
 def whole_space(dimensions: int) -> Grid:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers
+from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Scores
 from pipeline.index.evidence import FIFTHS, Bounds, Evidence, Trials
 from pipeline.index.gains import CODE_ROW
 
@@ -45,16 +45,21 @@ def probe_recall(places: Numbers, probes: Ids, bounds: Bounds) -> list[WorkRecal
 
     Neighbours of one query are not independent, so the bound counts one of each, drawn at random.
     """
+    shares, low, drawn = _shares_and_bounds(places, probes, bounds)
+    return [
+        WorkRecall(float(share), float(bound), bounds.confidence, drawn)
+        for share, bound in zip(shares, low, strict=True)
+    ]
+
+
+def _shares_and_bounds(places: Numbers, probes: Ids, bounds: Bounds) -> tuple[Scores, Scores, int]:
+    """Return (p,) and (p,): the recalls at ``probes`` and their bounds; and the queries drawn."""
     there = places >= 0
     places, there = places[there.any(axis=1)], there[there.any(axis=1)]
     drawn = _one_a_query(places, there)
     found = np.searchsorted(np.sort(drawn), probes)
-    low = bounds.of(len(drawn))[found]
     shares = np.searchsorted(np.sort(places[there]), probes) / max(1, there.sum())
-    return [
-        WorkRecall(float(share), float(bound), bounds.confidence, len(drawn))
-        for share, bound in zip(shares, low, strict=True)
-    ]
+    return shares, bounds.of(len(drawn))[found], len(drawn)
 
 
 def choose_probes(
@@ -66,13 +71,10 @@ def choose_probes(
     costs no confidence (fixed-sequence testing). None where even all buckets fail. Where it need
     not be ``proved``, the recall itself is compared.
     """
-    chosen = None
     counts = np.arange(buckets, 0, -1)
-    for count, tested in zip(counts, probe_recall(places, counts, bounds), strict=True):
-        if (tested.low if proved else tested.recall) < recall:
-            break
-        chosen = int(count)
-    return chosen
+    shares, low, _ = _shares_and_bounds(places, counts, bounds)
+    enough = np.logical_and.accumulate((low if proved else shares) >= recall)
+    return int(counts[enough][-1]) if enough[0] else None
 
 
 def choose_work(

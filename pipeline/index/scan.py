@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-import faiss
 import numpy as np
 import pyarrow as pa
 
@@ -40,6 +39,8 @@ class ScanPlan:
 
     def start(self) -> ShardFunction:
         """Return the function that gives each query's ``depth`` best of one part."""
+        import faiss  # here, as in shard_topk
+
         faiss.omp_set_num_threads(1)
         index = Store.open(self.index, "index")
         buried = Store.open(self.embeddings, "embeddings").tombstones()

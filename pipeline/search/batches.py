@@ -9,7 +9,7 @@ from pipeline.core.arrays import Ids
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
-from pipeline.embedding.precision_loss import K, precision_loss
+from pipeline.embedding.kept_loss import K, precision_loss
 from pipeline.search.exact_topk import ShardTopK
 from pipeline.search.merge import Merged, search_certified
 from pipeline.search.passing import Passing

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
 from pipeline.core.arrays import Ids, Mask, Scores, Vectors
@@ -103,6 +102,8 @@ def shard_topk(
     if m == 0:
         empty = np.empty((len(queries), 0))
         return ShardTopK(shard, empty.astype(np.int64), empty, np.full(len(queries), -np.inf))
+    import faiss  # here, for a search by index does without
+
     faiss.cvar.distance_compute_blas_threshold = MATRIX_QUERIES * vectors.shape[1]
     found, rows = faiss.knn(queries, vectors, m, metric=faiss.METRIC_INNER_PRODUCT)
     whole = m == len(ids)

@@ -1,4 +1,4 @@
-"""The queries of a search: image files embedded here, or images the store holds already."""
+"""The queries of a search: images the store holds already, or image files embedded here."""
 
 import os
 import re
@@ -10,21 +10,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.core.arrays import Ids, Mask, Pixels, Vectors
 from pipeline.core.errors import InputError
 from pipeline.core.spread import NearGpu
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
-from pipeline.embedding.encoder import NO_EMBEDDING, has_direction
-from pipeline.embedding.settings import Encode
-from pipeline.embedding.stored import query_encoder
-from pipeline.images.fit import SQUASHED, Fit
-from pipeline.images.formats import IMAGE_SUFFIXES, MAX_PIXELS
-from pipeline.images.listing import list_files
-from pipeline.images.manifest import most_pixels
-from pipeline.images.squares import decode_squares
 
 
 @dataclass(frozen=True)
@@ -52,18 +43,14 @@ def split_queries(store: Store, texts: tuple[str, ...]) -> tuple[list[int], list
         if -(2**63) <= number < 2**63:
             ids.append(number)
         elif os.path.isdir(text):
-            paths += _folder_images(text)
+            from pipeline.search.query_files import folder_images  # as in gather_queries
+
+            paths += folder_images(text)
         elif os.path.isfile(text):
             paths.append(Path(text))
         else:
             keys.append(text)
     return list(dict.fromkeys(ids + ids_of_keys(store, keys))), list(dict.fromkeys(paths))
-
-
-def _folder_images(folder: str) -> list[Path]:
-    files = list_files(LocalFileSystem(), os.path.abspath(folder)).files
-    mine = pc.is_in(files["suffix"], value_set=pa.array(sorted(IMAGE_SUFFIXES)))
-    return [Path(folder, path) for path in files["path"].filter(mine).to_pylist()]
 
 
 def ids_of_keys(store: Store, keys: list[str]) -> list[int]:
@@ -155,35 +142,6 @@ def find_images(
     return pa.concat_tables(parts)
 
 
-def read_files(paths: list[Path]) -> pa.Table:
-    """Return (id, key, bytes, refused) of image files, as read_batches gives images; ids are null.
-
-    The key is the path as given; of a file that cannot be read, refused says why.
-    """
-    data: list[bytes | None] = []
-    refused: list[str | None] = []
-    for path in paths:
-        try:
-            data.append(path.read_bytes())
-            refused.append(None)
-        except OSError as error:
-            data.append(None)
-            refused.append(f"unreadable: {error.strerror}")
-    return pa.table(
-        {
-            "id": pa.nulls(len(paths), pa.int64()),
-            "key": pa.array(map(str, paths), pa.string()),
-            "bytes": pa.array(data, pa.binary()),
-            "refused": pa.array(refused, pa.string()),
-        }
-    )
-
-
-def refused_lines(quarantine: pa.Table) -> tuple[str, ...]:
-    """Return a line for each row of a quarantine."""
-    return tuple(f"{r['key']} ({r['reason']}: {r['detail']})" for r in quarantine.to_pylist())
-
-
 def refuse_nothing_to_ask(count: int, refused: tuple[str, ...]) -> None:
     """Raise InputError where ``count``, of the queries, is 0."""
     if count:
@@ -191,26 +149,6 @@ def refuse_nothing_to_ask(count: int, refused: tuple[str, ...]) -> None:
     if refused:
         raise InputError(f"no query is a usable image: {'; '.join(refused)}; name others")
     raise InputError("the query folders hold no images; name others")
-
-
-def embed_files(
-    paths: list[Path],
-    encode: Encode,
-    size: int,
-    max_pixels: int = MAX_PIXELS,
-    fit: Fit = SQUASHED,
-) -> Queries:
-    """Embed image files; those that are no usable images are among ``refused``."""
-    images = read_files(paths)
-    squares = decode_squares(images, size, max_pixels, fit=fit)
-    lines = refused_lines(squares.quarantine)
-    keys = np.array(images["key"].to_pylist(), object)[squares.rows]
-    vectors = encode(squares.pixels) if len(keys) else np.empty((0, 0), np.float32)
-    usable = has_direction(vectors)
-    lines += tuple(f"{key} ({NO_EMBEDDING}: the model gives none)" for key in keys[~usable])
-    keys, vectors = keys[usable].tolist(), vectors[usable]
-    count = len(keys)
-    return Queries(keys, np.zeros(count, np.int64), np.zeros(count, np.bool_), vectors, lines)
 
 
 def gather_queries(
@@ -230,6 +168,11 @@ def gather_queries(
     ids = list(dict.fromkeys(ids + sample_ids(store, sampled)))
     parts = [stored_queries(store, ids)] if ids else []
     if paths:
+        # Here, for images that the store holds need no decoder, no network and no file system.
+        from pipeline.embedding.stored import query_encoder
+        from pipeline.images.manifest import most_pixels
+        from pipeline.search.query_files import embed_files
+
         encoder = query_encoder(store, weights)
         settings = encoder.settings
 

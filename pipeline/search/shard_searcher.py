@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-import faiss
 import numpy as np
 import pyarrow as pa
 
@@ -30,6 +29,8 @@ class SearchPlan:
 
     def start(self) -> ShardFunction:
         """Return the function that searches one shard; its answer is one row of flat lists."""
+        import faiss  # here, as in shard_topk
+
         faiss.omp_set_num_threads(1)
         store = Store.open(self.embeddings, "embeddings")
 

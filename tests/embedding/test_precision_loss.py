@@ -8,8 +8,9 @@ from pipeline.core.spread import in_process
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix
 from pipeline.embedding.embed_source import embed_source
+from pipeline.embedding.kept_loss import precision_loss
 from pipeline.embedding.models import find_weights
-from pipeline.embedding.precision_loss import LEAST, kept_neighbours, measure_loss, precision_loss
+from pipeline.embedding.precision_loss import LEAST, kept_neighbours, measure_loss
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.images.source import list_source
 from pipeline.search.batches import exact_loss

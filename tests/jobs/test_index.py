@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +38,12 @@ from pipeline.search.queries import Queries, stored_queries
 from tests.helpers.clustered import DIMENSIONS, config, synthetic
 from tests.helpers.files import digests
 
+# What half of a cold search would wait for: decoders, networks, file systems, other commands.
+NEEDLESS = (
+    *("ray", "torch", "openvino", "faiss", "scipy", "sklearn", "pandas", "duckdb", "cv2", "PIL"),
+    *("fsspec", "obstore", "tenacity", "filelock", "pyarrow.dataset"),
+    *("webbrowser", "jobs.lab.config", "pipeline.images.decode", "pipeline.embedding.encoder"),
+)
 PART = 300  # rows of a part, about: four parts
 
 
@@ -335,3 +343,18 @@ def test_a_deeper_search_than_calibrated_is_refused(done):
 def test_adding_to_no_index_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no index to add to; leave --add out"):
         command(config(tmp_path, "index.add=true"))
+
+
+def test_a_search_by_id_waits_for_no_decoder_and_no_network(done, tmp_path):
+    asked = ["search", "id:7", "--index", "--recall=0.9", f"--output={tmp_path}/hits"]
+    stores = [f"--set=embed.output={done}/embeddings", f"--set=index.output={done}/index"]
+    program = f"""
+import atexit, sys
+from jobs.__main__ import main
+sys.argv[1:] = {[*asked, *stores]!r}
+atexit.register(lambda: print([name for name in {NEEDLESS!r} if name in sys.modules]))
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.stdout.splitlines()[-1] == "[]", ran.stdout + ran.stderr
+    assert "probed" in ran.stdout

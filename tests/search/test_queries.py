@@ -3,7 +3,8 @@ import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store
-from pipeline.search.queries import embed_files, refuse_nothing_to_ask, split_queries
+from pipeline.search.queries import refuse_nothing_to_ask, split_queries
+from pipeline.search.query_files import embed_files
 
 
 def encode(squares):
