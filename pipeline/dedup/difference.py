@@ -13,7 +13,8 @@ from pipeline.dedup.look import Sight
 
 PART = 0.95  # share of a picture below which the other shows a part of it alone
 PLAIN, NEAR, FLAT = 0.7, 8, 2  # share of a border of one brightness, levels of 255 nearly and well
-STEP, EDGE = 4.0, 2.0  # levels by which the edge of a border stands out, and times those within
+STEP = 4.0  # levels by which the edge of a border stands out
+SEAM, BESIDE, LEFT = 1.4, 6, 3.0  # times those so many pixels beside it, and levels more
 MARGIN = 0.02  # share of a picture by which its borders may be larger: each by half a pixel of 128
 STRAIGHT = 2.0  # degrees
 STRETCH = 1.04  # ratio of scales
@@ -26,6 +27,12 @@ UNDISTURBED = 0.8  # share of the places that agree from which detail is compare
 SOFTER = 0.76  # times the detail of most places, of one contrast and in as many pixels
 PLACE, TEXTURE = (9, 9), 4.0  # pixels, levels of deviation
 FINE, COARSER = 0.5, 0.35  # pixels of blur: of both, and of one times what the other is coarser
+# Times the other's detail that a picture saved at a lower quality has of its places with texture at
+# least, where the other is not sharpened, and of the rest at most, where that was not saved at a
+# lower one before.
+SHARP, FLATTER = 0.92, 1.1
+NOWHERE = np.empty(0, np.float32)
+Sides = tuple[bool, bool]  # a, b
 
 
 @dataclass(frozen=True)
@@ -40,18 +47,24 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    """The words for it, and what it says of each side."""
+    """The words for it, what it says of each side, and what of one of both, not known which."""
 
     words: str
     a: Side
     b: Side
+    turned: bool  # or mirrored, one against the other
+    stretch: float  # how many times as much one is stretched in one direction as across it
+    recoloured: bool
+    a_saved: bool  # a may be b saved at a lower quality
+    b_saved: bool
 
 
 def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     """Return how pictures (h, w, 3) ``a`` and ``b``, laid over it, differ."""
     there = np.asarray(cv2.warpAffine(b, sight.affine, (a.shape[1], a.shape[0])), np.uint8)
     mask = _covered(a, b, sight.affine)
-    words = _turn_words(sight.affine)
+    turned, stretch = _turn_words(sight.affine), _stretch(sight.affine)
+    words = turned + [f"stretched {stretch:.2f} times"] * (stretch > STRETCH)
     of_a, of_b = sight.agreed.of_one, sight.agreed.of_other
     a_more, b_more = of_a < PART, of_b < PART
     a_framed = a_more and _framed(a, mask)
@@ -59,9 +72,7 @@ def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
     b_framed = b_more and _framed(b, _covered(b, a, inverse))
     words += _part_words("a", of_a, a_more, a_framed) + _part_words("b", of_b, b_more, b_framed)
     colour, a_grey, b_grey = _colour_words(a, there, mask, 1 - sight.agreed.places <= COVERED)
-    a_soft = b_soft = False
-    if not colour and sight.agreed.places > UNDISTURBED:
-        a_soft, b_soft = _softer(a, b, sight.affine)
+    (a_soft, b_soft), saved = _by_detail(a, b, sight, not colour)
     words += colour + ["a is softer"] * a_soft + ["b is softer"] * b_soft
     if 1 - sight.agreed.places > COVERED:
         words.append(f"{1 - sight.agreed.places:.0%} is covered or differs")
@@ -70,10 +81,11 @@ def difference(a: Pixels, b: Pixels, sight: Sight) -> Difference:
         share - MARGIN if framed and not both else 1.0
         for share, framed, both in ((of_a, a_framed, b_framed), (of_b, b_framed, a_framed))
     )
-    stretched = _stretch(sight.affine) > STRETCH and _is_usual(a) != _is_usual(b)
+    stretched = stretch > STRETCH and _is_usual(a) != _is_usual(b)
     one = Side(b_more and not b_framed, a_own, a_grey or a_soft, stretched and _is_usual(b))
     other = Side(a_more and not a_framed, b_own, b_grey or b_soft, stretched and _is_usual(a))
-    return Difference(", ".join(words), one, other)
+    changed = bool(turned), stretch, "recoloured" in colour
+    return Difference(", ".join(words), one, other, *changed, *saved)
 
 
 def _is_usual(picture: Pixels) -> bool:
@@ -91,7 +103,7 @@ def _covered(one: Pixels, other: Pixels, affine: Affine) -> Pixels:
 
 
 def _turn_words(affine: Affine) -> list[str]:
-    """Return how b is turned and stretched, by the map in pixels."""
+    """Return how b is turned, by the map in pixels."""
     linear = affine[:, :2].copy()
     words = []
     if np.linalg.det(linear) < 0:
@@ -99,13 +111,10 @@ def _turn_words(affine: Affine) -> list[str]:
         words.append("mirrored")
     u, _, v = np.linalg.svd(linear)
     angle = degrees(np.arctan2((u @ v)[1, 0], (u @ v)[0, 0]))
-    stretch = _stretch(affine)
     if abs(abs(angle) - 180) < STRAIGHT and words:
         words, angle = ["mirrored upside down"], 0.0
     if abs(angle) >= STRAIGHT:
         words.append(f"turned by {round(angle):d} degrees")
-    if stretch > STRETCH:
-        words.append(f"stretched {stretch:.2f} times")
     return words
 
 
@@ -125,17 +134,18 @@ def _part_words(name: str, share: float, more: bool, framed: bool) -> list[str]:
 
 
 def _framed(picture: Pixels, mask: Pixels) -> bool:
-    """Return whether what ``mask`` leaves out is a border or page, not more of the picture."""
+    """Return whether what ``mask`` leaves out is a border, page or other picture."""
     if cv2.countNonZero(mask) in (0, mask.size):
         return False
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
     kernel = np.ones((3, 3), np.uint8)
-    inner = np.asarray(cv2.erode(mask, kernel, iterations=2), np.uint8)
     outside = cv2.bitwise_not(cv2.dilate(mask, kernel, iterations=2))
-    steps = _steps(grey, mask, True)
+    steps = _steps(grey, mask)
     if cv2.countNonZero(outside) > 20 and len(steps) and _is_plain(grey[outside > 0], steps):
         return True
-    return _mean(steps) > EDGE * _mean(_steps(grey, inner, False)) + STEP
+    moved = (way(mask, kernel, iterations=BESIDE) for way in (cv2.erode, cv2.dilate))
+    beside = max(_median(_steps(grey, np.asarray(edge, np.uint8))) for edge in moved)
+    return _median(steps) > SEAM * beside + LEFT
 
 
 def _is_plain(outside: Bytes, steps: Bytes) -> bool:
@@ -146,16 +156,16 @@ def _is_plain(outside: Bytes, steps: Bytes) -> bool:
     return bool((plain and step > STEP) or (flat and step > 0 and steps.mean() > STEP))
 
 
-def _mean(steps: Bytes) -> float:
-    return float(steps.mean()) if len(steps) else 0.0
+def _median(steps: Bytes) -> float:
+    return float(np.median(steps)) if len(steps) else 0.0
 
 
-def _steps(grey: Pixels, mask: Pixels, across: bool) -> Bytes:
-    """Return the steps of brightness over four pixels, across the edge of ``mask`` or in it."""
+def _steps(grey: Pixels, mask: Pixels) -> Bytes:
+    """Return the steps of brightness over four pixels, across the edge of ``mask``."""
     steps = []
     for axis in (0, 1):
         before, after = _ends(mask, axis)
-        counted = cv2.bitwise_xor(before, after) if across else cv2.bitwise_and(before, after)
+        counted = cv2.bitwise_xor(before, after)
         steps.append(np.asarray(cv2.absdiff(*_ends(grey, axis)), np.uint8)[counted > 0])
     return np.concatenate(steps)
 
@@ -187,24 +197,40 @@ def _colour_words(
     return ["recoloured"] * bool(recoloured), False, False
 
 
-def _softer(a: Pixels, b: Pixels, affine: Affine) -> tuple[bool, bool]:
-    """Return whether either picture shows less detail than the other, of that both can show.
+def _by_detail(a: Pixels, b: Pixels, sight: Sight, told: bool) -> tuple[Sides, Sides]:
+    """Return which is softer, and which may be the other one saved at a lower quality, if it is
+    ``told`` by detail at all.
+    """
+    if not told or sight.agreed.places <= UNDISTURBED:
+        return (False, False), (False, False)
+    textured, plain = _detail_against(a, b, sight.affine)
+    softer = _of_most(textured < SOFTER), _of_most(textured > 1 / SOFTER)
+    a_saved = _of_most(textured > SHARP) and not _of_most(plain > FLATTER)
+    b_saved = _of_most(textured < 1 / SHARP) and not _of_most(plain < 1 / FLATTER)
+    return softer, (a_saved, b_saved)
+
+
+def _detail_against(a: Pixels, b: Pixels, affine: Affine) -> tuple[Greys, Greys]:
+    """Return times how much of the detail of ``b``, of that both can show, ``a`` has at its places
+    with texture, at all where there are none, and at the others.
 
     They are compared in the pixels of the coarser one, and in one contrast.
     """
     if np.linalg.det(affine[:, :2]) ** 2 > 1:
-        return _softer(b, a, cv2.invertAffineTransform(affine))[::-1]
+        textured, plain = _detail_against(b, a, cv2.invertAffineTransform(affine))
+        return np.float32(1) / textured, np.float32(1) / plain
     scale = abs(float(np.linalg.det(affine[:, :2]))) ** 0.5
     here, fine = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float32) for p in (a, b))
     fine = cv2.GaussianBlur(fine, (0, 0), max(COARSER * (scale**-2 - 1) ** 0.5, 0.01))
     there = cv2.warpAffine(fine, affine, here.shape[::-1], flags=cv2.INTER_LANCZOS4)
     inner = np.asarray(cv2.erode(_covered(a, b, affine), np.ones((7, 7), np.uint8)), np.uint8)
     if cv2.countNonZero(inner) < 100:
-        return False, False
+        return NOWHERE, NOWHERE
     (one, textured), (other, as_textured) = (_detail(grey) for grey in (here, there))
-    counted = (inner > 0) & (np.maximum(textured, as_textured) > TEXTURE)
-    ratios = (one / other)[counted if counted.any() else inner > 0]
-    return _of_most(ratios < SOFTER), _of_most(1 / ratios < SOFTER)
+    ratios = np.asarray(one / other, np.float32)
+    places = np.maximum(textured, as_textured) > TEXTURE
+    shown, elsewhere = ratios[(inner > 0) & places], ratios[(inner > 0) & ~places]
+    return shown if len(shown) else elsewhere, elsewhere
 
 
 def _of_most(places: Mask) -> bool:

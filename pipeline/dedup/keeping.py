@@ -16,6 +16,7 @@ KEYS = (
     ("unchanged", "descending"),
     ("unstretched", "descending"),
     ("pixels", "descending"),
+    ("usual", "descending"),
     ("finest", "descending"),
     ("camera", "descending"),
     ("modified", "ascending"),
@@ -25,9 +26,9 @@ KEYS = (
 )
 TOLD = (
     "one that is preferred, then decoded whole, then no crop of another, then not grey, soft or "
-    "stretched where another is not, then of the most pixels (without borders), saved at the "
-    "higher quality where pictures are alike, naming its camera, the oldest, of most bytes, the "
-    "first name"
+    "stretched where another is not, then of the most pixels (without borders), neither turned nor "
+    "recoloured against most others, saved at the higher quality where pictures are alike, naming "
+    "its camera, the oldest, of most bytes, the first name"
 )
 
 
@@ -35,10 +36,10 @@ def keeping_order(images: pa.Table) -> Ids:
     """Return the rows of ``images``, int64 (n,), the first to be kept first.
 
     preferred bool: its name matches what the user prefers; whole bool: it decoded to its end;
-    uncropped, unchanged, unstretched, finest, camera bool and pixels int64: of the file, or as
-    ``looked.with_changes`` tells them; modified int64, when the file was; bytes int64 of the file,
-    which tell what is less compressed where no look tells what is finest; key string; id int64. All
-    but id may be missing, or null, which comes last.
+    uncropped, unchanged, unstretched, usual, finest, camera bool and pixels int64: of the file, or
+    as ``looked.with_changes`` tells them; modified int64, when the file was; bytes int64 of the
+    file, which tell what is less compressed where no look tells what is finest; key string; id
+    int64. All but id may be missing, or null, which comes last.
     """
     names = images.column_names
     keys: dict[str, str] = {}

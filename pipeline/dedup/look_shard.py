@@ -49,6 +49,10 @@ LOOKS = pa.schema(
         ("b_stretched", pa.bool_()),
         ("a_coarser", pa.bool_()),  # b is like a in all but detail, and saved at a higher quality
         ("b_coarser", pa.bool_()),
+        # One of them is, against the other one; it is not known which.
+        ("turned", pa.bool_()),
+        ("stretch", pa.float64()),  # times as much in one direction as across it
+        ("recoloured", pa.bool_()),
         ("a_camera", pa.bool_()),  # a's file names its camera
         ("b_camera", pa.bool_()),
     ]
@@ -128,9 +132,10 @@ def told_look(known: Known, a: int, b: int, weights: Weights) -> dict[str, Any]:
     sides = {"a": told.a, "b": told.b}
     for name, side in sides.items():
         facts |= {f"{name}_{field}": value for field, value in vars(side).items()}
+    facts |= {name: getattr(told, name) for name in ("turned", "stretch", "recoloured")}
     if not same and not told.words:
-        facts["a_coarser"] = _coarser(mine.quantised, theirs.quantised)
-        facts["b_coarser"] = _coarser(theirs.quantised, mine.quantised)
+        facts["a_coarser"] = told.a_saved and _coarser(mine.quantised, theirs.quantised)
+        facts["b_coarser"] = told.b_saved and _coarser(theirs.quantised, mine.quantised)
     return facts | {"why": same or told.words or ALIKE}
 
 

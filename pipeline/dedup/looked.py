@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.arrays import Ids, Mask, Scores
+from pipeline.core.arrays import AnyArray, Ids, Mask
 from pipeline.dedup.asked import Kept
+from pipeline.dedup.difference import STRETCH
 from pipeline.dedup.identical_sets import PAIRS, SetPairs, ends_of
 
 FLAWS = {  # of each side, false if not known, by what images without are
@@ -17,6 +18,8 @@ FLAWS = {  # of each side, false if not known, by what images without are
     "finest": "coarser",
 }
 SOME = 6  # one in so many of an image's looks may be mistaken in what it tells of it
+MOST = 2  # more than one in so many tell of an image that it is the one
+MARGIN = 0.02  # share of a picture by which a stretch may be told too small
 TOLD = ("points", "places", "alignment", "why")  # of LOOKS, what a pair's row keeps
 
 
@@ -59,20 +62,29 @@ def with_changes(images: pa.Table, looks: pa.Table) -> pa.Table:
 
     uncropped: no other one goes on beyond its edges; unchanged: not grey or soft where another is
     not; unstretched: not in unusual proportions where another is not; finest: no other one like it
-    was saved at a higher quality; camera: its file names one; own: the share of it that is the
-    picture, without a border. pixels become those alone. Of many looks at an image a few are
+    as large was saved at a higher quality; usual: not turned or recoloured against most others;
+    camera: its file names one; own: the share of it that is the picture, without a border or what
+    stretches it against most others. pixels become those alone. Of many looks at an image a few are
     mistaken: what fewer than one in SOME of those that know it tell is not believed.
     """
     rows = _rows_of_sides(images, looks)
-    told = {name: _told_of(rows, _sides(looks, name), images.num_rows) for name in FLAWS.values()}
+    facts = {name: _sides(looks, name) for name in FLAWS.values()}
+    facts["coarser"] = _where(_as_large(rows, images["pixels"].to_numpy()), facts["coarser"])
+    told = {name: _told_of(rows, known, images.num_rows) for name, known in facts.items()}
     camera = np.zeros(images.num_rows, np.bool_)
     np.logical_or.at(camera, rows, pc.fill_null(_sides(looks, "camera"), False).to_numpy())
-    own = _own(rows, pc.fill_null(_sides(looks, "own"), 1.0).to_numpy(), images.num_rows)
+    own = _ranked(rows, _known(_sides(looks, "own"), 1.0), images.num_rows, 1.0, SOME)
+    turned, recoloured, stretch = (
+        _ranked(rows, np.tile(_known(looks[name], usual), 2), images.num_rows, usual, MOST)
+        for name, usual in (("turned", False), ("recoloured", False), ("stretch", 1.0))
+    )
+    own = np.where(stretch > STRETCH, own * (1 / stretch - MARGIN), own)
     pixels = np.rint(images["pixels"].to_numpy() * own).astype(np.int64)
     place = images.column_names.index("pixels")
     images = images.set_column(place, "pixels", pa.array(pixels))
     for without, name in FLAWS.items():
         images = images.append_column(without, pa.array(~told[name]))
+    images = images.append_column("usual", pa.array(~(turned | recoloured)))
     images = images.append_column("own", pa.array(own))
     return images.append_column("camera", pa.array(camera))
 
@@ -98,14 +110,28 @@ def _told_of(rows: Ids, known: pa.ChunkedArray, images: int) -> Mask:
     return flags
 
 
-def _own(rows: Ids, shares: Scores, images: int) -> Scores:
-    """Return the share that one in SOME of an image's looks tell or less, 1 without looks."""
-    order = np.lexsort((shares, rows))
+def _as_large(rows: Ids, pixels: Ids) -> Mask:
+    """Return bool (2 looks,): whether the other picture of each side has as many pixels."""
+    one, other = np.split(pixels[rows], 2)
+    return np.tile(one == other, 2)
+
+
+def _where(known: Mask, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pa.array(known), column, pa.scalar(None, column.type))
+
+
+def _known(column: pa.ChunkedArray, usual: bool | float) -> AnyArray:
+    return np.asarray(pc.fill_null(column, usual).to_numpy())
+
+
+def _ranked(rows: Ids, told: AnyArray, images: int, usual: bool | float, some: int) -> AnyArray:
+    """Return what one in ``some`` of an image's looks tell or less, ``usual`` without looks."""
+    order = np.lexsort((told, rows))
     counts = np.bincount(rows, minlength=images)
     starts = np.cumsum(counts) - counts
-    own, there = np.ones(images), counts > 0
-    own[there] = shares[order][(starts + (counts - 1) // SOME)[there]]
-    return own
+    found, there = np.full(images, usual, told.dtype), counts > 0
+    found[there] = told[order][(starts + (counts - 1) // some)[there]]
+    return found
 
 
 def with_roles(why: pa.ChunkedArray, a: str, b: str) -> pa.ChunkedArray:

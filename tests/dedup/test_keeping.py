@@ -47,6 +47,8 @@ def looks_at(pairs, told):
     for name in ("cropped", "changed", "stretched", "coarser", "camera"):
         columns[f"a_{name}"] = [name in told.get((a, b), {}) for a, b in pairs]
         columns[f"b_{name}"] = [False] * len(pairs)
+    for name, usual in (("turned", False), ("recoloured", False), ("stretch", 1.0)):
+        columns[name] = [told.get((a, b), {}).get(name, usual) for a, b in pairs]
     columns["a_own"] = [told.get((a, b), {}).get("own", 1.0) for a, b in pairs]
     columns["b_own"] = [1.0] * len(pairs)
     return pa.table(columns)
@@ -80,3 +82,24 @@ def test_what_a_look_does_not_know_is_no_evidence():
     place = looks.column_names.index("a_coarser")
     looks = looks.set_column(place, "a_coarser", pa.array(unknown, pa.bool_()))
     assert not with_changes(images, looks)["finest"][0].as_py()
+
+
+def test_what_differs_from_most_others_is_the_changed_one_and_stretching_adds_no_pixels():
+    pairs = [(1, 2), (1, 3), (2, 3), (1, 4), (2, 4), (3, 4)]
+    images = pa.table({"id": [1, 2, 3, 4], "pixels": [100, 130, 100, 100]})
+    odd = {2: {"stretch": 1.3}, 3: {"recoloured": True}, 4: {"turned": True}}
+    told = {pair: {k: v for end in pair for k, v in odd.get(end, {}).items()} for pair in pairs}
+    changed = with_changes(images, looks_at(pairs, told))
+    assert changed["usual"].to_pylist() == [True, True, False, False]
+    assert changed["pixels"].to_pylist() == [100, 97, 100, 100]
+    assert keeping_order(changed)[0] == 0
+    two = with_changes(images, looks_at([(1, 3)], told))  # where neither is the odd one
+    assert two["usual"].to_pylist() == [False, True, False, True]
+
+
+def test_a_higher_quality_counts_among_pictures_of_one_size():
+    images = pa.table({"id": [1, 2, 3], "pixels": [100, 60, 100]})
+    looks = looks_at([(1, 2)], {(1, 2): {"coarser": True}})
+    assert with_changes(images, looks)["finest"].to_pylist() == [True] * 3
+    looks = looks_at([(1, 3)], {(1, 3): {"coarser": True}})
+    assert with_changes(images, looks)["finest"].to_pylist() == [False, True, True]

@@ -286,6 +286,29 @@ def test_of_pictures_alike_in_all_but_detail_the_coarser_jpeg_is_told():
     assert "b_coarser" not in told
 
 
+def test_quality_tells_nothing_of_what_was_sharpened_or_was_flatter_before():
+    for picture, keypoints in zip(PICTURES, KEYPOINTS, strict=True):
+        sharp = cv2.addWeighted(picture, 1.8, cv2.GaussianBlur(picture, (0, 0), 2), -0.8, 0)
+        again = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 5])[1]
+        saved = [
+            difference(keypoints.picture, other.picture, look(keypoints, other, WEIGHTS)[0])
+            for other in map(find_keypoints, (sharp, cv2.imdecode(again, cv2.IMREAD_COLOR)))
+        ]
+        assert [told.a_saved for told in saved] == [False, False]
+
+
+def test_what_lies_beside_a_picture_in_a_collage_is_no_more_of_it():
+    told = []
+    for number, keypoints in enumerate(KEYPOINTS):
+        collage = changed(PICTURES[number], "collage", np.random.default_rng(1), PICTURES[::-1])
+        other = find_keypoints(collage)
+        told.append(
+            difference(keypoints.picture, other.picture, look(keypoints, other, WEIGHTS)[0])
+        )
+    right = [not each.a.cropped and 0.2 < each.b.own < 0.3 for each in told]
+    assert sum(right) >= len(right) - 1, told
+
+
 def test_a_thing_of_another_colour_on_a_plain_ground_is_recoloured():
     icons = []
     for colour in ((200, 40, 30), (30, 60, 190)):
