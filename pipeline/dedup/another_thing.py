@@ -1,10 +1,10 @@
 """What of two pictures laid over each other is another thing, as before one background.
 
 Points and textures of a background agree whatever lies before it, and cloth has little texture of
-its own. What tells them apart is colour: one map of colours is fitted to all that both show, which
-takes up a change of light, contrast or tint. An area that it explains neither way is another thing,
-or one laid over: a band from edge to edge, as of a caption, and an area of one colour in one of the
-pictures, as of a sticker, are left out.
+its own. What tells them apart is colour: where it differs, one map of colours is fitted to all that
+both show, which takes up a change of light, contrast or tint. An area that it explains neither way
+is another thing, or one laid over: a band from edge to edge, as of a caption, and an area of one
+colour in one of the pictures, as of a sticker, are left out.
 """
 
 from functools import lru_cache
@@ -49,6 +49,8 @@ def another_thing(here: Colours, other: Colours, affine: Reals) -> float:
     inside = np.flatnonzero(mask)
     if len(inside) < LEAST:
         return 1.0
+    if not _opened(_apart(here, there, mask)).any():
+        return 0.0
     places = _places(mask.shape)[:, inside]
     both = np.stack([picture.reshape(-1, 3).T.take(inside, axis=1) for picture in (here, there)])
     differs = np.zeros(mask.size, np.uint8)
@@ -64,6 +66,13 @@ def _solid(differs: Bytes, mask: Mask, here: Colours, there: Colours) -> int:
             return 0
         differs = _without_bands(differs, mask, axis)
     return cv2.countNonZero(_without_stickers(_opened(differs), mask, here, there))
+
+
+def _apart(here: Colours, there: Colours, mask: Mask) -> Bytes:
+    """Return where the colours themselves differ by more than LEVELS in a channel: 1, else 0."""
+    r, g, b = cv2.split(cv2.absdiff(here, there))
+    differs = np.asarray(cv2.max(cv2.max(r, g), b)) > LEVELS
+    return np.asarray(differs & mask, np.uint8)
 
 
 def _opened(differs: Bytes) -> Bytes:

@@ -1,7 +1,7 @@
 """What was done to a picture to make a copy, told from the two laid over each other."""
 
 from dataclasses import dataclass
-from math import degrees
+from math import atan2, degrees, hypot
 
 import cv2
 import numpy as np
@@ -20,7 +20,8 @@ STRAIGHT = 2.0  # degrees
 STRETCH = 1.04  # ratio of scales
 PROPORTIONS, USUAL = (1, 5 / 4, 4 / 3, 3 / 2, 16 / 9), 0.015  # of sides, and how near they are
 GREY, COLOURED = 3.0, 5.0  # levels between a place's largest and smallest channel, on average
-RECOLOURED, AREA = 3.5, (15, 15)  # levels by which half of the areas differ in a channel, pixels
+RECOLOURED = 3.5  # levels by which half of the areas differ in a channel
+SMALLEST, AREA = (3, 3), (7, 7)  # places and areas of colour, in pixels of half the size
 STRONG, SMALL = 30, 0.05  # likewise of some areas alone, as of a thing on a plain ground, and share
 COVERED = 0.02  # share of the places that disagree
 UNDISTURBED = 0.8  # share of the places that agree from which detail is compared
@@ -104,13 +105,12 @@ def _covered(one: Pixels, other: Pixels, affine: Affine) -> Pixels:
 
 def _turn_words(affine: Affine) -> list[str]:
     """Return how b is turned, by the map in pixels."""
-    linear = affine[:, :2].copy()
+    a, b, c, d = affine[:, :2].ravel().tolist()
     words = []
-    if np.linalg.det(linear) < 0:
-        linear[:, 0] *= -1
+    if a * d < b * c:
+        a, c = -a, -c
         words.append("mirrored")
-    u, _, v = np.linalg.svd(linear)
-    angle = degrees(np.arctan2((u @ v)[1, 0], (u @ v)[0, 0]))
+    angle = degrees(atan2(c - b, a + d))  # of the nearest rotation, by the polar decomposition
     if abs(abs(angle) - 180) < STRAIGHT and words:
         words, angle = ["mirrored upside down"], 0.0
     if abs(angle) >= STRAIGHT:
@@ -120,8 +120,12 @@ def _turn_words(affine: Affine) -> list[str]:
 
 def _stretch(affine: Affine) -> float:
     """Return how many times as much the map stretches in one direction as across it."""
-    large, small = np.linalg.svd(affine[:, :2], compute_uv=False)
-    return float(large / small)
+    a, b, c, d = affine[:, :2].ravel().tolist()
+    turning, shearing = (
+        hypot(a + d, c - b),
+        hypot(a - d, b + c),
+    )  # twice the mean and half difference
+    return (turning + shearing) / max(abs(turning - shearing), 1e-9)
 
 
 def _part_words(name: str, share: float, more: bool, framed: bool) -> list[str]:
@@ -177,10 +181,16 @@ def _ends(values: Pixels, axis: int) -> tuple[Pixels, Pixels]:
 def _colour_words(
     a: Pixels, there: Pixels, mask: Pixels, as_drawn: bool
 ) -> tuple[list[str], bool, bool]:
-    """Return what was done to colours, and which is grey; ``as_drawn``: nothing is covered."""
+    """Return what was done to colours, and which is grey; ``as_drawn``: nothing is covered.
+
+    At half the size, as colours are not a matter of detail.
+    """
+    a, there, mask = (p[: p.shape[0] // 2 * 2, : p.shape[1] // 2 * 2] for p in (a, there, mask))
+    a, there = (_halved(picture) for picture in (a, there))
+    mask = np.asarray(cv2.compare(_halved(mask), 250, cv2.CMP_GT), np.uint8)
     spread = [
         cv2.mean(cv2.subtract(cv2.max(cv2.max(r, g), b), cv2.min(cv2.min(r, g), b)), mask)[0]
-        for r, g, b in (cv2.split(cv2.blur(picture, (5, 5))) for picture in (a, there))
+        for r, g, b in (cv2.split(cv2.blur(picture, SMALLEST)) for picture in (a, there))
     ]
     if spread[1] < GREY and spread[0] > COLOURED:
         return ["b is grey"], False, True
@@ -188,13 +198,18 @@ def _colour_words(
         return ["a is grey"], True, False
     shown = (mask > 0).astype(np.float32)[..., None]
     planes = cv2.split(cv2.blur((a.astype(np.float32) - there) * shown, AREA))
-    step = np.moveaxis(np.stack(planes), 0, 2)  # in planes, whose largest is found sooner
-    apart = np.abs(step).max(axis=2) / np.maximum(cv2.blur(shown, AREA), 0.01)
+    r, g, b = (cv2.absdiff(plane, 0.0) for plane in planes)
+    apart = cv2.max(cv2.max(r, g), b) / cv2.max(cv2.blur(shown, AREA), 0.01)
     apart = apart[mask > 0]
-    recoloured = len(apart) and (
-        np.median(apart) > RECOLOURED or (as_drawn and (apart > STRONG).mean() > SMALL)
-    )
-    return ["recoloured"] * bool(recoloured), False, False
+    recoloured = _of_most(apart > RECOLOURED)
+    if not recoloured and as_drawn and len(apart):
+        recoloured = bool((apart > STRONG).mean() > SMALL)
+    return ["recoloured"] * recoloured, False, False
+
+
+def _halved(picture: Pixels) -> Pixels:
+    half = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.uint8)
 
 
 def _by_detail(a: Pixels, b: Pixels, sight: Sight, told: bool) -> tuple[Sides, Sides]:

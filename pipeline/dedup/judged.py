@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import hypergeom
 
 from pipeline.core.arrays import Ids
 from pipeline.dedup.identical_sets import SetPairs
@@ -86,6 +85,8 @@ def judged_precision(
 
 def least_right(pairs: int, judged: int, right: int, confidence: float) -> int:
     """Return how many of ``pairs`` are right at least, of which ``right`` of ``judged`` are."""
+    from scipy.stats import hypergeom  # here: only where all that was drawn is judged
+
     known = range(right, pairs - (judged - right) + 1)
 
     def chance(some: int) -> float:

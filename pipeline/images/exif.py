@@ -1,7 +1,6 @@
 """What a file's head tells beside how to hold the picture."""
 
 import io
-from statistics import mean
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -32,6 +31,7 @@ def quantised(data: bytes) -> float | None:
                 return 0.0
             if not isinstance(image, JpegImageFile) or not image.quantization:
                 return None
-            return mean(image.quantization[min(image.quantization)])
+            steps = image.quantization[min(image.quantization)]
+            return sum(steps) / len(steps)
     except Exception:  # as above
         return None

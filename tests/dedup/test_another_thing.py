@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.dedup import another_thing as other_things
 from pipeline.dedup.another_thing import another_thing, colours
 
 AS_IT_IS = np.array([[1.0, 0, 0], [0, 1, 0]])
@@ -57,3 +58,12 @@ def test_things_of_one_colour_in_both_pictures_are_no_stickers():
 
 def test_pictures_that_have_too_little_in_common_are_of_other_things():
     assert _share(SCENE, np.array([[1.0, 0, 126], [0, 1, 0]])) == 1.0
+
+
+def test_no_map_is_fitted_where_the_colours_are_the_same(monkeypatch):
+    fitted, fit = [], other_things._left
+    monkeypatch.setattr(other_things, "_left", lambda *asked: fitted.append(1) or fit(*asked))
+    assert _share(SCENE + 9) == 0
+    assert not fitted
+    assert _share(SCENE[:, ::-1]) > 0.1
+    assert fitted
