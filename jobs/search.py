@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from jobs.config import Config, RayConfig, SearchConfig
-from jobs.console import console, print_recall, print_results, warn_of_refused
+from jobs.console import console, print_recall, print_results, warn, warn_of_refused
 from jobs.sitting import Sitting, print_more_workers
 from pipeline.core.arrays import Mask
 from pipeline.core.files import write_atomically
@@ -114,6 +114,8 @@ def _answer(
     with sitting.stage("queries"):
         queries = _queries(config, store, sitting)
     warn_of_refused(queries.refused)
+    for line in queries.cut:
+        warn(f"longer than the model reads, its end was not asked: {line}")
     passing = _passing(condition, store, sitting)
     if by_index is None:
         spread = sitting.spreading(passing.images if passing else store.images())

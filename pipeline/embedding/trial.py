@@ -57,7 +57,7 @@ def _part(run: Encode, images: Pixels, name: str) -> Vectors:
     except SluiceError:
         raise
     except Exception as error:  # the network is the user's: it may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InputError(
             f"{name} fails on {len(images)} images of {images.shape[1]} x {images.shape[2]} pixels "
             f"({reason}); set embed.input_size and embed.batch_size to what it takes"

@@ -27,6 +27,7 @@ class Queries:
     stored: Mask  # (q,): whether it is in the store; of others the id says nothing
     vectors: Vectors  # (q, d)
     refused: tuple[str, ...] = ()  # files that are no usable images, each with the reason
+    cut: tuple[str, ...] = ()  # texts of which the end was not asked, each with how much
 
 
 def split_queries(store: Store, texts: tuple[str, ...]) -> tuple[list[int], list[Path]]:
@@ -196,4 +197,5 @@ def joined_queries(parts: Sequence[Queries]) -> Queries:
         np.concatenate([part.stored for part in parts]),
         np.concatenate([part.vectors for part in parts]),
         refused,
+        tuple(line for part in parts for line in part.cut),
     )

@@ -45,7 +45,7 @@ def embed_texts(store: Store, texts: Sequence[str], half: Path | None) -> Querie
     recipe = _recipe(path)
     network = _network(path)
     tokens = [_tokens(path, recipe, network, text) for text in texts]
-    vectors = np.concatenate([_vector(path, recipe, network, each) for each in tokens])
+    vectors = np.concatenate([_vector(path, recipe, network, each) for each, _ in tokens])
     width = store.schema().field("embedding").type.list_size
     if vectors.shape[1] != width:
         raise InputError(
@@ -57,7 +57,10 @@ def embed_texts(store: Store, texts: Sequence[str], half: Path | None) -> Querie
         raise InputError(f"{path} gives NaN or zeros for a text; look after its weights")
     count = len(texts)
     keys = [f"{TEXT}{text}" for text in texts]
-    return Queries(keys, np.zeros(count, np.int64), np.zeros(count, np.bool_), unit)
+    cut = tuple(
+        f"{text} ({left} tokens)" for text, (_, left) in zip(texts, tokens, strict=True) if left
+    )
+    return Queries(keys, np.zeros(count, np.int64), np.zeros(count, np.bool_), unit, cut=cut)
 
 
 def _beside_images(store: Store) -> Path:
@@ -124,8 +127,11 @@ def _network(path: Path) -> Any:
         raise InputError(f"OpenVINO cannot read {path} ({reason}); name another") from error
 
 
-def _tokens(path: Path, recipe: TextRecipe, network: Any, text: str) -> AnyArray:
-    """Return the tokens int64 (1, t) of a text, padded or cut to the length that is wanted."""
+def _tokens(path: Path, recipe: TextRecipe, network: Any, text: str) -> tuple[AnyArray, int]:
+    """Return the tokens of a text and their mask, int64 (2, t), and how many were cut off.
+
+    They are padded or cut to the length that is wanted.
+    """
     tokenizer = _tokenizer(path)
     ids = next((i for i in network.inputs if "input_ids" in i.names), network.inputs[0])
     fixed = ids.partial_shape[1]
@@ -138,7 +144,10 @@ def _tokens(path: Path, recipe: TextRecipe, network: Any, text: str) -> AnyArray
     else:
         tokenizer.no_padding()
     encoded = tokenizer.encode(text)
-    return np.array([encoded.ids, encoded.attention_mask], np.int64)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    left_out = max(0, len(tokenizer.encode(text).ids) - len(encoded.ids))
+    return np.array([encoded.ids, encoded.attention_mask], np.int64), left_out
 
 
 def _tokenizer(path: Path) -> Any:

@@ -179,13 +179,18 @@ def test_what_is_wrong_beside_a_file_is_told(vit, tmp_path, beside, told):
         asked(path)
 
 
-def test_a_file_that_takes_no_squares_is_told(tmp_path):
-    path, images = tmp_path / "wide.onnx", torch.zeros(1, 3, 32, 48)
-    pooled = nn.Sequential(nn.Conv2d(3, 8, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    torch.onnx.export(pooled, (images,), str(path), dynamo=False)
-    with pytest.raises(
-        InputError, match=r"wide.onnx takes \[1,3,32,48\], and images are made squares"
-    ):
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((1, 3, 32, 48), r"takes \[1,3,32,48\], and images are made squares"),
+        ((1, 1, 32, 32), r"takes 1 colours \(\[1,1,32,32\]\), and images have three"),
+    ],
+)
+def test_a_file_that_takes_no_squares_of_three_colours_is_told(tmp_path, shape, told):
+    path = tmp_path / "other.onnx"
+    pooled = nn.Sequential(nn.Conv2d(shape[1], 8, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    torch.onnx.export(pooled, (torch.zeros(shape),), str(path), dynamo=False)
+    with pytest.raises(InputError, match=f"other.onnx {told}"):
         asked(path)
 
 

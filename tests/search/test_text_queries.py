@@ -77,6 +77,7 @@ def test_a_text_is_padded_or_cut_to_a_fixed_length(pair, tmp_path):
     texts = ["blue", "blue cat cup"]
     found = embed_texts(store, texts, half)
     assert found.keys == ["text:blue", "text:blue cat cup"]
+    assert found.cut == ("blue cat cup (1 tokens)",)
     assert found.vectors == pytest.approx(np.concatenate([spoken(2), spoken(2, 3)]), abs=1e-6)
     half.with_suffix(".yaml").write_text("length: 1\npad: 1\n")
     with pytest.raises(InputError, match="fails on a text of 1 tokens; write length: 77"):

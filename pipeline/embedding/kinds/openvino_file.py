@@ -69,9 +69,14 @@ def _layout(shape: Any) -> Layout:
 def _side(shape: Any, layout: Layout, path: Path) -> int | None:
     """Return the side that the file fixes, None where it takes any.
 
-    Raises InputError where it takes no squares.
+    Raises InputError where it takes no squares, or no three colours.
     """
-    places = (2, 3) if layout == "NCHW" else (1, 2)
+    places, colours = ((2, 3), shape[1]) if layout == "NCHW" else ((1, 2), shape[3])
+    if colours.is_static and colours.get_length() != 3:
+        raise InputError(
+            f"{path} takes {colours} colours ({shape}), and images have three; export one that "
+            "takes those"
+        )
     sides = {int(shape[place].get_length()) for place in places if shape[place].is_static}
     if len(sides) > 1:
         raise InputError(f"{path} takes {shape}, and images are made squares; export another")
