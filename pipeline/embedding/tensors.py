@@ -1,17 +1,25 @@
 """Weights from a file: tensors alone, nothing in it is executed."""
 
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from textwrap import shorten
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.serialization import safe_globals
 
 from pipeline.core.errors import InputError
 
-WRAPPED = ("state_dict", "model", "model_state_dict")  # what training loops put tensors under
+# What training loops put tensors under, averaged ones first, as timm reads its own.
+WRAPPED = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
+# What they put beside tensors: options and scores, of classes that hold values and run nothing.
+BESIDE: list[Any] = [Namespace, np.dtype, np.float64(0).__reduce__()[0]]
+BESIDE += [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64, np.bool_)]
 
 
 def load_tensors(module: nn.Module, path: Path, model: str, left_out: str | None = None) -> None:
@@ -35,15 +43,17 @@ def load_tensors(module: nn.Module, path: Path, model: str, left_out: str | None
 def _reason(error: Exception) -> str:
     # torch's own text advises to run what is in the file
     if isinstance(error, UnpicklingError | EOFError):
-        return "it is no file of tensors alone"
+        return "it is no file of tensors alone; write its state_dict() into one"
     lines = str(error).splitlines() or [type(error).__name__]
-    return "its tensors have other names or shapes" if len(lines) > 1 else lines[0]
+    told = shorten(lines[-1].rstrip(" ."), 160, placeholder=" ...")
+    return f"its tensors have other names or shapes: {told}" if len(lines) > 1 else told
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
-    held: Any = torch.load(path, map_location="cpu", weights_only=True)
+    with safe_globals(BESIDE):
+        held: Any = torch.load(path, map_location="cpu", weights_only=True)
     for name in WRAPPED:
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
             held = held[name]

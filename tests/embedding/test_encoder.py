@@ -1,3 +1,5 @@
+from argparse import Namespace
+
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from pipeline.embedding.on_torch import torch_runner_on
 from pipeline.embedding.openvino import openvino_capabilities
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.embedding.stored import stored_encoder
+from pipeline.embedding.tensors import load_tensors
 
 SIZE = 96
 
@@ -98,6 +101,9 @@ def test_wrong_weights_are_told(tmp_path):
         find_weights("resnet50", path, "0" * 64)
 
 
+ALONE = "it is no file of tensors alone; write its state_dict() into one"
+
+
 def _other_tensors(path):
     torch.save({"a": torch.zeros(3)}, path)
 
@@ -109,11 +115,14 @@ def _whole_module(path):
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (lambda path: path.write_bytes(b"not weights"), "it is no file of tensors alone"),
-        (_whole_module, "it is no file of tensors alone"),
+        (lambda path: path.write_bytes(b"not weights"), ALONE),
+        (_whole_module, ALONE),
         (lambda path: torch.save([1, 2], path), "it holds no tensors by name"),
-        (_other_tensors, "its tensors have other names or shapes"),
-        (lambda path: path.write_bytes(b""), "it is no file of tensors alone"),
+        (
+            _other_tensors,
+            'its tensors have other names or shapes: Unexpected key(s) in state_dict: "a"',
+        ),
+        (lambda path: path.write_bytes(b""), ALONE),
     ],
 )
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
@@ -126,6 +135,20 @@ def test_what_is_no_weights_of_the_model_is_told_before_workers_start(
     with pytest.raises(InputError) as told:
         build_encoder(EncoderSettings("resnet50", weights, backend, "f32", SIZE, 4))
     assert f"does not hold weights of resnet50 ({reason}); name a .pth" in str(told.value)
+
+
+def test_averaged_tensors_of_a_training_loops_checkpoint_are_taken(tmp_path):
+    averaged, last = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    held = {
+        "state_dict": last.state_dict(),
+        "state_dict_ema": {f"module.{name}": t for name, t in averaged.state_dict().items()},
+        "args": Namespace(lr=np.float32(0.1)),
+        "metric": np.float64(76.5),
+    }
+    torch.save(held, tmp_path / "model_best.pth.tar")
+    module = torch.nn.Linear(2, 2)
+    load_tensors(module, tmp_path / "model_best.pth.tar", "linear")
+    assert torch.equal(module.weight, averaged.weight)
 
 
 def test_weights_cannot_run_code(tmp_path):
