@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs.config import Config
-from jobs.console import print_table, warn
+from jobs.console import console, print_table, warn
 from jobs.lab.config import BenchEmbedConfig, LabConfig
 from jobs.sitting import Sitting, one_session
 from pipeline.core.errors import InputError
@@ -32,7 +32,7 @@ from pipeline.lab.embed_rounds import (
     vectors_by_id,
 )
 from pipeline.lab.pixel_timing import on_one_thread
-from pipeline.lab.precision_drift import WAYS, time_ways
+from pipeline.lab.precision_drift import WAYS, scaled_recall, time_ways
 from pipeline.lab.source_images import whole_source
 
 TIMED = 512  # images
@@ -85,6 +85,8 @@ def _print_ways(settings: EncoderSettings, first: pa.Table, wanted: BenchEmbedCo
     print_table(title, (*WAYS, f"recall@{K}", f"{KEPT} or more"), told)
     for line in left_out:
         warn(f"left out: {line}")
+    kept = scaled_recall(settings, named, squares, K)
+    console.print(f"decoded small: {kept:.3f} of the {K} nearest by whole decoding kept")
 
 
 def _cores(config: Config) -> int:

@@ -19,6 +19,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import unified
 from pipeline.images.deadline import SECONDS_AN_IMAGE
 from pipeline.images.decode import DECODER
+from pipeline.images.fit import SMALLEST
 from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.guard import Guard
 from pipeline.images.reader import begun, read_batches
@@ -50,7 +51,7 @@ def sign_images(
     """
     parts, refused = [], [QUARANTINE.empty_table()]
     for batch in batches:
-        squares = decode_squares(batch, SIDE, max_pixels, watched)
+        squares = decode_squares(batch, SIDE, max_pixels, watched, SMALLEST)
         parts.append(_signed(batch.take(pa.array(squares.rows, pa.int64())), squares))
         refused.append(squares.quarantine)
         advance(batch.num_rows)

@@ -193,7 +193,7 @@ class ShardEmbedder:
 
     def _guard(self, shard: int) -> Guard:
         plan, made = self.plan, self.plan.encoder.settings
-        size = made.transform.fit.covering(made.input_size)
+        size = made.transform.fit.decoded(made.input_size)
         limits = (plan.seconds_an_image, plan.source.max_pixels)
         return Guard(self.store, plan.manifest, shard, size, *limits)
 

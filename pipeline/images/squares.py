@@ -75,7 +75,7 @@ def decode_squares(
     for row, (name, data, reason) in enumerate(zip(names, images["bytes"], refusals, strict=False)):
         try:
             with watched(*name):
-                least = fit.covering(size)
+                least = fit.decoded(size)
                 image = _decode(data.as_py(), reason and reason.as_py(), least, max_pixels)
                 square = resize_square(image.pixels, size, fit)
         except UndecodableImage as error:

@@ -22,7 +22,7 @@ def parts_alone(images: list[bytes], settings: EncoderSettings) -> dict[str, flo
     size, fit = settings.input_size, settings.transform.fit
     encode = build_encoder(settings).start()
     began = time.perf_counter()
-    decoded = [decode_rgb(data, fit.covering(size)).pixels for data in images]
+    decoded = [decode_rgb(data, fit.decoded(size)).pixels for data in images]
     after_decode = time.perf_counter()
     squares = np.stack([resize_square(pixels, size, fit) for pixels in decoded])
     after_resize = time.perf_counter()

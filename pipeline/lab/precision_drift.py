@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.core.arrays import Pixels, Vectors
 from pipeline.embedding.backends import has_cuda, usable_precisions
@@ -18,9 +19,11 @@ from pipeline.embedding.models import file_weights
 from pipeline.embedding.precision_loss import WHOLE, kept_neighbours
 from pipeline.embedding.settings import BackendName, Encode, EncoderSettings, Precision
 from pipeline.embedding.stored import built_encoder
+from pipeline.images.squares import decode_squares
 from pipeline.lab.embed_rivals import EagerNetwork
 from pipeline.lab.timing import in_turn, middle_and_ends
 
+EVER = 2**16  # times the square: no image is decoded smaller
 TIMED = 32  # images at once, or a batch where that is more
 WAYS = ("backend", "precision", "batch", "ms an image", "least", "most", "cosine", "least")
 
@@ -49,6 +52,18 @@ def drift(reference: Vectors, vectors: Vectors, k: int) -> Drift:
     cosine = (reference.astype(np.float64) * vectors).sum(axis=1)
     kept = kept_neighbours(reference, vectors, k)
     return Drift(float(cosine.mean()), float(cosine.min()), kept)
+
+
+def scaled_recall(settings: EncoderSettings, images: pa.Table, squares: Pixels, k: int) -> float:
+    """Return the share of the k nearest by whole decoding that ``squares`` of ``images`` keep.
+
+    images: id, key and bytes, all of which decode; squares: (n, s, s, 3) as the settings have them
+    decoded, n > k.
+    """
+    whole = replace(settings.transform.fit, gap=EVER)
+    encode = built_encoder(settings).start()
+    reference = encode(decode_squares(images, settings.input_size, fit=whole).pixels)
+    return kept_neighbours(reference, encode(squares), k)
 
 
 def time_ways(

@@ -4,8 +4,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from pipeline.images import resize
+from pipeline.images.decode import decode_rgb
 from pipeline.images.fit import Fit
 from pipeline.images.resize import resize_square
+from tests.helpers.images import jpeg_bytes
 
 
 @pytest.mark.parametrize("size", [32, 224, 512])
@@ -42,6 +44,21 @@ def test_the_middle_is_what_torchvision_would_cut(photos, way, size, short_side)
         ours = resize_square(photo, size, Fit(short_side, way))
         wanted = np.asarray(theirs(Image.fromarray(photo)))
         assert np.abs(ours.astype(int) - wanted).max() <= 2
+
+
+def square_error(photo, size, fit):
+    """Return how far a square of the scaled decode is from that of the whole one, on average."""
+    jpeg = jpeg_bytes(photo)
+    scaled = decode_rgb(jpeg, fit.decoded(size)).pixels
+    assert scaled.size < photo.size
+    whole = resize_square(decode_rgb(jpeg, max(photo.shape)).pixels, size, fit)
+    return np.abs(resize_square(scaled, size, fit).astype(int) - whole).mean()
+
+
+def test_a_photo_is_decoded_so_large_that_the_resizer_not_the_decoder_makes_it_small(photos):
+    for photo in photos:
+        ours, smallest = (square_error(photo, 64, Fit(gap=gap)) for gap in (2, 1))
+        assert ours < 0.75 * smallest
 
 
 def test_the_middle_of_a_very_long_image_is_cut_at_its_own_scale():
