@@ -55,6 +55,10 @@ class Attachments:
                     return data
         return read_recorded(path, recorded, remedy)
 
+    def has(self, name: str) -> bool:
+        """Return whether anything is kept under ``name``, damaged or not."""
+        return _record(self.folder / name).exists()
+
     def path(self, name: str) -> Place:
         """Return where the file kept under ``name`` lies, for those who read a part of it.
 

@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from pipeline.core.makers import made_by
+from pipeline.core.row_map import ROW_MAPS
 from pipeline.core.store import Store
 
 
@@ -28,8 +29,13 @@ REMADE = {
         Remade("codes.npz", ("cells.npy", "calibration.parquet")),
         Remade("*", ("calibration.parquet",)),
     ),
-    "embeddings": (Remade("tombstones.parquet"), Remade("precision.json")),
+    "embeddings": (
+        Remade("tombstones.parquet"),
+        Remade("precision.json"),
+        Remade(ROW_MAPS, finishes=False),
+    ),
     "signatures": (
+        Remade(ROW_MAPS, finishes=False),
         Remade("tombstones.parquet"),
         Remade("calibration*", ("calibration", "calibration.parquet"), "sluice calibrate", False),
         Remade("*s.parquet", ("calibration", "calibration.parquet"), "sluice calibrate", False),

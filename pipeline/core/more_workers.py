@@ -20,7 +20,7 @@ CUT_ANEW = ("embed", "sign")  # for other numbers of workers; the others have th
 MERGE = "merge on the driver, meanwhile"  # it hides behind the workers' work
 BY_WORKERS = ("start-up of workers", "workers at work", "drain")
 SPREAD = ("sort by partition", "measure the recall")  # stages that pools of their own do
-LAST = ("write", "keys", "group", "measure the precision")
+LAST = ("write", "keys", "group", "map the rows", "measure the precision")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.arrays import Ids
 from pipeline.core.entries import ShardEntry, latest_entries
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
@@ -16,7 +17,13 @@ from pipeline.core.folder import Place, numbered_in
 from pipeline.core.makers import made_by
 from pipeline.core.objects import ObjectPath, Ranges
 from pipeline.core.side_by_side import side_by_side
-from pipeline.core.tables import parquet_bytes, parquet_footer, read_parquet, table_of
+from pipeline.core.tables import (
+    parquet_bytes,
+    parquet_footer,
+    read_parquet,
+    read_parquet_rows,
+    table_of,
+)
 
 ENTRY = re.compile(r"[0-9]+\.json")
 
@@ -92,6 +99,11 @@ class Shards:
         """Read one shard. Raises StoreError where a file is missing or damaged."""
         file, _ = self._checked(shard)
         return read_parquet(file, self._remedy(shard), columns, filters)
+
+    def read_rows(self, shard: int, rows: Ids, columns: list[str]) -> pa.Table:
+        """Read some ``rows`` int (n,), ascending, of one shard. Raises StoreError as ``read``."""
+        file, _ = self._checked(shard)
+        return read_parquet_rows(file, self._remedy(shard), columns, rows)
 
     def schema(self, shard: int) -> pa.Schema:
         """Return the schema of a shard, of which it reads the footer alone.

@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 
 from pipeline.core.arrays import AnyArray, Ids, Vectors
 from pipeline.core.errors import InputError, StoreError
-from pipeline.core.folder import Place
-from pipeline.core.objects import Ranges
+from pipeline.core.folder import Place, fetched
+from pipeline.core.objects import ObjectPath, Ranges
+
+ROW_GROUP = 256  # embeddings, of which one is read with no more than so many others
 
 
 def flat_column(table: pa.Table, name: str) -> AnyArray:
@@ -125,6 +127,35 @@ def read_parquet(
     except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: text that is not UTF-8
         first = str(error).splitlines()[0]
         raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
+
+
+def read_parquet_rows(path: Place | Ranges, remedy: str, columns: list[str], rows: Ids) -> pa.Table:
+    """Read ``rows`` int (n,), ascending, of which other row groups than theirs stay on disk.
+
+    Of ``columns`` those that the file has, in its order. Checks and raises as ``read_parquet``
+    does, and StoreError where the file has no such row.
+    """
+    try:
+        far = isinstance(path, Ranges)
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=far) as file:
+            facts = file.metadata
+            sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
+            ends = np.cumsum(sizes, dtype=np.int64)
+            groups, which = np.unique(np.searchsorted(ends, rows, "right"), return_inverse=True)
+            table = file.read_row_groups(groups.tolist(), columns)
+        before = np.cumsum([0, *np.array(sizes)[groups]])[which]
+        places = before + rows - (ends - sizes)[groups][which]
+        return table.take(pa.array(places))
+    except (OSError, ValueError, IndexError, pa.ArrowException) as error:
+        first = str(error).splitlines()[0]
+        raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
+
+
+def mapped(path: Place) -> pa.NativeFile:
+    """Map a file, of which only what is used is read; an object is fetched first."""
+    if isinstance(path, ObjectPath):
+        return pa.BufferReader(pa.py_buffer(fetched(path)))
+    return pa.memory_map(str(path))
 
 
 def table_of(data: bytes) -> pa.Table:

@@ -20,7 +20,7 @@ from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction
 from pipeline.core.stopwatch import Stopwatch
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_column, unified
+from pipeline.core.tables import ROW_GROUP, embedding_column, unified
 from pipeline.embedding.encoder import NO_DIRECTION, NO_EMBEDDING, Encoder, has_direction
 from pipeline.embedding.settings import Encode, EncoderSettings
 from pipeline.embedding.transform import plain
@@ -188,7 +188,7 @@ class ShardEmbedder:
                 table, refused = self._embed(guard.checked(ahead), watch, guard)
             ended = time.time()
         with watch.part("write"):
-            entry = self.store.write_shard(shard, table, refused)
+            entry = self.store.write_shard(shard, table, refused, ROW_GROUP)
         return self._cost(entry, images, watch, ended)
 
     def _guard(self, shard: int) -> Guard:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.entries import ShardEntry
+from pipeline.core.row_map import keep_row_maps
 from pipeline.core.run_record import RunRecord
 from pipeline.core.side_by_side import side_by_side
 from pipeline.core.spread import ShardPlan, Spread
@@ -64,6 +65,8 @@ def fill_from_source(
         forget_unread(store, listed, manifest)
         store.bury(gone_ids(listed, manifest, store))
         entries = store.finish(len(every))
+        with record.stage("map the rows"):
+            keep_row_maps(store)
     missing = max(0, (pc.sum(pending["rows"]).as_py() or 0) - record.images)
     left_out = listed.left_out + planned.unusable
     refused = _quarantine(store, entries, listed, manifest)

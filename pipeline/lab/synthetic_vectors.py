@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Vectors
+from pipeline.core.row_map import keep_row_maps
 from pipeline.core.run_record import RunRecord
 from pipeline.core.shard_stats import shard_stats
 from pipeline.core.spread import ShardFunction, Spread
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_column
+from pipeline.core.tables import ROW_GROUP, embedding_column
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class SyntheticPlan:
         def make_shard(shard: int) -> pa.Table:
             started = time.time()
             table = synthetic_table(self.settings, shard)
-            store.write_shard(shard, table)
+            store.write_shard(shard, table, row_group=ROW_GROUP)
             return shard_stats(shard, table.num_rows, started)
 
         return make_shard
@@ -84,6 +85,7 @@ def synthetic_store(
         for _ in spread(SyntheticPlan(root, settings), pending):
             pass
         store.finish(settings.shards)
+        keep_row_maps(store)
     return store
 
 

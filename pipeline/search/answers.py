@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import Ids, Scores
+from pipeline.core.row_map import rows_with
 from pipeline.core.store import Store
 from pipeline.search.condition import Condition
 from pipeline.search.copy_recall import CopyRecall, copy_recall
@@ -60,25 +61,16 @@ def known_copies(
     condition: of the images that could be found, where not all could.
     """
     inside = queries.stored
-    manifest = store.manifest()
     if not inside.any() or not {"scene", "transform"} <= set(store.columns()):
         return []
-    truth = pa.concat_tables([_scenes(store, entry.shard, condition) for entry in manifest])
-    mine = pa.compute.is_in(truth["id"], value_set=pa.array(queries.ids[inside]))
-    scenes = pa.compute.unique(truth.filter(mine)["scene"])
-    truth = truth.filter(pa.compute.is_in(truth["scene"], value_set=scenes))
+    asked = pa.array(queries.ids[inside])
+    scenes = pa.compute.unique(rows_with(store, "id", asked, ["scene"])["scene"])
+    columns = ["id", "scene", "transform", *(condition.columns if condition else ())]
+    truth = rows_with(store, "scene", scenes, list(dict.fromkeys(columns)))
+    passes = condition.holds(truth) if condition else np.ones(truth.num_rows, np.bool_)
+    truth = truth.select(columns[:3]).append_column("passes", pa.array(passes))
     there = scores[inside] > -np.inf
     return copy_recall(queries.ids[inside], ids[inside], there, truth)
-
-
-def _scenes(store: Store, shard: int, condition: Condition | None) -> pa.Table:
-    columns = ["id", "scene", "transform"]
-    if condition is None:
-        table = store.read(shard, columns)
-        return table.append_column("passes", pa.array(np.ones(table.num_rows, np.bool_)))
-    asked = {*columns, *condition.columns}.intersection(store.shards.schema(shard).names)
-    table = store.read(shard, sorted(asked))
-    return table.select(columns).append_column("passes", pa.array(condition.holds(table)))
 
 
 def recall_table(recall: list[CopyRecall]) -> pa.Table:

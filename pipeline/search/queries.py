@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.core.arrays import Ids, Mask, Pixels, Vectors
 from pipeline.core.errors import InputError
+from pipeline.core.row_map import RowMap, rows_with
 from pipeline.core.spread import NearGpu
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
@@ -61,9 +61,7 @@ def ids_of_keys(store: Store, keys: list[str]) -> list[int]:
     """
     if not keys:
         return []
-    wanted = pa.array(keys, pa.string())
-    parts = [store.read(entry.shard, ["id", "key"]) for entry in store.manifest()]
-    found = pa.concat_tables([part.filter(pc.is_in(part["key"], wanted)) for part in parts])
+    found = rows_with(store, "key", pa.array(keys, pa.string()), ["id", "key"])
     by_key = found.group_by("key").aggregate([("id", "list")])
     ids = dict(zip(by_key["key"].to_pylist(), by_key["id_list"].to_pylist(), strict=True))
     missing = [key for key in keys if key not in ids]
@@ -86,13 +84,28 @@ def sample_ids(store: Store, count: int, shards: Sequence[int] | None = None) ->
     """
     if not count:
         return []
+    known = RowMap.kept(store, "id") if shards is None else None
+    if known is not None:
+        return _sampled_by(known, store, count)
     shards = [entry.shard for entry in store.manifest()] if shards is None else shards
     if not shards:
         return []
     parts = [store.read(shard, ["id"])["id"].to_numpy() for shard in shards]
     ids = np.sort(np.concatenate(parts))
-    places = np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(np.int64)
-    return [int(i) for i in ids[np.unique(places)]]
+    return [int(i) for i in ids[_spread_evenly(len(ids), count)]]
+
+
+def _sampled_by(known: RowMap, store: Store, count: int) -> list[int]:
+    buried = np.sort(known.find(pa.array(store.tombstones()))["place"].to_numpy())
+    ranks = _spread_evenly(store.rows() - len(buried), count)
+    # Of a rank among the images that are there, the place among all.
+    before = np.searchsorted(buried - np.arange(len(buried)), ranks, side="right")
+    ids: list[int] = known.at(ranks + before).to_pylist()
+    return ids
+
+
+def _spread_evenly(rows: int, count: int) -> Ids:
+    return np.unique(np.linspace(0, rows - 1, min(count, rows)).round().astype(np.int64))
 
 
 def stored_queries(store: Store, ids: list[int]) -> Queries:
@@ -124,23 +137,8 @@ def _told_apart(keys: list[str], ids: list[int]) -> list[str]:
 def find_images(
     store: Store, ids: list[int], columns: list[str], shards: Container[int] | None = None
 ) -> pa.Table:
-    """Return the store's rows of ``ids`` in the store's order, reading shard by shard.
-
-    shards: those that hold them, where that is known.
-    """
-    wanted = pa.array(sorted(set(ids)), pa.int64())
-    parts: list[pa.Table] = []
-    for entry in store.manifest():
-        if shards is not None and entry.shard not in shards:
-            continue
-        table = store.read(entry.shard, ["id"])
-        mask = pa.compute.is_in(table["id"], value_set=wanted)
-        if pa.compute.any(mask).as_py():
-            parts.append(store.read(entry.shard, columns).filter(mask))
-    if not parts:
-        schema = store.schema()
-        return pa.schema([schema.field(name) for name in columns]).empty_table()
-    return pa.concat_tables(parts)
+    """Return the store's rows of ``ids`` in the store's order, found as by ``rows_with``."""
+    return rows_with(store, "id", pa.array(sorted(set(ids)), pa.int64()), columns, shards)
 
 
 def refuse_nothing_to_ask(count: int, refused: tuple[str, ...]) -> None:
