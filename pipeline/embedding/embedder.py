@@ -16,6 +16,8 @@ from pipeline.embedding.encoder import NO_DIRECTION, NO_EMBEDDING, has_direction
 from pipeline.embedding.models import DEFAULT
 from pipeline.embedding.settings import BackendName, Precision
 from pipeline.embedding.stored import built_encoder, encoder_settings, query_encoder
+from pipeline.images.decoded import UndecodableImage, refuse_shape, upright
+from pipeline.images.jpeg import orientation_of
 from pipeline.images.resize import resize_square
 from pipeline.images.squares import decode_squares
 from pipeline.images.tones import rgb
@@ -25,7 +27,9 @@ class Embedder:
     """Embeds the images of a batch: ``dataset.map_batches(Embedder, concurrency=2)``.
 
     store: embed as that store's vectors were, whatever else is said; else ``model`` and the others
-    are those of the settings ``embed``. column: the images, as files' bytes or as uint8 (h, w, 3).
+    are those of the settings ``embed``. column: the images, as files' bytes (alone, or under "bytes"
+    as HuggingFace's datasets hold them), as Pillow's images, or as uint8 (h, w), (h, w, 1), (h, w,
+    3) or (h, w, 4).
     Raises what ``sluice embed`` would before its work.
     """
 
@@ -70,14 +74,15 @@ class Embedder:
 
     def _embedded(self, images: Any) -> tuple[Vectors, list[str | None]]:
         size, fit = self.encoder.settings.input_size, self.encoder.settings.transform.fit
+        images = [image.get("bytes") if isinstance(image, Mapping) else image for image in images]
         refused: list[str | None] = [None] * len(images)
         squares = np.zeros((len(images), size, size, 3), np.uint8)
         files = [row for row, image in enumerate(images) if _is_file(image)]
         for row in set(range(len(images))) - set(files):
             try:
                 squares[row] = resize_square(_rgb(images[row]), size, fit)
-            except ValueError as error:
-                refused[row] = f"unreadable: {error}"
+            except UndecodableImage as error:
+                refused[row] = str(error)
         data = [images[row] for row in files]
         table = pa.table(
             {"id": files, "key": [""] * len(files), "bytes": pa.array(data, pa.binary())}
@@ -106,11 +111,19 @@ def _is_file(image: Any) -> bool:
     return image is None or isinstance(image, bytes | bytearray | memoryview)
 
 
-def _rgb(image: AnyArray) -> Pixels:
-    """Return uint8 (h, w, 3). Raises ValueError for what is no picture of bytes."""
+def _rgb(image: Any) -> Pixels:
+    """Return an image's pixels upright, uint8 (h, w, 3). Raises UndecodableImage for no image."""
+    if isinstance(image, Image.Image):
+        refuse_shape(*image.size)
+        return upright(rgb(image), orientation_of(image))
     pixels = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
-        raise ValueError(f"{pixels.dtype} {pixels.shape}, and not uint8 (h, w, 3)")
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
+    channels = pixels.shape[2:]
+    if pixels.dtype != np.uint8 or pixels.ndim < 2 or channels not in ((), (1,), (3,), (4,)):
+        told = f"{type(image).__name__} of {pixels.dtype} {pixels.shape}"
+        raise UndecodableImage("unreadable", f"{told}, and not a file's bytes or uint8 (h, w, 3)")
+    if not pixels.size:
+        raise UndecodableImage("empty", "it has no pixels")
+    refuse_shape(pixels.shape[1], pixels.shape[0])
+    if channels == (3,):
         return np.ascontiguousarray(pixels)
-    return rgb(Image.fromarray(pixels.squeeze()))
+    return rgb(Image.fromarray(pixels[..., 0] if channels == (1,) else pixels))

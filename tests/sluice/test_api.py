@@ -8,10 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import sluice
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
+from tests.helpers.images import jpeg_bytes
 from tests.helpers.networks import FirstToken, write_onnx
 
 README = Path(__file__).parents[2] / "README.md"
@@ -102,11 +104,28 @@ def test_an_embedder_embeds_as_the_store_was_and_keeps_every_row(made, embedder,
 
 def test_an_embedder_takes_pixels_too(made, photos):
     embedder = sluice.Embedder(store=made.root, column="image")
-    images = np.empty(3, object)
-    images[:] = [photos[0], photos[0][..., 0], photos[0].astype(np.float32)]
+    photo, grey = Image.fromarray(photos[0]), photos[0][..., :1]
+    clear = np.dstack([photos[0], np.full(grey.shape, 255, np.uint8)])
+    whole = {"path": None, "bytes": jpeg_bytes(photos[0])}
+    first = [photos[0], photo, clear, whole, photo.convert("CMYK")]
+    images = np.empty(12, object)
+    images[:] = [
+        *(*first, grey, grey[..., 0]),
+        *(photos[0].astype(np.float32), photos[0].transpose(2, 0, 1), "a.jpg", photos[0][:0]),
+        photos[0][:1].repeat(30, axis=1),
+    ]
     out = embedder({"image": images})
-    assert np.linalg.norm(out["embedding"][:2], axis=1) == pytest.approx(1, abs=1e-5)
-    assert out["refused"][2].startswith("unreadable: float32")
+    found = out["embedding"]
+    assert (found[:5] @ found[0] > 0.99).all()
+    assert np.array_equal(found[5], found[6])
+    assert [str(why)[:27] for why in out["refused"]] == [
+        *["None"] * 7,
+        "unreadable: ndarray of floa",
+        "unreadable: ndarray of uint",
+        "unreadable: str of <U5 (), ",
+        "empty: it has no pixels",
+        "extreme-shape: 13530 x 1 pi",
+    ]
     with pytest.raises(sluice.SluiceError, match=r"no column image among x; set column="):
         embedder({"x": images})
 
