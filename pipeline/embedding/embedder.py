@@ -27,9 +27,9 @@ class Embedder:
     """Embeds the images of a batch: ``dataset.map_batches(Embedder, concurrency=2)``.
 
     store: embed as that store's vectors were, whatever else is said; else ``model`` and the others
-    are those of the settings ``embed``. column: the images, as files' bytes (alone, or under "bytes"
-    as HuggingFace's datasets hold them), as Pillow's images, or as uint8 (h, w), (h, w, 1), (h, w,
-    3) or (h, w, 4).
+    are those of the settings ``embed``. column: the images, as files' bytes, alone or under "bytes"
+    as HuggingFace's datasets hold them; as Pillow's images; or as uint8 (h, w) or (h, w, c) of 1, 3
+    or 4 channels.
     Raises what ``sluice embed`` would before its work.
     """
 
