@@ -18,9 +18,9 @@ from pipeline.embedding.choice import (
     try_precisions,
     worth_trying,
 )
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.kinds import kind_of
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.source import Listed

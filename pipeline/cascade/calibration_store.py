@@ -16,8 +16,8 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.core.tables import parquet_bytes, table_of
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.embedding.shard_embedder import embedding_identity
 
 RECORD = "calibration"
 FILTERS, SAMPLE, COPIES = "filters.safetensors", "calibration.parquet", "copies.parquet"

@@ -12,8 +12,8 @@ from pipeline.core.errors import InputError
 from pipeline.core.folder import Place
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import Encoder, has_direction
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.settings import Encode, EncoderSettings
-from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import stored_encoder
 from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_images

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,35 +22,16 @@ from pipeline.core.stopwatch import Stopwatch
 from pipeline.core.store import Store
 from pipeline.core.tables import ROW_GROUP, embedding_column, unified
 from pipeline.embedding.encoder import NO_DIRECTION, NO_EMBEDDING, Encoder, has_direction
-from pipeline.embedding.settings import Encode, EncoderSettings
-from pipeline.embedding.transform import plain
+from pipeline.embedding.settings import Encode
 from pipeline.images.deadline import SECONDS_AN_IMAGE
-from pipeline.images.decode import DECODER
 from pipeline.images.fit import SQUASHED, Fit
 from pipeline.images.formats import MAX_PIXELS
 from pipeline.images.guard import Guard
 from pipeline.images.reader import begun, read_batches
-from pipeline.images.resize import RESIZER
 from pipeline.images.source import Source
 from pipeline.images.squares import FACTS, QUARANTINE, Squares, Watched, decode_squares, unwatched
 
 READ_AT_ONCE = 32  # images, at least
-
-
-def embedding_identity(settings: EncoderSettings) -> dict[str, Any]:
-    """Return what an embedding's value depends on beside its image: never mixed in one store."""
-    return {
-        "model": settings.model,
-        "weights_sha256": settings.weights.sha256,
-        "backend": settings.backend,
-        "precision": settings.precision,
-        "input_size": settings.input_size,
-        "batch_size": settings.batch_size,
-        "decoder": DECODER,
-        "resizer": RESIZER,
-        "transform": plain(settings.transform),
-        "version": settings.version,
-    }
 
 
 def _decoded_ahead(

@@ -8,11 +8,11 @@ from pipeline.core.side_by_side import side_by_side
 from pipeline.core.store import Store
 from pipeline.embedding.backends import choose_backend
 from pipeline.embedding.encoder import Encoder, build_encoder, encoder_of
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.kinds import find_model, kind_of
 from pipeline.embedding.kinds.kind import Asked
 from pipeline.embedding.models import MODELS, Weights, file_weights, find_weights
 from pipeline.embedding.settings import BackendName, EncoderSettings, Precision
-from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.transform import transform_of
 
 # A CPU gains nothing by larger batches, and one query is padded to a whole one.

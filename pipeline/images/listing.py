@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from fsspec.implementations.local import LocalFileSystem
 
 LISTERS = 16
 FILES = pa.schema(
@@ -80,6 +79,8 @@ def list_folders(
 
 
 def _found(fs: Any, root: str, only: str | None, left_out: Counter[str]) -> Iterable[File]:
+    from fsspec.implementations.local import LocalFileSystem  # here, as in urls.py
+
     local = isinstance(fs, LocalFileSystem)
     if only is None:
         return _walk_local(root, left_out) if local else _walk_remote(fs, root)

@@ -14,8 +14,8 @@ from pipeline.core.spread import Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.embed_source import embed_source
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.images.shard_rows import ShardRows
 from pipeline.images.source import Listed
 from pipeline.lab.timing import middle_and_ends

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.embedding.encoder import NO_EMBEDDING, has_direction
 from pipeline.embedding.settings import Encode
@@ -19,6 +18,8 @@ from pipeline.search.queries import Queries
 
 def folder_images(folder: str) -> list[Path]:
     """Return the image files in ``folder`` and below it, in order."""
+    from fsspec.implementations.local import LocalFileSystem
+
     files = list_files(LocalFileSystem(), os.path.abspath(folder)).files
     mine = pc.is_in(files["suffix"], value_set=pa.array(sorted(IMAGE_SUFFIXES)))
     return [Path(folder, path) for path in files["path"].filter(mine).to_pylist()]

@@ -13,9 +13,9 @@ from jobs.sitting import Sitting
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.models import find_weights
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.search import queries
 
 

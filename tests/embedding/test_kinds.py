@@ -16,10 +16,10 @@ from torchvision.transforms import v2
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.kinds import find_model, kind_of
 from pipeline.embedding.kinds.beside import from_open_clip, from_preprocessor
 from pipeline.embedding.kinds.kind import Asked
-from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings, query_encoder, stored_encoder
 from pipeline.embedding.transform import Transform, plain, transform_of
 from pipeline.embedding.trial import trial_batch

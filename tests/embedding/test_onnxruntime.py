@@ -9,8 +9,8 @@ from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.on_onnxruntime import PROVIDERS
-from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.embedding.stored import encoder_settings, query_encoder, stored_encoder
 from tests.helpers.command_line import run
 from tests.helpers.networks import SCALED, Tokens, write_onnx

@@ -73,7 +73,8 @@ models.find_weights = None
 from jobs.search import search
 from jobs.settings import load_config
 search(load_config(None, {[*stored, *asked]!r}))
-print([name for name in ("torch", "ray", "scipy", "cv2", "duckdb") if name in sys.modules])
+needless = ("torch", "ray", "scipy", "cv2", "duckdb", "fsspec", "tenacity", "multiprocessing")
+print([name for name in needless if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

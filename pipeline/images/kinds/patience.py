@@ -5,8 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
 from pipeline.core.errors import InputError
 from pipeline.images.kinds.urls import is_unentitled
 
@@ -23,6 +21,8 @@ def patiently(read: Callable[[], T], what: str) -> T:
     Raises what ``read`` raises of LASTING and of what is no fault of reading, InputError naming
     ``what`` where the fault stays, and at once where credentials are wanting.
     """
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
     again = Retrying(
         retry=retry_if_exception(_passing),
         stop=stop_after_attempt(TRIES),

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-import fsspec
-
 from pipeline.core.errors import InputError
 
 Read = TypeVar("Read", bound=Callable[..., Any])
@@ -27,6 +25,8 @@ def open_url(url: str) -> tuple[Any, str]:
 
     Raises InputError where the package for such URLs is not installed, or refuses this one.
     """
+    import fsspec  # here, for most who read have files of this machine's alone
+
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
@@ -57,6 +57,8 @@ def told_by_url(read: Read) -> Read:
             foreign = type(error).__module__ != "builtins" or isinstance(
                 error, OSError | ValueError
             )
+            import fsspec
+
             if not foreign or fsspec.utils.get_protocol(url) in ("file", "local"):
                 raise
             raise _told(url, error) from error

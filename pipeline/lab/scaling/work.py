@@ -16,7 +16,8 @@ from pipeline.core.store import Store
 from pipeline.core.tables import parquet_bytes
 from pipeline.dedup.join_shard import JoinPlan
 from pipeline.embedding.encoder import Encoder
-from pipeline.embedding.shard_embedder import EmbedPlan, embedding_identity
+from pipeline.embedding.identity import embedding_identity
+from pipeline.embedding.shard_embedder import EmbedPlan
 from pipeline.images.source import Source
 from pipeline.index.partitions import Partitions
 from pipeline.lab.scaling.emulated import EmulatedPlan

@@ -18,8 +18,8 @@ from pipeline.core.files import checksum
 from pipeline.core.spread import in_process
 from pipeline.core.store import Store
 from pipeline.embedding.encoder import build_encoder
+from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.settings import EncoderSettings
-from pipeline.embedding.shard_embedder import embedding_identity
 from pipeline.images.manifest import plan_manifest
 from pipeline.images.source import Listed, Source
 from pipeline.index.ivf import train_ivf
