@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from pipeline.core.arrays import Ids
+from pipeline.core.arrays import Ids, Mask
 from pipeline.core.files import checksum
 from pipeline.core.folder import Place, folders_in, remove_folder
 from pipeline.core.spread import ShardPlan, Spreading
@@ -31,6 +31,8 @@ FOLDER = "second_look"
 NEAREST = 4  # others by the embedding that each picture is compared with
 SIMILAR = 16  # others at most, of those similar enough, that it is compared with
 FULLY_PAIRED = 64  # images of a group of which all pairs are looked at
+SHARING = 40  # others, of a larger one, that each is looked at with
+BLOCK = 1024  # images whose partners' partners stand in memory
 
 
 def look_at_candidates(
@@ -240,23 +242,49 @@ def candidates(
 def further_candidates(looks: pa.Table, least: float, images: pa.Table) -> tuple[Ids, Ids]:
     """Return the pairs (a, b) within each group that looks of ``least`` and above connect.
 
-    Of a group of more than FULLY_PAIRED images those of the one that is kept first with each.
+    Of a group of more than FULLY_PAIRED images those of the one that is kept first with each, and
+    of each with SHARING others: what two groups have in common, as a collage, makes them one.
     """
     sure = looks.filter(pc.greater_equal(looks["sure"], least))
     a, b = sure["a"].to_numpy(), sure["b"].to_numpy()
     ids = np.unique(np.concatenate([a, b]))
     if not len(ids):
         return ids, ids
-    labels = connected(np.searchsorted(ids, a), np.searchsorted(ids, b), len(ids))
+    one, two = np.searchsorted(ids, a), np.searchsorted(ids, b)
+    labels = connected(one, two, len(ids))
     rank = np.empty(images.num_rows, np.int64)
     rank[keeping_order(images)] = np.arange(images.num_rows)
     rank = rank[places(ids, images["id"].to_numpy())]
+    large = np.bincount(labels)[labels] > FULLY_PAIRED
+    inside = large[one]
+    near = [ids[ends] for ends in _sharing(one[inside], two[inside], large, rank)]
     order = np.lexsort((rank, labels))
     ids, labels = ids[order], labels[order]
     first = np.searchsorted(labels, labels)
-    reach = np.where(np.bincount(labels)[labels] <= FULLY_PAIRED, np.arange(len(ids)) - first, 1)
+    reach = np.where(large[order], 1, np.arange(len(ids)) - first)
     reach[first == np.arange(len(ids))] = 0
     # Each image with the ``reach`` first ones of its group.
     mine = np.repeat(np.arange(len(ids)), reach)
     other = np.arange(len(mine)) - np.repeat(np.cumsum(reach) - reach, reach) + first[mine]
-    return _distinct(ids[mine], ids[other])
+    return _united((ids[mine], ids[other]), (near[0], near[1]))
+
+
+def _sharing(one: Ids, other: Ids, large: Mask, rank: Ids) -> tuple[Ids, Ids]:
+    """Return each of the places ``large`` bool (n,) with the SHARING that share most partners.
+
+    one, other int64 (p,): places that are partners; of as many shared the first by ``rank`` (n,).
+    """
+    ends = np.concatenate([one, other]), np.concatenate([other, one])
+    graph = coo_array((np.ones(len(ends[0]), np.int32), ends), shape=(len(rank),) * 2).tocsr()
+    mine, near, asked = [np.empty(0, np.int64)], [np.empty(0, np.int64)], np.flatnonzero(large)
+    for start in range(0, len(asked), BLOCK):
+        some = asked[start : start + BLOCK]
+        shared = (graph[some] @ graph).tocoo()
+        apart = some[shared.row] != shared.col
+        row, place, partners = (part[apart] for part in (shared.row, shared.col, shared.data))
+        order = np.lexsort((rank[place], -partners, row))
+        row, place = row[order], place[order]
+        nearest = np.arange(len(row)) - np.searchsorted(row, row) < SHARING
+        mine.append(some[row[nearest]])
+        near.append(place[nearest].astype(np.int64))
+    return np.concatenate(mine), np.concatenate(near)

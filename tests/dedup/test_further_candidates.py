@@ -1,0 +1,47 @@
+"""What is looked at beside the join's candidates: who belongs together by looks that are sure."""
+
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.dedup.second_look import FULLY_PAIRED, SHARING, further_candidates
+
+
+def _further(pairs, images):
+    ends = list(zip(*sorted(set(pairs)), strict=True))
+    looks = pa.table({"a": ends[0], "b": ends[1], "sure": np.ones(len(ends[0]))})
+    images = pa.table({"id": np.arange(images), "pixels": np.full(images, 100)})
+    return set(
+        zip(*(ends.tolist() for ends in further_candidates(looks, 0.5, images)), strict=True)
+    )
+
+
+def _ring(first, count, reach):
+    """Pairs (a, b) of each of ``count`` ids from ``first`` on with the next ``reach`` of a ring."""
+    steps = [(n, (n + step) % count) for n in range(count) for step in range(1, reach + 1)]
+    return [(first + min(pair), first + max(pair)) for pair in steps]
+
+
+def test_of_a_small_group_all_pairs_are_looked_at():
+    assert _further([(2, 5), (5, 7), (1, 9)], 10) == {(1, 9), *combinations((2, 5, 7), 2)}
+
+
+def test_two_groups_that_one_image_joins_are_each_looked_at_in_themselves():
+    half = FULLY_PAIRED // 2 + 4
+    assert half <= SHARING
+    collage = 2 * half
+    one, other = (_ring(first, half, 10) for first in (0, half))
+    bridge = [(n, collage) for n in range(2 * half)]
+    asked = _further(one + other + bridge, collage + 1)
+    within = {pair for first in (0, half) for pair in combinations(range(first, first + half), 2)}
+    assert within <= asked
+    assert len(asked) < (2 * half + 1) * SHARING
+    assert _further(one, half) == set(combinations(range(half), 2))
+
+
+def test_of_a_large_group_each_is_looked_at_with_as_few():
+    images = 20 * SHARING
+    asked = _further(_ring(0, images, SHARING), images)
+    assert len(asked) <= images * (SHARING + 1)
+    assert {(0, n) for n in range(1, images)} <= asked
