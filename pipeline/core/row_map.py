@@ -18,10 +18,12 @@ import pyarrow.compute as pc
 from pipeline.core.arrays import AnyArray, Ids
 from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum
+from pipeline.core.folder import Place
 from pipeline.core.makers import made_by
+from pipeline.core.objects import ObjectPath
 from pipeline.core.side_by_side import side_by_side
 from pipeline.core.store import Store
-from pipeline.core.tables import ipc_bytes, ipc_table, mapped, unified
+from pipeline.core.tables import ipc_bytes, ipc_table, unified
 from pipeline.core.tombstones import without_rows
 
 COLUMNS = ("id", "key", "scene")
@@ -122,7 +124,7 @@ class RowMap:
         path = store.attachments.path(_name(column))
         remedy = f"delete it and its .json, then run {made_by(store.kind)} again"
         try:
-            file = mapped(path)
+            file = _opened(path)
             blocks = ipc_table(_checked_end(file))
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = (str(error).splitlines() or ["?"])[0]
@@ -177,6 +179,13 @@ class RowMap:
         if zlib.crc32(data) != self.checks[block]:
             raise StoreError(f"{self.path} is damaged (block {block}); {self.remedy}")
         return ipc_table(data)
+
+
+def _opened(path: Place) -> pa.NativeFile:
+    """Open a file of which some parts are read; an object's are fetched by ranges."""
+    if isinstance(path, ObjectPath):
+        return pa.PythonFile(path.open(), "r")
+    return pa.memory_map(str(path))
 
 
 def _row_schema(kind: pa.DataType) -> pa.Schema:

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.core import row_map
 from pipeline.core.errors import StoreError
+from pipeline.core.folder import place
 from pipeline.core.row_map import RowMap, keep_row_maps, rows_with
 from pipeline.core.store import Store
 from pipeline.search.queries import find_images, ids_of_keys, sample_ids
@@ -54,9 +55,10 @@ def asked(store):
     ]
 
 
-@pytest.mark.parametrize("buried", [0, 1, 30])
-def test_a_map_gives_what_a_look_through_all_shards_does(tmp_path, buried):
-    store = made(tmp_path)
+@pytest.mark.parametrize(("buried", "far"), [(0, False), (1, True), (30, False)])
+def test_a_map_gives_what_a_look_through_all_shards_does(tmp_path, buried, far):
+    root = place("memory://bucket/row-maps") if far else tmp_path
+    store = made(root)
     ids = [number for shard in range(SHARDS) for number in shard_table(shard)["id"].to_pylist()]
     store.bury(sorted(ids[: 2 * buried : 2]))
     looked_through = asked(store)
@@ -64,7 +66,7 @@ def test_a_map_gives_what_a_look_through_all_shards_does(tmp_path, buried):
     assert not store.attached_names("by_*")
     keep_row_maps(store)
     assert store.attached_names("by_*") == ["by_id.arrow", "by_key.arrow", "by_scene.arrow"]
-    assert asked(Store.open(tmp_path)) == looked_through
+    assert asked(Store.open(root)) == looked_through
 
 
 def test_a_look_up_reads_the_row_groups_of_its_rows_alone(tmp_path, monkeypatch):
@@ -106,12 +108,12 @@ def test_no_changed_byte_of_a_map_gives_another_answer(tmp_path):
     whole, told = path.read_bytes(), 0
     keys = pa.array(["ä1", "ä4", "z"])
     right = rows_with(store, "key", keys, ["id"])
-    for place in range(0, len(whole), 211):
+    for at in range(0, len(whole), 211):
         changed = bytearray(whole)
-        changed[place] ^= 0x41
+        changed[at] ^= 0x41
         path.write_bytes(changed)
         try:
-            assert rows_with(store, "key", keys, ["id"]) == right, place
+            assert rows_with(store, "key", keys, ["id"]) == right, at
         except StoreError as error:
             told += "by_key.arrow" in str(error) and "run sluice embed again" in str(error)
     assert told > 9
