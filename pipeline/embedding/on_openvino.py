@@ -106,7 +106,14 @@ def _with_pixels_in(network: Any, transform: Transform) -> Any:
 
 
 def network_bytes(network: Any) -> tuple[bytes, bytes]:
-    """Return an ov.Model as bytes: the network, and its constants."""
+    """Return an ov.Model as bytes: the network, and its constants.
+
+    Names that OpenVINO gives count what a process has made before; here they count this network's
+    own parts, so that the same network is the same bytes anywhere.
+    """
+    network.set_friendly_name("network")
+    for number, part in enumerate(network.get_ordered_ops()):
+        part.set_friendly_name(f"{part.get_type_name()}_{number}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         ov.save_model(network, path, compress_to_fp16=False)

@@ -9,17 +9,39 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from jobs.corpus import make_corpus
-from jobs.settings import load_config
+from pipeline.core.files import write_atomically
 from pipeline.core.folder import files_in, place
 from pipeline.core.store import Store
+from pipeline.dedup.applied import BEFORE
+from tests.helpers.all_jobs import OF_THE_PLACE
+from tests.helpers.command_line import run
 from tests.helpers.files import digests
 from tests.helpers.object_store import object_store, objects_below
 
 ROOT = Path(__file__).parents[2]
 BRIDGE, SUBNET = f"sl{os.getpid() % 100000}", f"10.{200 + os.getpid() % 50}.{os.getpid() % 250}"
+RAYS = Path(f"/tmp/{BRIDGE}")  # where Ray's sockets lie, whose names must be short
+HEAD = ["--head", "--port=6379", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={RAYS}"]
+NODE = [f"--address={SUBNET}.1:6379", "--num-cpus=1"]
+OVER = 'mount -t tmpfs none "$1" && mount -t tmpfs none "$2" && cd "$1" && shift 2 && exec "$@"'
+APART = ["unshare", "--mount", "sh", "-ec", OVER, "sh"]
+COMMANDS = (
+    ("embed", "{root}/corpus"),
+    ("sign", "{root}/corpus"),
+    ("calibrate", "{root}/corpus"),
+    ("cascade", "--set", "source.url={root}/corpus"),
+    ("index",),
+    ("search",),
+    ("search", "--index", "--output", "{root}/by_index"),
+    ("dedup", "{root}/photos", "--set", "embed.output={root}/of_photos"),
+    ("apply", "{root}/dedup", "--move", "{root}/moved"),
+)
+HOLD_PATHS = ("dedup/attached/groups.parquet", "dedup/attached/applied/000000.parquet")
+RECORDS_OF_PATHS = tuple(f"{name}.json" for name in HOLD_PATHS)
 
 
 def ip(*words):
@@ -73,12 +95,12 @@ def hosts():
     ip("link", "delete", BRIDGE)
 
 
-def start_on(host, log, *command):
+def start_on(host, log, folder, *command):
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
     environment.pop("RAY_ADDRESS", None)
     return subprocess.Popen(
         ["ip", "netns", "exec", host, *command],
-        cwd=ROOT,
+        cwd=folder,
         env=environment,
         stdout=log,
         stderr=log,
@@ -99,71 +121,133 @@ def server(hosts):
         yield server
 
 
-@pytest.fixture
-def cluster(hosts, server, tmp_path):
-    """A head without CPU slots on the first host, a node with one on each of the others."""
-    ray, processes = str(Path(sys.executable).parent / "ray"), []
-    with open(tmp_path / "ray.log", "w") as log:
-        for number, host in enumerate(hosts, start=1):
-            address = f"{SUBNET}.{number}"
-            role = ["--head", "--port=6379", "--num-cpus=0", "--include-dashboard=false"]
-            role = role if number == 1 else [f"--address={SUBNET}.1:6379", "--num-cpus=1"]
-            role += [f"--node-ip-address={address}", f"--temp-dir=/tmp/{BRIDGE}"][
-                : 2 - (number > 1)
-            ]
-            processes.append(start_on(host, log, ray, "start", "--block", *role))
-            time.sleep(8 if number == 1 else 0)
-        yield processes
+def start_node(hosts, number, folder, apart):
+    """Start host ``number``'s node with one CPU, the first's as the head and without.
+
+    apart: of what is in ``folder``, and of Ray's own files, a node has its own, none at first.
+    """
+    ray, host = str(Path(sys.executable).parent / "ray"), hosts[number - 1]
+    own = [*APART, str(folder), str(RAYS)] if apart and number > 1 else []
+    own += [ray, "start", "--block", f"--node-ip-address={SUBNET}.{number}"]
+    with open(folder / f"ray-{number}.log", "w") as log:
+        return start_on(host, log, folder, *own, *(HEAD if number == 1 else NODE))
+
+
+def nodes(hosts, folder, apart):
+    RAYS.mkdir()
+    processes = [start_node(hosts, 1, folder, apart)]
+    time.sleep(8)
+    processes += [start_node(hosts, number, folder, apart) for number in (2, 3)]
+    yield processes
     for process in processes:
         if process.poll() is None:
             kill_tree(process)
-    shutil.rmtree(f"/tmp/{BRIDGE}", ignore_errors=True)
+    shutil.rmtree(RAYS, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(hosts, tmp_path):
+    yield from nodes(hosts, tmp_path, apart=False)
+
+
+@pytest.fixture
+def cluster_apart(hosts, server, tmp_path):
+    yield from nodes(hosts, tmp_path, apart=True)
 
 
 def options(*settings):
     return [part for text in settings for part in ("--set", text)]
 
 
-def run_on(host, log, job, *settings):
-    with open(log, "w") as told:
-        done = start_on(host, told, sys.executable, "-m", "jobs", job, *options(*settings))
-        assert done.wait(300) == 0, log.read_text()[-3000:]
+def below(root):
+    """The options of all commands: a small collection, its outputs below ``root``."""
+    made = {"corpus": "corpus", "embed": "embeddings", "sign": "signatures", "index": "index"}
+    made |= {"search": "search", "dedup": "dedup", "cascade": "cascade"}
+    few = ["corpus.images=160", "corpus.shard_rows=8", "corpus.size=96", "source.shard_rows=40"]
+    few += ["embed.input_size=64", "search.sample_queries=3", "calibrate.fit_images=60"]
+    few += ["calibrate.calibration_images=80", "index.buckets=8", "dedup.buckets=4"]
+    few += ["dedup.brute_force_up_to=100", f"cascade.features={root}/features"]
+    return options(*few, *(f"{job}.output={root}/{name}" for job, name in made.items()))
 
 
-def test_hosts_that_share_a_bucket_and_no_folder(hosts, cluster, server, tmp_path):
+def words_of(command, root):
+    job, *words = (word.format(root=root) for word in command)
+    return [job, *below(root), *words]
+
+
+def put_photos(corpus, far, near):
+    """Put the images of a corpus into both folders, each a file of its own.
+
+    All of one date in the near one: in a bucket none is the older file.
+    """
+    store = Store.open(corpus, "corpus")
+    near.mkdir()
+    for entry in store.manifest():
+        for image in store.read(entry.shard, ["id", "bytes"]).to_pylist():
+            name = f"{image['id']:04d}.jpg"
+            for folder in (far, near):
+                write_atomically(folder / name, image["bytes"])
+            os.utime(near / name, (0, 0))
+
+
+def near_by(job, *words):
+    told = run(job, *words)
+    assert told.exception is None, (job, told.output[-3000:])
+
+
+def same_anywhere(files, root):
+    """Return ``files``, bytes by name, as digests, less times and where the outputs lie."""
+    return {
+        name: hashlib.sha256(_placeless(name, data).replace(str(root).encode(), b"")).hexdigest()
+        for name, data in files.items()
+        if not any(part in name for part in (*OF_THE_PLACE, *RECORDS_OF_PATHS))
+    }
+
+
+def _placeless(name, data):
+    if name not in HOLD_PATHS:
+        return data
+    table = pq.read_table(pa.BufferReader(data))
+    kept = [column for column in table.column_names if column not in BEFORE]
+    return repr(table.select(kept).to_pylist()).encode()
+
+
+@pytest.mark.timeout(1200)  # ten commands, of which most start workers on both hosts
+def test_hosts_that_share_a_bucket_and_no_folder(hosts, cluster_apart, server, tmp_path):
     """One dies, and the bucket fails now and then: what is left is what a quiet run leaves."""
-    root, log = place("s3://bucket/hosts"), tmp_path / "job.log"
-    few = ["corpus.images=240", "corpus.shard_rows=12", "corpus.size=96"]
-    pool = [f"ray.address={SUBNET}.1:6379", "ray.workers=2"]
-    words = options(*few, *pool, f"corpus.output={root}/corpus")
+    root, near, log = place("s3://bucket/hosts"), tmp_path / "near", tmp_path / "job.log"
+    job = [sys.executable, "-m", "jobs"]
+    pool, alone = options(f"ray.address={SUBNET}.1:6379", "ray.workers=2"), options("ray.workers=0")
     with open(log, "w") as told, server.failing(0.05):
-        job = start_on(hosts[0], told, sys.executable, "-m", "jobs", "corpus", *words)
+        corpus = start_on(hosts[0], told, tmp_path, *job, "corpus", *pool, *below(root))
         entries = root / "corpus" / "entries"
-        while len(files_in(entries)) < 2 and job.poll() is None:
+        while len(files_in(entries)) < 2 and corpus.poll() is None:
             time.sleep(0.1)
-        kill_tree(cluster[2])
+        kill_tree(cluster_apart[2])
         assert len(files_in(entries)) < 20
-        assert job.wait(240) == 0, log.read_text()[-3000:]
-    near = tmp_path / "near"
-    make_corpus(load_config(None, [*few, "ray.workers=0", f"corpus.output={near}"]))
-    there = objects_below(root / "corpus")
-    assert {n: hashlib.sha256(data).hexdigest() for n, data in there.items()} == digests(near)
-    pool[1] = "ray.workers=1"
-    made = [f"source.url={root}/corpus", f"embed.output={root}/embeddings", "embed.input_size=64"]
-    run_on(hosts[0], log, "embed", *pool, *made)
-    made += [f"search.output={root}/search", "search.sample_queries=3"]
-    run_on(hosts[0], log, "search", *pool, *made)
-    assert Store.open(root / "embeddings", "embeddings").images() == 240
-    assert (root / "search" / "results.parquet").exists()
+        assert corpus.wait(240) == 0, log.read_text()[-3000:]
+    cluster_apart[2] = start_node(hosts, 3, tmp_path, apart=True)
+    near_by("corpus", *below(near), *alone)
+    put_photos(near / "corpus", root / "photos", near / "photos")
+    for command in COMMANDS:
+        with open(log, "a") as told:
+            done = start_on(hosts[0], told, tmp_path, *job, *words_of(command, root), *pool)
+            near_by(*words_of(command, near), *alone)
+            assert done.wait(300) == 0, (command, log.read_text()[-3000:])
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"near", "job.log", "ray-1.log", "ray-2.log", "ray-3.log"}
+    here = {name: (near / name).read_bytes() for name in digests(near)}
+    assert same_anywhere(objects_below(root), root) == same_anywhere(here, near)
 
 
 def test_a_host_that_dies_mid_run_costs_nothing(hosts, cluster, tmp_path):
     output, log = tmp_path / "corpus", tmp_path / "job.log"
     settings = [f"corpus.output={output}", "corpus.images=480", "corpus.shard_rows=24"]
     settings += ["corpus.size=96", f"ray.address={SUBNET}.1:6379", "ray.workers=2"]
-    options = [part for text in settings for part in ("--set", text)]
     with open(log, "w") as told:
-        job = start_on(hosts[0], told, sys.executable, "-m", "jobs", "corpus", *options)
+        job = start_on(
+            hosts[0], told, ROOT, sys.executable, "-m", "jobs", "corpus", *options(*settings)
+        )
         while len(list(output.glob("entries/*.json"))) < 2 and job.poll() is None:
             time.sleep(0.02)
         kill_tree(cluster[2])

@@ -3,6 +3,9 @@ import sys
 
 import pytest
 
+from pipeline.embedding.on_openvino import converted, network_bytes
+from pipeline.embedding.stored import encoder_settings
+
 # In a process of its own, for there the core is loaded only once.
 LOADS_IT = """
 import faulthandler, os, signal
@@ -34,3 +37,8 @@ def test_nothing_reports_that_openvino_is_used():
     )
     done = subprocess.run([sys.executable, "-c", sends], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_a_network_is_the_same_bytes_whatever_was_converted_before(vit):
+    settings = encoder_settings(str(vit), None, None, "openvino", "f32", None, None)
+    assert network_bytes(converted(settings)) == network_bytes(converted(settings))
