@@ -1,11 +1,13 @@
 """What outputs stand on, at a real S3 server on loopback."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import obstore
 import pyarrow as pa
 import pytest
 from obstore.store import LocalStore
+from werkzeug.serving import make_server
 
 from pipeline.core import objects
 from pipeline.core.attachments import Attachments
@@ -259,6 +261,26 @@ def test_azure_is_asked_for_what_it_answers(tmp_path, monkeypatch):
     gone.unlink()
     remove_objects([gone, path])
     assert not path.exists()
+
+
+def test_an_emulator_of_googles_is_asked_without_a_token_under_conditions(monkeypatch):
+    asked = []
+
+    def emulator(environ, start):
+        told = ("PATH_INFO", "HTTP_X_GOOG_IF_GENERATION_MATCH", "HTTP_AUTHORIZATION")
+        asked.append([environ["REQUEST_METHOD"], *map(environ.get, told)])
+        start("200 OK", [("ETag", '"a"'), ("x-goog-generation", "7"), ("Content-Length", "0")])
+        return [b""]
+
+    server = make_server("127.0.0.1", 0, emulator)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}/")
+    version = place("gs://emulated/x").put_tagged(b"")
+    place("gs://emulated/x").put(b"", version)
+    server.shutdown()
+    asks = [["PUT", "/emulated/x", generation] for generation in ("0", "7")]
+    assert [each[:3] for each in asked] == asks
+    assert {each[3] for each in asked} <= {None, "Bearer "}
 
 
 def forbidden(environ, start):
