@@ -7,6 +7,7 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
 from pipeline.core.folder import Place, moved
 from pipeline.core.makers import made_by
+from pipeline.core.side_by_side import side_by_side
 
 PENDING = ".pending"
 
@@ -81,13 +82,27 @@ class Attachments:
 
     def damaged(self) -> dict[str, str]:
         """Return a line for each file whose bytes are not those recorded for it, by its name."""
-        found = {}
-        for name in self.names():
-            try:
-                self.read(name)
-            except StoreError as error:
-                found[name] = str(error)
-        return found
+        names = self.names()
+        found = zip(names, side_by_side(self.folder, self._problem, names), strict=True)
+        return {name: line for name, line in found if line}
+
+    def was(self, name: str, data: bytes) -> bool:
+        """Return whether ``data`` is what was kept under ``name``, which is damaged.
+
+        Its record tells, or where that is damaged, what lies there.
+        """
+        path = self.folder / name
+        try:
+            return checksum(data) == _recorded_checksum(_record(path), "")
+        except StoreError:
+            return path.exists() and path.read_bytes() == data
+
+    def _problem(self, name: str) -> str:
+        try:
+            self.read(name)
+        except StoreError as error:
+            return str(error)
+        return ""
 
     def remove(self, name: str) -> None:
         """Remove the file kept under ``name``, first what makes it count."""

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, with checksums that tell of a changed byte."""
 
 import hashlib
+import io
 import json
 import os
 import uuid
@@ -22,6 +23,39 @@ SEAL = "checksum_of_the_rest"
 def checksum(data: bytes) -> str:
     """Return the 32 hexadecimal digits of the 128-bit BLAKE2b digest of ``data``."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def checksum_at(path: Place) -> str:
+    """Return the ``checksum`` of a file, of which a part at a time stands in memory.
+
+    Raises FileNotFoundError, OSError, or StoreError.
+    """
+    if isinstance(path, ObjectPath):
+        digest = _Digest()
+        path.fetch(digest)
+        return digest.state.hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, _state).hexdigest()
+
+
+def _state() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
+
+
+class _Digest(io.BytesIO):
+    """Digests what is written to it, from its beginning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = _state()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.state = _state()
+        return 0
+
+    def write(self, data: Any) -> int:
+        self.state.update(data)
+        return len(data)
 
 
 def write_atomically(path: Place, data: bytes) -> None:

@@ -41,8 +41,23 @@ REMADE = {
         Remade("*s.parquet", ("calibration", "calibration.parquet"), "sluice calibrate", False),
         Remade("filters.*", ("calibration", "calibration.parquet"), "sluice calibrate", False),
     ),
-    "features": (Remade("*/*/*", (), "sluice cascade", False),),
+    "features": (
+        Remade("*/*/*", (), "sluice cascade", False),
+        Remade("networks/*", (), "sluice cascade", False),
+    ),
 }
+
+
+def put_back(store: Store, name: str, data: bytes) -> bool:
+    """Keep ``data`` in place of the damaged attachment ``name`` if it is what was there.
+
+    Return whether it is. Raises StoreError where another job holds the store.
+    """
+    if not store.attachments.was(name, data):
+        return False
+    with store.lock():
+        store.attach(name, data)
+    return True
 
 
 def forget_damaged(store: Store, names: Iterable[str]) -> dict[str, str]:

@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 from pipeline.core.arrays import Ids
 from pipeline.core.entries import ShardEntry, latest_entries
 from pipeline.core.errors import StoreError
-from pipeline.core.files import checksum, opened, read_recorded, sealed, write_atomically
+from pipeline.core.files import (
+    checksum,
+    checksum_at,
+    opened,
+    read_recorded,
+    sealed,
+    write_atomically,
+)
 from pipeline.core.folder import Place, numbered_in
 from pipeline.core.makers import made_by
 from pipeline.core.objects import ObjectPath, Ranges
@@ -145,10 +152,11 @@ class Shards:
         if entry.quarantined:
             recorded.append((self.quarantine_path(entry.shard), entry.quarantine_checksum))
         for path, expected in recorded:
-            if not path.exists():
+            try:
+                if checksum_at(path) != expected:
+                    yield f"{path} does not have the checksum the manifest records"
+            except FileNotFoundError:
                 yield f"{path} is missing"
-            elif checksum(path.read_bytes()) != expected:
-                yield f"{path} does not have the checksum the manifest records"
 
 
 def _file_and_footer(path: Place) -> tuple[Place | Ranges, bytes]:

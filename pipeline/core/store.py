@@ -219,8 +219,13 @@ class Store:
 
     def damaged(self) -> dict[int, list[str]]:
         """Return a line for each damaged file of a finished store's shards, by shard."""
-        found = {entry.shard: list(self.shards.problems(entry)) for entry in self.manifest()}
-        return {shard: lines for shard, lines in found.items() if lines}
+        entries = self.manifest()
+
+        def problems(entry: ShardEntry) -> list[str]:
+            return list(self.shards.problems(entry))
+
+        found = zip(entries, side_by_side(self.root, problems, entries), strict=True)
+        return {entry.shard: lines for entry, lines in found if lines}
 
     def drop(self, shards: Iterable[int]) -> None:
         """Remove shards with their entries, of which the store is then unfinished."""

@@ -109,14 +109,35 @@ def query_encoder(store: Store, weights: Path | None) -> Encoder:
     resizer installed here is another; InputError where the network is not kept and the file is not
     the one it was made with.
     """
-    made = store.identity
-    model, sha256 = made["model"], made["weights_sha256"]
-    kept = _kept_network(store, model)
+    kept = _kept_network(store, store.identity["model"])
     # A kept network holds its weights, and nobody opens their file again.
+    sha256 = store.identity["weights_sha256"]
     found = Weights(Path(), sha256) if kept else _weights_again(store, weights)
-    settings = EncoderSettings(
+    settings = _made_with(store, found)
+    Store.create(store.root, "embeddings", embedding_identity(settings))
+    return encoder_of(settings, *kept) if kept else build_encoder(settings)
+
+
+def network_again(store: Store, weights: Path | None) -> dict[str, bytes]:
+    """Return what ``store`` keeps of its network by name, converted anew as it was at first.
+
+    ``weights``: their file by now, none for where it lay. Raises InputError where it is not the one
+    that the store was made with, ConfigError where this machine cannot convert it.
+    """
+    found, model = _weights_again(store, weights), store.identity["model"]
+    made = built_encoder(_made_with(store, found))
+    network, constants = _names(model)
+    kept = {network: made.network, constants: made.constants}
+    return kept | {_place(model): str(found.path).encode()}
+
+
+def _made_with(store: Store, weights: Weights) -> EncoderSettings:
+    """Return the settings of the encoder that ``store`` was made with."""
+    made = store.identity
+    model = made["model"]
+    return EncoderSettings(
         model,
-        found,
+        weights,
         made["backend"],
         made["precision"],
         made["input_size"],
@@ -124,14 +145,12 @@ def query_encoder(store: Store, weights: Path | None) -> Encoder:
         None if model in MODELS else transform_of(made["transform"]),
         made["version"],
     )
-    Store.create(store.root, "embeddings", embedding_identity(settings))
-    return encoder_of(settings, *kept) if kept else build_encoder(settings)
 
 
 def _weights_again(store: Store, weights: Path | None) -> Weights:
     model, sha256 = store.identity["model"], store.identity["weights_sha256"]
-    place = weights_place(store)
-    if weights is None and place is not None and place.exists():
+    place = weights_place(store) if weights is None else None
+    if place is not None and place.exists():
         weights = place
     if weights is None and model in MODELS:
         return find_weights(model, None, sha256)

@@ -44,7 +44,9 @@ def forget_unread(store: Store, listed: Listed, manifest: pa.Table) -> None:
     kind, source = KINDS[listed.source.kind], listed.source.opened()
     unread: Mask = np.zeros(manifest.num_rows, np.bool_)
     new = [entry for entry in store.entries() if entry.shard not in before]
-    for entry, seen in zip(new, side_by_side(store.root, partial(_seen, store), new), strict=True):
+    for entry, seen in zip(
+        new, side_by_side(store.root, partial(files_of_shard, store), new), strict=True
+    ):
         mine = pc.equal(manifest["shard"], entry.shard).to_numpy()
         unread |= mine & pc.invert(pc.is_in(manifest["path"], value_set=seen)).to_numpy()
     if kind.rows_a_file != 1:
@@ -59,7 +61,7 @@ def forget_unread(store: Store, listed: Listed, manifest: pa.Table) -> None:
         store.attach(MANIFEST, parquet_bytes(manifest))
 
 
-def _seen(store: Store, entry: ShardEntry) -> pa.Array:
+def files_of_shard(store: Store, entry: ShardEntry) -> pa.Array:
     """Return the files of which a shard holds images, or refused ones."""
     files = [store.read_whole(entry.shard, ["file"])["file"]]
     if entry.quarantined:

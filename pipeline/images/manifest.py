@@ -203,7 +203,8 @@ def kept_manifest(store: Store) -> pa.Table | None:
     """
     again = f"run {made_by(store.kind)} again"
     remedy = f"delete {store.root} and {again}, for its shards hang on this file"
-    data = store.attached(MANIFEST, remedy)
+    mended = f"run sluice verify {store.root} --mend, or {remedy}"
+    data = store.attached(MANIFEST, mended)
     if data is None and store.entries():
         raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
     if data is None:
@@ -272,13 +273,14 @@ def extend_manifest(store: Store, listed: Listed, shard_rows: ShardRows) -> Plan
     if planned.unusable and not planned.manifest.num_rows:
         raise InputError(next(iter(planned.unusable)))
     refuse_ids(listed, planned.manifest)
-    manifest = planned.manifest.replace_schema_metadata(_told(listed.source))
+    manifest = planned.manifest.replace_schema_metadata(told_source(listed.source))
     if known is None or not manifest.equals(known, check_metadata=True):
         store.attach(MANIFEST, parquet_bytes(manifest))
     return Planned(manifest, planned.unusable)
 
 
-def _told(source: Source) -> dict[str, str]:
+def told_source(source: Source) -> dict[str, str]:
+    """Return how a manifest names its source, in the metadata of its schema."""
     return {"source": json.dumps(asdict(source))}
 
 
@@ -287,7 +289,7 @@ def stored_source(store: Store, urls: tuple[str, ...] | None = None) -> Source:
 
     Raises as ``read_manifest`` does, and as ``list_source`` does of ``urls``.
     """
-    source = _remembered(read_manifest(store))
+    source = remembered_source(read_manifest(store).schema)
     if urls is None or urls == source.urls:
         return source
     return list_source(urls, source.kind, (), source.column, source.max_pixels).source
@@ -298,14 +300,15 @@ def most_pixels(store: Store) -> int:
     return stored_source(store).max_pixels if has_manifest(store) else MAX_PIXELS
 
 
-def _remembered(manifest: pa.Table) -> Source:
-    told = json.loads(manifest.schema.metadata[b"source"])
+def remembered_source(schema: pa.Schema) -> Source:
+    """Return the source that a manifest of ``schema`` names."""
+    told = json.loads(schema.metadata[b"source"])
     return Source(**told | {"urls": tuple(told["urls"])})
 
 
 def _refuse_another(store: Store, known: pa.Table, listed: Listed) -> None:
     """A forgotten output must not declare all images of another source gone."""
-    before, now = _remembered(known), listed.source
+    before, now = remembered_source(known.schema), listed.source
     if before.urls[0] == now.urls[0]:
         return
     if before.urls[0] in now.urls:

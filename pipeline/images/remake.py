@@ -1,13 +1,28 @@
-"""Shards of a store that are damaged, made again of the images they were made of."""
+"""What of a store is damaged, made again of the images it was made of: shards, their manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from pipeline.core.side_by_side import side_by_side
 from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
-from pipeline.images.manifest import read_manifest
+from pipeline.core.tables import parquet_bytes
+from pipeline.images.gone import files_of_shard
+from pipeline.images.kinds import KINDS
+from pipeline.images.manifest import (
+    MANIFEST,
+    plan_manifest,
+    read_manifest,
+    remembered_source,
+    told_source,
+)
+from pipeline.images.shard_rows import ShardRows
+from pipeline.images.source import Listed, Source
 
 
 def remake_shards(
@@ -27,3 +42,46 @@ def remake_shards(
         for _ in spread(plan, shards):
             pass
         store.finish(count)
+
+
+def remembered_source_of(store: Store) -> Source | None:
+    """Return the source that a damaged manifest of ``store`` still names, None where it does not.
+
+    Its bytes are not checked.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        data = (store.attachments.folder / MANIFEST).read_bytes()
+        return remembered_source(pq.read_schema(pa.BufferReader(data)))
+    return None
+
+
+def manifests_again(store: Store, listed: Listed, rows: ShardRows) -> Iterator[bytes]:
+    """Yield what the source manifest of a finished ``store`` may have been, by its source's list.
+
+    The source may have grown, then and since, where a file is in one shard; a source of tables is
+    cut as one at its first run, into ``rows`` a shard or as many as the store's largest holds.
+    """
+    most = max((entry.rows + entry.quarantined for entry in store.manifest()), default=1)
+    if KINDS[listed.source.kind].spans is None:
+        manifests = [_as_seen(store, listed, most)]
+    else:
+        manifests = [plan_manifest(listed, each).manifest for each in (rows, most)]
+    for manifest in manifests:
+        yield parquet_bytes(manifest.replace_schema_metadata(told_source(listed.source)))
+
+
+def _as_seen(store: Store, listed: Listed, most: int) -> pa.Table:
+    """Return the manifest of the files that shards have seen, each in its shard."""
+    entries = store.manifest()
+    seen = side_by_side(store.root, lambda entry: pc.unique(files_of_shard(store, entry)), entries)
+    tables = [
+        pa.table(
+            {"path": paths, "shard": pa.repeat(pa.scalar(entry.shard, pa.int64()), len(paths))}
+        )
+        for entry, paths in zip(entries, seen, strict=True)
+    ]
+    shards = pa.concat_tables(tables).combine_chunks()
+    known = listed.files.filter(pc.is_in(listed.files["path"], value_set=shards["path"]))
+    manifest = plan_manifest(replace(listed, files=known), most).manifest
+    place = pc.index_in(manifest["path"], value_set=shards["path"])
+    return manifest.set_column(0, "shard", shards["shard"].take(place)).sort_by("shard")

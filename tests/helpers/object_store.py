@@ -21,7 +21,8 @@ class Faulty:
     One after the other, as its conditions on puts are not checked and acted on in one step. A share
     ``faults`` of the requests to what is in the bucket is answered by 503, before or after it was
     done, or cut in the middle; every answer waits for ``latency`` seconds. ``requests`` counts them
-    by method, a listing as LIST; ``bytes`` what went to and fro.
+    by method, a listing as LIST; ``bytes`` what went to and fro; ``most`` how many there were at
+    once.
     """
 
     def __init__(self):
@@ -29,8 +30,17 @@ class Faulty:
         self.one, self.random = threading.Lock(), random.Random(7)
         self.faults, self.latency, self.requests, self.failed = 0.0, 0.0, {}, 0
         self.bytes, self.answer = 0, ("", [])
+        self.in_hand, self.most = 0, 0
 
     def __call__(self, environ, start):
+        self.in_hand += 1
+        self.most = max(self.most, self.in_hand)
+        try:
+            return self._answered(environ, start)
+        finally:
+            self.in_hand -= 1
+
+    def _answered(self, environ, start):
         listing = "list-type" in environ.get("QUERY_STRING", "")
         method = "LIST" if listing else environ["REQUEST_METHOD"]
         sleep(self.latency)

@@ -71,9 +71,11 @@ def test_commands_that_look_after_outputs(left, far):
     assert f"{damaged} does not have the checksum" in str(told.exception)
 
 
-def damage(path):
+def damage(path, at=-9):
     data, version = path.read_tagged()
-    path.put(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], version)
+    changed = bytearray(data)
+    changed[at] ^= 1
+    path.put(bytes(changed), version)
 
 
 def test_a_damaged_shard_is_made_again_and_no_other(server, left, far):
@@ -116,15 +118,39 @@ def test_what_is_damaged_beside_shards_is_removed_and_made_again(left, far, stor
     assert objects_below(far / store / "attached") == whole
 
 
-def test_what_nothing_makes_again_stays_and_is_told(left, far):
+@pytest.mark.parametrize("name", ["source.parquet", "networks/efficientnet_lite0.xml"])
+def test_a_list_and_a_network_are_made_again_in_their_place(left, far, name):
+    whole = objects_below(far / "embeddings")
+    damage(far / "embeddings" / "attached" / name, at=9)
+    assert run("verify", far / "embeddings", "--workers", "0").exception
+    told = run("verify", far / "embeddings", "--mend", "--workers", "0")
+    assert told.exception is None, told.exception
+    assert f"{name} is made again" in told.output.replace("\n", "")
+    assert objects_below(far / "embeddings") == whole
+
+
+def test_a_list_that_cannot_be_made_again_stays_and_is_told(left, far):
     path = far / "embeddings" / "attached" / "source.parquet"
-    before = path.read_bytes()
-    damage(path)
-    told = str(run("verify", far / "embeddings", "--mend", "--workers", "0").exception)
-    assert f"{path} does not have its recorded checksum" in told
+    whole = path.read_bytes()
+    damage(path)  # where it names its source
+    mend = ("verify", far / "embeddings", "--mend", "--workers", "0", "--set")
+    told = str(run(*mend, "source.exclude=[]").exception)
+    assert f"{path} does not have its recorded checksum; it no longer tells what" in told
     assert "nothing makes these again in their place" in told
-    assert len(path.read_bytes()) == len(before)
-    path.put(before, path.read_tagged()[1])
+    told = str(run(*mend, f"source.url={far}/dedup/shards").exception)
+    assert f"{far}/dedup/shards is no longer what it was made from" in told
+    assert len(path.read_bytes()) == len(whole)
+    assert run(*mend, f"source.url={far}/corpus").exception is None
+    assert path.read_bytes() == whole
+
+
+def test_verifying_waits_for_many_answers_at_once(server, left, far):
+    server.asked.latency, server.asked.most = 0.03, 0
+    before = server.asked.requests["HEAD"]
+    assert run("verify", far / "corpus").exit_code == 0
+    server.asked.latency = 0.0
+    assert server.asked.most > 1
+    assert server.asked.requests["HEAD"] - before < 3  # of no shard: its bytes tell
 
 
 def test_a_server_that_fails_costs_nothing(server, left, far):

@@ -118,9 +118,8 @@ def test_a_store_of_a_newer_version(photos_folder, tmp_path):
 
 def test_a_source_manifest_cut_short(photos_folder, copy):
     (copy / "attached" / "source.parquet").write_bytes(b"PAR1 and no more")
-    is_told(
-        embed(photos_folder, copy), "source.parquet does not have its recorded checksum; delete"
-    )
+    told = "source.parquet does not have its recorded checksum; run sluice verify"
+    is_told(embed(photos_folder, copy), told)
 
 
 def test_a_source_manifest_that_is_gone(photos_folder, copy):
