@@ -31,6 +31,7 @@ FOLDER = "second_look"
 NEAREST = 4  # others by the embedding that each picture is compared with
 SIMILAR = 16  # others at most, of those similar enough, that it is compared with
 FULLY_PAIRED = 64  # images of a group of which all pairs are looked at
+ROUNDS = 2  # of looking at what looks connect, since those connect more
 SHARING = 40  # others, of a larger one, that each is looked at with
 BLOCK = 1024  # images whose partners' partners stand in memory
 
@@ -65,10 +66,12 @@ def look_at_candidates(
     told = looks.filter(pc.is_valid(looks["sure"]))
     sure, alike = (told[name].to_numpy() for name in ("sure", "alike"))
     kept = keep(sure, alike, precision, recall, confidence)
-    further = further_candidates(with_chances(looks, kept.shares), kept.least, images)
-    counts = sets.count_between(*further)
-    wanted = _united(wanted, (further[0][counts], further[1][counts]))
-    looks = with_chances(look_again(*asked, wanted, weights), kept.shares)
+    for _ in range(ROUNDS):
+        further = further_candidates(with_chances(looks, kept.shares), kept.least, images)
+        counts = sets.count_between(*further)
+        wanted = _united(wanted, (further[0][counts], further[1][counts]))
+        looks = look_again(*asked, wanted, weights)
+    looks = with_chances(looks, kept.shares)
     certain = looks.filter(pc.fill_null(pc.greater_equal(looks["sure"], kept.least), False))
     beyond = similar_beyond(pairs, sets, similarity, looks)
     unread = looks["sure"].null_count
