@@ -29,8 +29,8 @@ SOFTER = 0.76  # times the detail of most places, of one contrast and in as many
 PLACE, TEXTURE = (9, 9), 4.0  # pixels, levels of deviation
 FINE, COARSER = 0.5, 0.35  # pixels of blur: of both, and of one times what the other is coarser
 # Times the other's detail that a picture saved at a lower quality has: at least, of its places with
-# texture, unless the other is sharpened or noisy; at most, of the rest, unless the other was saved at
-# a lower one before.
+# texture, unless the other is sharpened or noisy; at most, of the rest, unless the other was saved
+# at a lower one before.
 SHARP, FLATTER = 0.965, 1.1
 NOWHERE = np.empty(0, np.float32)
 Sides = tuple[bool, bool]  # a, b
