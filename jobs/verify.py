@@ -1,6 +1,7 @@
 """`sluice verify`: are the bytes of a store those its manifest records?"""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatch
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ def command(config: Config) -> None:
     for root in config.verify.stores:
         store = Store.open(root)
         entries = store.manifest()
-        beside, damaged = store.attachments.damaged(), store.damaged()
+        beside, damaged = _beside(store), store.damaged()
         if config.verify.mend:
             beside = _put_back(config, store, beside)
             commands += _mend(config, store, sorted(damaged)) if damaged else []
@@ -51,6 +52,18 @@ def command(config: Config) -> None:
         raise StoreError(f"{len(problems)} damaged file(s):\n{lines}\n{_remedy(config, again)}")
     if commands:
         raise StoreError(f"what was damaged is removed; run {again} again to make that alone")
+
+
+def _beside(store: Store) -> dict[str, str]:
+    """Return a line for each file beside the shards that is damaged, or lost with its record."""
+    from pipeline.images.manifest import MANIFEST, lost_manifest
+
+    found = store.attachments.damaged()
+    with suppress(StoreError):  # of a shard, which has its own line
+        if store.kind in MADE_OF_IMAGES and lost_manifest(store):
+            again = f"delete {store.root} and run {made_by(store.kind)} again"
+            found[MANIFEST] = f"{store.attachments.folder / MANIFEST} is lost; {again}"
+    return found
 
 
 def _put_back(config: Config, store: Store, beside: Mapping[str, str]) -> dict[str, str]:

@@ -89,12 +89,12 @@ class Attachments:
     def was(self, name: str, data: bytes) -> bool:
         """Return whether ``data`` is what was kept under ``name``, which is damaged.
 
-        Its record tells, or where that is damaged, what lies there.
+        Its record tells, or where that is damaged or gone, what lies there.
         """
         path = self.folder / name
         try:
             return checksum(data) == _recorded_checksum(_record(path), "")
-        except StoreError:
+        except (StoreError, FileNotFoundError):
             return path.exists() and path.read_bytes() == data
 
     def _problem(self, name: str) -> str:

@@ -196,17 +196,25 @@ def has_manifest(store: Store) -> bool:
     return MANIFEST in store.attached_names()
 
 
+def lost_manifest(store: Store) -> bool:
+    """Return whether a finished ``store`` was made from a source, and its manifest is not kept.
+
+    Raises StoreError where its first shard is damaged.
+    """
+    return not has_manifest(store) and "file" in store.columns()
+
+
 def kept_manifest(store: Store) -> pa.Table | None:
     """Return the source manifest kept in ``store``, None in a store that is being begun.
 
     Raises StoreError if damaged, or lost while shards hang on it.
     """
-    again = f"run {made_by(store.kind)} again"
-    remedy = f"delete {store.root} and {again}, for its shards hang on this file"
-    mended = f"run sluice verify {store.root} --mend, or {remedy}"
-    data = store.attached(MANIFEST, mended)
+    delete = f"delete {store.root} and run {made_by(store.kind)} again"
+    remedy = f"{delete}, for its shards hang on this file"
+    mend = f"run sluice verify {store.root} --mend, or {remedy}"
+    data = store.attached(MANIFEST, mend)
     if data is None and store.entries():
-        raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {remedy}")
+        raise StoreError(f"{store.root} lacks attached/{MANIFEST}; {mend}")
     if data is None:
         return None
     manifest = table_of(data)

@@ -286,7 +286,8 @@ def test_the_manifest_is_kept_in_the_store(folder, tmp_path):
         read_manifest(store)
     store.write_shard(0, pa.table({"id": [1]}))
     with pytest.raises(
-        StoreError, match=f"lacks attached/{MANIFEST}; delete .* run sluice embed again"
+        StoreError,
+        match=f"lacks attached/{MANIFEST}; run sluice verify .* run sluice embed again",
     ):
         read_manifest(store)
     (store.root / "entries" / "000000.json").unlink()

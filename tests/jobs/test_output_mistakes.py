@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from pipeline.core.store import Store
+from tests.helpers.command_line import run
 from tests.helpers.images import jpeg_bytes
 
 pytestmark = pytest.mark.ray
@@ -123,8 +124,13 @@ def test_a_source_manifest_cut_short(photos_folder, copy):
 
 
 def test_a_source_manifest_that_is_gone(photos_folder, copy):
-    (copy / "attached" / "source.parquet.json").unlink()
-    is_told(embed(photos_folder, copy), "lacks attached/source.parquet; delete")
+    record = copy / "attached" / "source.parquet.json"
+    recorded = record.read_bytes()
+    record.unlink()
+    is_told(embed(photos_folder, copy), "lacks attached/source.parquet; run sluice verify")
+    assert "source.parquet is lost" in str(run("verify", copy).exception)
+    assert run("verify", copy, "--mend", "--workers", "0").exception is None
+    assert record.read_bytes() == recorded
 
 
 def test_a_shard_cut_short_is_told_by_readers(copy):
