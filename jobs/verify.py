@@ -33,10 +33,12 @@ def command(config: Config) -> None:
         beside, damaged = _beside(store), store.damaged()
         if config.verify.mend:
             beside = _put_back(config, store, beside)
-            commands += _mend(config, store, sorted(damaged)) if damaged else []
+            stuck = damaged if "source.parquet" in beside else {}  # which tells of what images
+            commands += _mend(config, store, sorted(damaged)) if damaged and not stuck else []
             removed = forget_damaged(store, beside) if beside else {}
             commands += removed.values()
             found = [line for name, line in beside.items() if name not in removed]
+            found += [line for lines in stuck.values() for line in lines]
         else:
             found = [*beside.values(), *(line for lines in damaged.values() for line in lines)]
             commands += [made_by(store.kind)] if found else []

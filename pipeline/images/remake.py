@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.core.errors import StoreError
 from pipeline.core.side_by_side import side_by_side
 from pipeline.core.spread import ShardPlan, Spread
 from pipeline.core.store import Store
@@ -58,16 +59,18 @@ def remembered_source_of(store: Store) -> Source | None:
 def manifests_again(store: Store, listed: Listed, rows: ShardRows) -> Iterator[bytes]:
     """Yield what the source manifest of a finished ``store`` may have been, by its source's list.
 
-    The source may have grown, then and since, where a file is in one shard; a source of tables is
-    cut as one at its first run, into ``rows`` a shard or as many as the store's largest holds.
+    The source may have grown, then and since, where a file is in one shard and all can be read;
+    else it is cut as at its first run, into ``rows`` a shard or as many as the largest holds.
     """
     most = max((entry.rows + entry.quarantined for entry in store.manifest()), default=1)
+    told = told_source(listed.source)
     if KINDS[listed.source.kind].spans is None:
-        manifests = [_as_seen(store, listed, most)]
-    else:
-        manifests = [plan_manifest(listed, each).manifest for each in (rows, most)]
-    for manifest in manifests:
-        yield parquet_bytes(manifest.replace_schema_metadata(told_source(listed.source)))
+        with suppress(StoreError):
+            seen = _as_seen(store, listed, most)
+            yield parquet_bytes(seen.replace_schema_metadata(told))
+    for each in (rows, most):
+        manifest = plan_manifest(listed, each).manifest
+        yield parquet_bytes(manifest.replace_schema_metadata(told))
 
 
 def _as_seen(store: Store, listed: Listed, most: int) -> pa.Table:
