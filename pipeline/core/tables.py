@@ -13,7 +13,7 @@ from pipeline.core.errors import InputError, StoreError
 from pipeline.core.folder import Place, fetched
 from pipeline.core.objects import ObjectPath, Ranges
 
-ROW_GROUP = 256  # embeddings, of which one is read with no more than so many others
+ROW_GROUP = 64  # embeddings, of which one is read with no more than so many others
 
 
 def flat_column(table: pa.Table, name: str) -> AnyArray:
