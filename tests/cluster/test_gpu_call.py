@@ -12,6 +12,7 @@ from jobs.config import RayConfig
 from jobs.sitting import Sitting
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
+from pipeline.embedding import stored
 from pipeline.embedding.encoder import build_encoder
 from pipeline.embedding.identity import embedding_identity
 from pipeline.embedding.models import find_weights
@@ -66,7 +67,7 @@ def test_query_images_of_a_gpus_store_are_embedded_by_a_worker(
         return SimpleNamespace(settings=settings, start=start)
 
     monkeypatch.setattr(session, "gpu_share", lambda workers: 0.0)
-    monkeypatch.setattr(queries, "query_encoder", stand_in)
+    monkeypatch.setattr(stored, "query_encoder", stand_in)
     store, texts = Store.open(tmp_path / "store"), (str(tmp_path / "a.jpg"),)
     with Sitting("search", 1, RayConfig(workers=2)) as near:
         found = queries.gather_queries(store, texts, 0, None, near.near_gpu)
