@@ -28,6 +28,7 @@ from pipeline.dedup.looked import Looked, rows_of_pairs
 from pipeline.images.source import Source
 
 FOLDER = "second_look"
+VERSION = 1  # of what a look tells of two pictures; to be raised where the same would tell other
 NEAREST = 4  # others by the embedding that each picture is compared with
 SIMILAR = 16  # others at most, of those similar enough, that it is compared with
 FULLY_PAIRED = 64  # images of a group of which all pairs are looked at
@@ -111,9 +112,10 @@ def look_again(
 ) -> pa.Table:
     """Return LOOKS of ``pairs`` (a, b) int64 (p,), by a, then b; those looked at before are read.
 
-    Raises InputError where ``source`` cannot be read again, StoreError where a pass is damaged.
+    Those by other weights, or by another VERSION, are no more. Raises InputError where ``source``
+    cannot be read again, StoreError where a pass is damaged.
     """
-    passes = finished_passes(root)
+    passes = finished_passes(root, weights)
     looks = read_looks(passes)
     pending = _not_among(pairs, looks)
     if len(pending[0]):
@@ -122,10 +124,15 @@ def look_again(
     return looks.take(pa.array(rows_of_pairs(looks, *pairs)))
 
 
-def finished_passes(root: Place) -> list[Place]:
-    """Return the folders of the passes below ``root`` that are whole."""
-    passes = folders_in(root / FOLDER)
+def finished_passes(root: Place, weights: Weights) -> list[Place]:
+    """Return the folders of the passes below ``root`` that are whole, and by these weights."""
+    rule = _rule(weights)
+    passes = [folder for folder in folders_in(root / FOLDER) if folder.name.startswith(rule)]
     return [folder for folder in passes if (folder / "looks" / "manifest.json").exists()]
+
+
+def _rule(weights: Weights) -> str:
+    return checksum(repr((VERSION, LOOKS.names, weights)).encode())[:8]
 
 
 def read_looks(passes: list[Place]) -> pa.Table:
@@ -147,7 +154,7 @@ def _looked(
     passes: list[Place],
 ) -> Place:
     """Make the pass over ``pairs``, or go on with it; return its folder."""
-    name = checksum(b"".join(ends.tobytes() for ends in pairs))
+    name = _rule(weights) + checksum(b"".join(ends.tobytes() for ends in pairs))
     folder = root / FOLDER / name
     _clear_others(root, {*passes, folder})
     identity = {"pairs": name, "embeddings": embeddings.identity}

@@ -1,10 +1,13 @@
 """What is looked at beside the join's candidates: who belongs together by looks that are sure."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.dedup import second_look
+from pipeline.dedup.look import shipped_weights
 from pipeline.dedup.second_look import FULLY_PAIRED, SHARING, further_candidates
 
 
@@ -45,3 +48,14 @@ def test_of_a_large_group_each_is_looked_at_with_as_few():
     asked = _further(_ring(0, images, SHARING), images)
     assert len(asked) <= images * (SHARING + 1)
     assert {(0, n) for n in range(1, images)} <= asked
+
+
+def test_looks_by_other_weights_or_of_another_version_are_no_more(tmp_path, monkeypatch):
+    weights = shipped_weights()
+    looks = tmp_path / second_look.FOLDER / f"{second_look._rule(weights)}abc" / "looks"
+    looks.mkdir(parents=True)
+    (looks / "manifest.json").touch()
+    assert second_look.finished_passes(tmp_path, weights) == [looks.parent]
+    assert second_look.finished_passes(tmp_path, replace(weights, best=weights.whole)) == []
+    monkeypatch.setattr(second_look, "VERSION", second_look.VERSION + 1)
+    assert second_look.finished_passes(tmp_path, weights) == []
