@@ -36,7 +36,9 @@ def embed_by_recipe(images: pa.Table, settings: EncoderSettings, workers: int) -
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    rows = ray.data.from_arrow(images).repartition(4 * workers)
+    size = -(-images.num_rows // (4 * workers))
+    blocks = [images.slice(start, size) for start in range(0, images.num_rows, size)]
+    rows = ray.data.from_arrow(blocks)  # repartition's tasks want a whole CPU each
     pool = ray.data.ActorPoolStrategy(size=workers)
     # The actors hold all CPU slots; the preprocessing must find a share of them.
     embedded = rows.map(preprocess, num_cpus=0.5).map_batches(
