@@ -57,10 +57,11 @@ def rows_with(
     shards are looked through, or those of ``shards`` that hold them, where that is known. Raises
     StoreError where the map is damaged.
     """
-    found = RowMap.kept(store, column)
-    parts = _by_map(store, found.find(values), columns) if found else []
-    if found is None:
+    known = RowMap.kept(store, column)
+    if known is None:
         parts = _by_shard(store, column, values, columns, shards)
+    else:
+        parts = _by_map(store, known.find(values), columns)
     if not parts:
         schema = store.schema()
         return pa.schema([schema.field(name) for name in columns]).empty_table()

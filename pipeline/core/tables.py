@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from pipeline.core.arrays import AnyArray, Ids, Vectors
 from pipeline.core.errors import InputError, StoreError
-from pipeline.core.folder import Place, fetched
-from pipeline.core.objects import ObjectPath, Ranges
+from pipeline.core.folder import Place
+from pipeline.core.objects import Ranges
 
 ROW_GROUP = 64  # embeddings, of which one is read with no more than so many others
 
@@ -149,13 +149,6 @@ def read_parquet_rows(path: Place | Ranges, remedy: str, columns: list[str], row
     except (OSError, ValueError, IndexError, pa.ArrowException) as error:
         first = str(error).splitlines()[0]
         raise StoreError(f"{path} cannot be read ({first}); {remedy}") from error
-
-
-def mapped(path: Place) -> pa.NativeFile:
-    """Map a file, of which only what is used is read; an object is fetched first."""
-    if isinstance(path, ObjectPath):
-        return pa.BufferReader(pa.py_buffer(fetched(path)))
-    return pa.memory_map(str(path))
 
 
 def table_of(data: bytes) -> pa.Table:

@@ -121,10 +121,8 @@ def _turn_words(affine: Affine) -> list[str]:
 def _stretch(affine: Affine) -> float:
     """Return how many times as much the map stretches in one direction as across it."""
     a, b, c, d = affine[:, :2].ravel().tolist()
-    turning, shearing = (
-        hypot(a + d, c - b),
-        hypot(a - d, b + c),
-    )  # twice the mean and half difference
+    # The singular values are half of their sum and of their difference.
+    turning, shearing = hypot(a + d, c - b), hypot(a - d, b + c)
     return (turning + shearing) / max(abs(turning - shearing), 1e-9)
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from pipeline.core.arrays import AnyArray, Ids, Numbers, Vectors
 from pipeline.core.errors import StoreError
-from pipeline.core.folder import Place
+from pipeline.core.folder import Place, fetched
 from pipeline.core.makers import made_by
+from pipeline.core.objects import ObjectPath
 from pipeline.core.store import Store
-from pipeline.core.tables import mapped
 from pipeline.index.coarse_codes import Codes
 
 Checks = NDArray[np.uint32]  # CRC-32
@@ -133,7 +133,7 @@ def open_rows(store: Store, part: int) -> BucketRows:
     told = store.read_whole(part)
     path = store.attachments.path(rows_name(part))
     try:
-        batch = pa.ipc.open_file(mapped(path)).get_batch(0)
+        batch = pa.ipc.open_file(_mapped(path)).get_batch(0)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} cannot be read ({reason}); delete it and its .json") from error
@@ -154,3 +154,9 @@ def open_rows(store: Store, part: int) -> BucketRows:
         vectors,
         path,
     )
+
+
+def _mapped(path: Place) -> pa.NativeFile:
+    if isinstance(path, ObjectPath):
+        return pa.BufferReader(pa.py_buffer(fetched(path)))
+    return pa.memory_map(str(path))
