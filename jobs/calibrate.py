@@ -19,6 +19,7 @@ from pipeline.cascade.costs import measure_costs
 from pipeline.cascade.on_demand import on_demand_plan
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.sampler import sample_calibration
+from pipeline.cascade.taken import take_embedded
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import stored_source
@@ -29,7 +30,7 @@ SEED = 0
 def command(config: Config) -> None:
     """Fit the cheap filters to the CNN and prove their recall.
 
-    Two samples of the signed images are embedded.
+    Two samples of the signed images are embedded, but for those that ``embed.output`` holds.
     """
     calibrate(config)
 
@@ -62,6 +63,10 @@ def _calibrate(config: Config, store: Store) -> None:
             "calibrate", images, config.ray, plan.cache, further=True, on_gpu=plan.on_gpu
         ) as sitting,
     ):
+        with sitting.stage("take what is embedded"):
+            taken = take_embedded(
+                plan, config.embed.output.resolve(), by_shard, np.concatenate(drawn)
+            )
         calibration = sample_calibration(
             store, plan, *drawn, by_shard, sitting.spreading, sitting.record
         )
@@ -69,14 +74,23 @@ def _calibrate(config: Config, store: Store) -> None:
             costs = sitting.near_gpu(plan.backend, lambda: measure_costs(plan, store, calibration))
         with sitting.stage("write"):
             keep_calibration(store, calibration, costs, of)
-    _print(store, calibration, costs, len(drawn[0]), config.search.k)
+    told = (f"of these by sluice embed before, in {config.embed.output}", taken)
+    _print(store, calibration, costs, len(drawn[0]), config.search.k, told)
     _print_plan(config, calibration, costs, store.images())
 
 
-def _print(store: Store, calibration: Calibration, costs: StageCosts, fit: int, k: int) -> None:
+def _print(
+    store: Store,
+    calibration: Calibration,
+    costs: StageCosts,
+    fit: int,
+    k: int,
+    taken: tuple[str, int],
+) -> None:
     rows: list[tuple[str, Any]] = [
         ("images embedded to fit the filters", fit),
         ("images embedded to prove recall", calibration.sample.num_rows),
+        taken,
         ("changed copies made of them", calibration.copies.num_rows),
         (f"of an image's {k} nearest, there on average", calibration.held(k, store.images())),
     ]

@@ -1,6 +1,7 @@
 """The settings of every job, in sections; jobs/settings.py reads them."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -49,6 +50,7 @@ def _model(name: str) -> str:
 LARGEST = 2**31 - 1  # FAISS and OpenCV count in a C int
 PRECISION = 0.99  # of the pairs that a second look keeps
 RAY_STARTS = 10.0  # seconds, about, until Ray's workers are there
+SMALL = 10_000  # images, up to which it starts for longer than it helps
 
 
 def _place(output: Any) -> Any:
@@ -551,15 +553,28 @@ class UsageConfig(Section):
     folders: tuple[Output, ...] = Field((), description="outputs of jobs")
 
 
+def _joined() -> bool:
+    """Return whether this process is connected to Ray."""
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
+
+
 class RayConfig(Section):
     """How the work is spread."""
 
     workers: Annotated[int, Field(ge=0, le=10_000)] = Field(
         2,
-        description="actors in the pool, one CPU each; 0: this process, without Ray. If no number "
-        "is given, a search of a few seconds is done so",
+        description="workers, one CPU each; 0: this process. If no number is given, up to 10,000 "
+        "images are done without Ray, and a search of a few seconds is done in this process",
     )
     address: str | None = Field(None, description="a cluster to join; none: this machine")
+
+    def is_small(self, images: int) -> bool:
+        """Return whether processes of this machine do a job over so many without Ray.
+
+        Not where a number of workers was given, or a cluster named or joined.
+        """
+        given = self.address or os.environ.get("RAY_ADDRESS") or "workers" in self.model_fields_set
+        return not given and images <= SMALL and not _joined()
 
     def for_work_of(self, seconds: float) -> "RayConfig":
         """Return these settings, with no workers where the work ends sooner than Ray starts.

@@ -34,7 +34,7 @@ STEPS: dict[str, Callable[[Config], object]] = {
     "verify": lambda config: verify.command(_with(config, "verify", stores=_stores(config))),
     "usage": lambda config: print_usage(_outputs(config)),
 }
-BY_RAY = ("embed", "dedup")
+BY_WORKERS = ("corpus", "embed", "sign", "calibrate", "dedup")
 
 
 def command(config: Config) -> None:
@@ -48,7 +48,7 @@ def command(config: Config) -> None:
 def demo(config: Config) -> None:
     """Run the jobs one after the other; say which pages to open.
 
-    Where no number of workers is given, Ray is started once, for the longest of them alone.
+    Where no number of workers is given, they do the longest of them alone, and start once.
     """
     began = time.perf_counter()
     given = "workers" in config.ray.model_fields_set
@@ -56,7 +56,7 @@ def demo(config: Config) -> None:
     with kept_session():
         for name, step in STEPS.items():
             console.print(f"\nsluice {name}", style="bold")
-            step(config if name in BY_RAY else alone)
+            step(config if name in BY_WORKERS else alone)
     console.print(f"\ndemo: {time.perf_counter() - began:.0f} s; open", style="bold")
     for page in _pages(config):
         console.print(f"  {page}", soft_wrap=True)

@@ -14,20 +14,23 @@ from pipeline.core.errors import StoreError
 from pipeline.core.folder import Place
 from pipeline.core.more_workers import more_workers, more_workers_told
 from pipeline.core.paths import may_write, refuse_unwritable
+from pipeline.core.processes import Processes
 from pipeline.core.progress import Heard
 from pipeline.core.run_record import RunRecord, read_runs
 from pipeline.core.spread import ShardPlan, Spread, in_process
 
 T = TypeVar("T")
-_KEEPING: list[ExitStack] = []  # of the blocks that keep a Ray, the outermost first
+_KEEPING: list[ExitStack] = []  # of the blocks that keep workers, the outermost first
+_PROCESSES: dict[ExitStack, Processes] = {}  # by what keeps them
 
 
 class Sitting:
     """Spreads plans over ``ray.workers`` workers; with 0 of them all is done in this process.
 
-    Ray starts with the first plan that has shards to do. Where ``output`` is given and there were
-    images to do, run.json is kept there on the way out: a ``further`` sitting is added to those
-    before it, also where it was broken off; any other replaces them once it has ended well.
+    They start with the first plan that has shards to do: Ray's, or for a small job processes of
+    this machine. Where ``output`` is given and there were images to do, run.json is kept there on
+    the way out: a ``further`` sitting is added to those before it, also where it was broken off;
+    any other replaces them once it has ended well.
     """
 
     def __init__(
@@ -86,11 +89,12 @@ class Sitting:
             if not shards:
                 return
             workers = 0 if here else self.ray.workers
+            by_ray = self.on_gpu or not self.ray.is_small(self.record.images)
             with (
-                self.record.pool(workers) as stats,
+                self.record.pool(workers, by_ray) as stats,
                 bar(plan.name, total, unit, len(shards)) as shown,
             ):
-                for table in self._results(plan, shards, workers, shown.heard):
+                for table in self._results(plan, shards, workers, by_ray, shown.heard):
                     shown.done(table)
                     stats.append(table)
                     yield table
@@ -121,10 +125,12 @@ class Sitting:
         return call_on_worker(work, gpu_share(1))
 
     def _results(
-        self, plan: ShardPlan, shards: Sequence[int], workers: int, heard: Heard
+        self, plan: ShardPlan, shards: Sequence[int], workers: int, by_ray: bool, heard: Heard
     ) -> Iterator[pa.Table]:
         if not workers:
             return in_process(plan, shards, heard)
+        if not by_ray:
+            return self._processes().spread(plan, shards, heard)
         from cluster.session import gpu_share
         from cluster.shard_map import map_shards
 
@@ -133,8 +139,18 @@ class Sitting:
         return map_shards(plan, shards, workers, gpus, heard)
 
     def _connect(self) -> None:
-        until = _KEEPING[0] if _KEEPING else self._open
-        until.enter_context(one_session(self.ray))
+        self._until().enter_context(one_session(self.ray))
+
+    def _processes(self) -> Processes:
+        until = self._until()
+        if until not in _PROCESSES:
+            _PROCESSES[until] = until.enter_context(Processes(self.ray.workers))
+            until.callback(_PROCESSES.pop, until)
+        return _PROCESSES[until]
+
+    def _until(self) -> ExitStack:
+        """Return what keeps the workers: the outermost block that does, else this sitting."""
+        return _KEEPING[0] if _KEEPING else self._open
 
 
 def print_more_workers(record: RunRecord) -> None:
@@ -157,7 +173,7 @@ def recorded_runs(folder: Place) -> list[RunRecord]:
 
 @contextmanager
 def kept_session() -> Iterator[None]:
-    """Keep the Ray that a sitting of the block starts, if any does, for those after it."""
+    """Keep the workers that a sitting of the block starts, if any does, for those after it."""
     with ExitStack() as until:
         _KEEPING.append(until)
         try:

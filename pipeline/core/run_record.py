@@ -62,10 +62,11 @@ class RunRecord:
         return f"{self.steady_rate:,.0f}" if self.steady_rate else "nothing to do"
 
     @contextmanager
-    def pool(self, workers: int = 0) -> Iterator[list[pa.Table]]:
+    def pool(self, workers: int = 0, of_ray: bool = True) -> Iterator[list[pa.Table]]:
         """Time a pool of ``workers``; the block puts the shards' stats in the list this gives it.
 
         The shards done count also where the block is broken off, and those workers that came.
+        of_ray: whether they are Ray's.
         """
         began, stats = time.time(), list[pa.Table]()
         try:
@@ -78,7 +79,7 @@ class RunRecord:
                 # One that died and the one in its place were one.
                 came = min(workers, len(pc.unique(tasks["worker"])))
                 self.workers = max(self.workers, came)
-                self.in_pool = self.in_pool or workers > 0
+                self.in_pool = self.in_pool or (of_ray and workers > 0)
                 self._add_parts(stats)
                 self._add_shards(tasks)
 

@@ -1,4 +1,4 @@
-"""Images that kill or hang their workers under Ray: one command ends well, without them alone."""
+"""Images that kill or hang their workers: one command ends well, without them alone."""
 
 import os
 import subprocess
@@ -9,10 +9,13 @@ import pytest
 from pipeline.core.store import Store
 from tests.helpers.evil import KILLED_BY_KILLER, KILLER, many_scans
 
-pytestmark = [pytest.mark.ray, pytest.mark.chaos]
+pytestmark = pytest.mark.chaos
 
 
-def test_one_command_ends_well_without_them_alone(tmp_path, jpegs):
+@pytest.mark.parametrize(
+    "workers", [pytest.param(["--workers", "1"], marks=pytest.mark.ray), []], ids=["ray", "small"]
+)
+def test_one_command_ends_well_without_them_alone(tmp_path, jpegs, workers):
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(KILLED_BY_KILLER)
     images = {f"{number:02d}": jpegs[number % len(jpegs)] for number in range(40)}
@@ -20,7 +23,7 @@ def test_one_command_ends_well_without_them_alone(tmp_path, jpegs):
     (tmp_path / "photos").mkdir()
     for name, data in images.items():
         (tmp_path / "photos" / f"{name}.jpg").write_bytes(data)
-    limits = ["--seconds-an-image", "2", "--shard-rows", "20", "--workers", "1"]
+    limits = ["--seconds-an-image", "2", "--shard-rows", "20", *workers]
     command = [sys.executable, "-m", "jobs", "sign", tmp_path / "photos", *limits]
     command += ["--output", tmp_path / "out"]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "path"), *sys.path])}

@@ -116,6 +116,21 @@ def test_what_was_embedded_once_is_not_embedded_again(done, tmp_path):
     assert np.array_equal(first.ids, again.ids)
 
 
+def test_what_embed_has_made_is_taken_and_the_calibration_is_the_same(done, tmp_path, capsys):
+    own = [f"sign.output={tmp_path}/signatures", f"cascade.features={tmp_path}/features"]
+    own += [f"embed.output={tmp_path}/embeddings"]
+    for job in (sign, embed, calibrate):
+        job(config(done, *own))
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"of these by sluice embed before, in {tmp_path}/embeddings 300" in said
+    for kept in ("features/attached/cnn", "signatures/attached"):
+        mine, others = digests(tmp_path / kept), digests(done / kept)
+        # What tells of the times that stages took differs.
+        same = [n for n in others if n.endswith((".parquet", ".safetensors"))]
+        assert same
+        assert [mine[n] for n in same] == [others[n] for n in same]
+
+
 def test_verify_covers_the_features_kept(done, tmp_path):
     kept = shutil.copytree(done / "features", tmp_path / "features")
     assert list(Store.open(kept, "features").problems()) == []

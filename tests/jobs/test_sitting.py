@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import pyarrow as pa
 import pytest
 
-from jobs.config import RayConfig
+from jobs.config import SMALL, RayConfig
 from jobs.sitting import Sitting, kept_session, one_session, print_more_workers
 from pipeline.core import more_workers
 from pipeline.core.errors import InputError
@@ -149,6 +149,36 @@ def test_a_sitting_uses_the_session_that_is_there_and_leaves_it(ray_cluster):
         rows = sum(t["rows"][0].as_py() for t in sitting.spread(Stats(), [0, 1]))
     assert rows == 20
     assert ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("ray", "images", "by_ray"),
+    [
+        (RayConfig(), SMALL, False),
+        (RayConfig(), SMALL + 1, True),
+        (RayConfig(workers=2), 20, True),
+        (RayConfig(address="auto"), 20, True),
+    ],
+)
+def test_a_small_job_is_done_by_processes_unless_workers_are_asked_for(
+    monkeypatch, tmp_path, ray, images, by_ray
+):
+    from cluster import session, shard_map
+
+    asked = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("jobs.config._joined", lambda: False)
+    monkeypatch.setattr(session, "ray_session", lambda *_: asked.append("ray") or nullcontext())
+    monkeypatch.setattr(session, "cpus", lambda: 2)
+    monkeypatch.setattr(shard_map, "map_shards", lambda plan, shards, *_: in_process(plan, shards))
+    with kept_session():
+        for _ in range(2):  # the second sitting has the first one's workers
+            with Sitting("embed", images, ray, tmp_path) as sitting:
+                table = pa.concat_tables(sitting.spread(Stats(), [0, 1]))
+    here = shard_stats(0, 0, 0.0)["worker"][0].as_py()
+    assert bool(asked) == (here in table["worker"].to_pylist()) == by_ray
+    [run] = read_runs(tmp_path)
+    assert (run.workers > 0, run.in_pool) == (True, by_ray)
 
 
 def test_a_ray_that_a_sitting_starts_is_kept_until_the_block_ends(monkeypatch):
