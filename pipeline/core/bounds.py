@@ -53,26 +53,33 @@ def _few_lower_bound(found: int, drawn: int, risk: float) -> float:
 def mean_lower_bound(values: Scores, confidence: float, spread: float) -> float:
     """Return what the mean of independent numbers from 0 to 1 exceeds with ``confidence``.
 
-    values (n,), in an order fixed before they were seen. Who bets a fraction of the capital on
-    each being more than mu has, where mu is their mean, ever 1 / (1 - confidence) times the capital
-    with a probability of at most 1 - confidence (Ville's inequality). The fraction suits a standard
-    deviation of ``spread``, which must come from elsewhere; a wrong one only widens the bound.
+    values, spread as of mean_exceeds; to PRECISION.
     """
-    wanted = -np.log1p(-confidence)
-    fraction = np.sqrt(2 * wanted / (len(values) * max(spread, 1e-9) ** 2))
-    fraction = min(fraction, BOLDEST)
-
-    def won(mean: float) -> bool:
-        capital = np.cumsum(np.log1p(fraction * (values - mean)))
-        return bool(capital.max() >= wanted)
-
     low, high = 0.0, 1.0  # a mean that is beaten, one that is not: the capital falls as it grows
-    if not won(low):
+    if not mean_exceeds(values, low, confidence, spread):
         return 0.0
     while high - low > PRECISION:
         middle = (low + high) / 2
-        low, high = (middle, high) if won(middle) else (low, middle)
+        beaten = mean_exceeds(values, middle, confidence, spread)
+        low, high = (middle, high) if beaten else (low, middle)
     return low
+
+
+def mean_exceeds(values: Scores, mean: float, confidence: float, spread: float) -> bool:
+    """Return whether the mean of independent numbers from 0 to 1 is larger, with ``confidence``.
+
+    values (n,), in an order fixed before they were seen. Who bets a fraction of the capital on
+    each being more than mu has, where mu is their mean, ever 1 / (1 - confidence) times the capital
+    with a probability of at most 1 - confidence (Ville's inequality). The fraction suits a standard
+    deviation of ``spread``, which must come from elsewhere; a wrong one only proves less. Of no
+    numbers none is known.
+    """
+    if not len(values):
+        return False
+    wanted = -np.log1p(-confidence)
+    fraction = np.sqrt(2 * wanted / (len(values) * max(spread, 1e-9) ** 2))
+    capital = np.cumsum(np.log1p(min(fraction, BOLDEST) * (values - mean)))
+    return bool(capital.max() >= wanted)
 
 
 def interval(found: int, drawn: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -2,9 +2,11 @@
 
 The leading principal components of the collection (as in Jégou & Chum: Negative evidences and
 co-occurrences in image retrieval, 2012), turned at random so that all carry the same share (as in
-Gong & Lazebnik: Iterative quantization, 2011), in one signed byte each. A query is rounded to whole
-numbers as well: their products are sums below 2^24, which float32 holds exactly whatever the order
-of summing, so every machine and any batch nominates the same candidates.
+Gong & Lazebnik: Iterative quantization, 2011). Many of them with few bits each or few with many:
+what loses the least of the collection's own vectors is taken. Rare kinds of images lie where the
+leading components are blind, and more of them are seen. A code's numbers are odd whole ones, and a
+query is rounded to whole numbers as well: their products are sums below 2^24, which float32 holds
+exactly whatever the order of summing, so every machine and any batch nominates the same candidates.
 """
 
 import io
@@ -20,51 +22,64 @@ from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 
 CODE_BYTES = 64
-LARGEST_CODE = 127
+BYTE = 8  # bits
+# Steps of the uniform quantizers of so many bits that lose the least of normal values, in their
+# standard deviations (Max: Quantizing for minimum distortion, 1960).
+STEPS = {8: 0.0308, 4: 0.3352, 2: 0.9957}
 EXACT = 2**24 - 1  # whole numbers that float32 holds
-CLIPPED = 1e-4  # share of the sample's values that lie beyond the codes
+TRIED = 10_000  # vectors of the sample that choose the bits
 NAME = "codes.npz"
 
-Codes = NDArray[np.int8]  # (n, b)
+Codes = NDArray[np.uint8]  # (n, b), of BYTE / bits numbers a byte
 
 
 @dataclass(frozen=True)
 class CoarseCoder:
     """Turns f32 (n, d) rows into codes, and queries into what is multiplied with them."""
 
-    projection: Vectors  # f32 (d, b)
-    offset: Vectors  # f32 (b,): the collection's mean, projected
-    scale: float  # of one step of a code
+    projection: Vectors  # f32 (d, c)
+    offset: Vectors  # f32 (c,): the collection's mean, projected
+    scale: float  # of one in a code
+    bits: int  # of a number in a code
 
     def codes(self, vectors: Vectors) -> Codes:
-        """Return int8 (n, b) of f32 (n, d)."""
-        steps = (self._projected(vectors) - self.offset) / self.scale
-        codes: Codes = np.rint(np.clip(steps, -LARGEST_CODE, LARGEST_CODE)).astype(np.int8)
+        """Return uint8 (n, b) of f32 (n, d)."""
+        steps, levels = (self._projected(vectors) - self.offset) / (2 * self.scale), 2**self.bits
+        level = np.clip(np.floor(steps) + levels // 2, 0, levels - 1).astype(np.uint8)
+        places = np.arange(BYTE // self.bits, dtype=np.uint8) * np.uint8(self.bits)
+        packed = level.reshape(len(level), -1, len(places)) << places
+        codes: Codes = packed.sum(axis=2, dtype=np.uint8)
         return codes
 
     def queries(self, vectors: Vectors) -> Vectors:
-        """Return whole numbers, as f32 (q, b), of f32 (q, d): their products rank the codes."""
+        """Return whole numbers, as f32 (q, c), of f32 (q, d): their products rank the codes."""
         seen = self._projected(vectors)
-        whole: Vectors = np.rint(seen * _stretch(seen)).astype(np.float32)
+        whole: Vectors = np.rint(seen * self._stretch(seen)).astype(np.float32)
         return whole
 
     def estimating(self, vectors: Vectors) -> tuple[Scores, Scores]:
         """Return float64 (q,) and (q,): times the one, plus the other, products are cosines, about.
 
-        The products are those of ``queries`` of f32 (q, d) with codes.
+        The products are those of ``queries`` of f32 (q, d) with unpacked codes.
         """
         seen = self._projected(vectors)
         offset = (seen * self.offset).sum(axis=1)
-        return self.scale / _stretch(seen)[:, 0], offset
+        return self.scale / self._stretch(seen)[:, 0], offset
 
     def _projected(self, vectors: Vectors) -> Scores:
         seen: Scores = vectors.astype(np.float64) @ self.projection.astype(np.float64)
         return seen
 
+    def _stretch(self, seen: Scores) -> Scores:
+        """Return (q, 1): what projected queries (q, c) are multiplied by to be whole numbers."""
+        largest = np.abs(seen).max(axis=1, keepdims=True, initial=1e-30)
+        stretch: Scores = EXACT // ((2**self.bits - 1) * seen.shape[1]) / largest
+        return stretch
+
     def attach(self, store: Store) -> None:
         """Keep the coder in ``store``."""
         out = io.BytesIO()
-        np.savez(out, projection=self.projection, offset=self.offset, scale=self.scale)
+        np.savez(out, allow_pickle=False, **vars(self))
         store.attach(NAME, out.getvalue())
 
     @classmethod
@@ -74,25 +89,42 @@ class CoarseCoder:
         if data is None:
             raise StoreError(f"{store.root} has no codes; run {made_by(store.kind)} again")
         kept = np.load(io.BytesIO(data), allow_pickle=False)
-        return cls(kept["projection"], kept["offset"], float(kept["scale"]))
+        return cls(kept["projection"], kept["offset"], float(kept["scale"]), int(kept["bits"]))
 
 
-def _stretch(seen: Scores) -> Scores:
-    """Return (q, 1): what projected queries (q, b) are multiplied by to be whole numbers."""
-    largest = np.abs(seen).max(axis=1, keepdims=True, initial=1e-30)
-    stretch: Scores = EXACT // (LARGEST_CODE * seen.shape[1]) / largest
-    return stretch
+def unpacked(codes: Codes, bits: int) -> Vectors:
+    """Return the odd whole numbers f32 (n, c) that uint8 (n, b) ``codes`` hold, ``bits`` each."""
+    levels = np.arange(2**BYTE)[:, None] >> np.arange(0, BYTE, bits) & (2**bits - 1)
+    numbers = (2 * levels - (2**bits - 1)).astype(np.float32)
+    found: Vectors = numbers.take(codes, axis=0)
+    return found.reshape(len(codes), codes.shape[1] * numbers.shape[1])
 
 
 def train_codes(sample: Vectors, seed: int) -> CoarseCoder:
     """Return the coder of vectors such as f32 (n, d) ``sample``; the same gives the same bits."""
-    size = min(CODE_BYTES, sample.shape[1])
-    mean = sample.mean(axis=0, dtype=np.float64)
+    mean, dimensions = sample.mean(axis=0, dtype=np.float64), sample.shape[1]
     with threadpool_limits(1):
         covariance = np.cov(sample.T.astype(np.float64)) if len(sample) > 1 else 0.0
-        _, axes = np.linalg.eigh(covariance + np.zeros((sample.shape[1], sample.shape[1])))
+        _, axes = np.linalg.eigh(covariance + np.zeros((dimensions, dimensions)))
+        some = sample[:: -(-len(sample) // TRIED)]
+        coders = [_coder(some, mean, axes[:, ::-1], bits, seed) for bits in STEPS]
+        return min(coders, key=lambda coder: _lost(coder, some, mean))
+
+
+def _coder(sample: Vectors, mean: Scores, axes: Scores, bits: int, seed: int) -> CoarseCoder:
+    """Return the coder by so many of the ``axes`` (d, d), the leading ones first."""
+    a_byte = BYTE // bits
+    size = min(CODE_BYTES, max(1, sample.shape[1] // a_byte)) * a_byte
     turned, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))
-    projection = (axes[:, ::-1][:, :size] @ turned).astype(np.float32)
-    seen = np.abs((sample - mean) @ projection)
-    scale = max(float(np.quantile(seen, 1 - CLIPPED)), 1e-12) / LARGEST_CODE
-    return CoarseCoder(projection, (mean @ projection).astype(np.float32), scale)
+    leading = axes[:, :size]
+    projection = (leading @ turned[: leading.shape[1]]).astype(np.float32)
+    deviation = float(np.sqrt(np.square((sample - mean) @ projection).mean()))
+    scale = max(deviation * STEPS[bits], 1e-12) / 2
+    return CoarseCoder(projection, (mean @ projection).astype(np.float32), scale, bits)
+
+
+def _lost(coder: CoarseCoder, vectors: Vectors, mean: Scores) -> float:
+    """Return the mean square of what codes leave out of f32 (n, d) ``vectors``."""
+    coded = unpacked(coder.codes(vectors), coder.bits) * coder.scale
+    left = vectors - mean - coded @ coder.projection.T.astype(np.float64)
+    return float(np.square(left).sum(axis=1).mean())

@@ -2,9 +2,9 @@
 
 Queries are told apart by fifths of difficulty, and each fifth has a level of its own at which it
 stops. Three tenths of the queries that choose order the settings of all fifths, from much work to
-little; the others test them in that order, by a lower bound on their mean recall and by each
-fifth's recall, and stop at the first that fails (fixed-sequence testing, as in Angelopoulos et al.:
-Learn then Test, 2021).
+little; the others test them in that order, by a lower bound on their mean recall, and stop at the
+first that fails (fixed-sequence testing, as in Angelopoulos et al.: Learn then Test, 2021). Then
+fifths that have less than the recall are raised: more work finds what less work found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.arrays import Ids, Mask, Scores
-from pipeline.core.bounds import mean_lower_bound
+from pipeline.core.bounds import mean_exceeds, mean_lower_bound
 from pipeline.index.evidence import FIFTHS, Evidence, Levels, Trials, of_planning
 from pipeline.index.gains import Gains
 from pipeline.index.probes import WorkRecall
@@ -55,12 +55,20 @@ def choose_effort(
     if trials is None:
         return None
     edges = np.quantile(trials.difficulty, np.arange(1, FIFTHS) / FIFTHS).round(6)
-    chosen = None
-    for setting in _settings(groups[0], edges):
-        if not all(_enough(group, edges, setting, recall, confidence) for group in groups):
+    found = [_Found.of(group, edges) for group in groups]
+    proved = None
+    for setting in _settings(found[0]):
+        if not all(_proved(group, setting, recall, confidence) for group in found):
             break
-        chosen = setting
-    return None if chosen is None else _effort(trials, levels, gains, edges, chosen)
+        proved = setting
+    if proved is None:
+        return None
+    chosen = np.max([_raised(group, proved, recall, confidence) for group in found], axis=0)
+    if (chosen == len(levels.gains)).any():
+        return None
+    if not all(_proved(group, chosen, recall, confidence) for group in found):
+        return None  # where candidates are capped, more buckets can push some out
+    return _effort(trials, levels, gains, edges, chosen)
 
 
 def _effort(trials: Trials, levels: Levels, gains: Gains, edges: Scores, chosen: Ids) -> Effort:
@@ -78,69 +86,118 @@ def effort_recall(evidence: Evidence, effort: Effort, confidence: float) -> Work
 
     Also that of each fifth by difficulty, the easiest first.
     """
-    values, fifth = _recalls(evidence, effort.edges, effort.chosen)
-    low = _low(values, confidence, values)
-    parts = [values[fifth == number] for number in range(FIFTHS)]
-    fifths = tuple(_mean(part) for part in parts) if all(map(len, parts)) else ()
+    found = _Found.of(evidence, effort.edges)
+    values = found.at(effort.chosen)
+    low = _low(values, confidence)
+    parts = [values[found.fifth == number] for number in range(FIFTHS)]
+    fifths = tuple(map(_mean, parts)) if all(map(len, parts)) else ()
     recall = _mean(values)
     return WorkRecall(recall, min(low, recall), confidence, len(values), evidence.added, fifths)
 
 
-def _recalls(
-    evidence: Evidence, edges: Scores, setting: Ids, some: Mask | None = None
-) -> tuple[Scores, Ids]:
-    """Return (u,) and (u,): the share of its neighbours that each query found, and its fifth.
+@dataclass(frozen=True)
+class _Found:
+    """What the sampled queries that have neighbours found of them at each level."""
 
-    setting int (5,): the level of each fifth; some (q,): of those queries; those without any
-    neighbour are left out.
-    """
-    trials = evidence.trials
-    if trials is None:
-        return np.empty(0), np.empty(0, np.int64)
-    there, fifth = evidence.places >= 0, np.searchsorted(edges, trials.difficulty)
-    found = (trials.marks >> setting[fifth][:, None] & 1).astype(np.bool_) & there
-    mine = there.any(axis=1) if some is None else there.any(axis=1) & some
-    shares: Scores = found[mine].sum(axis=1) / there[mine].sum(axis=1)
-    return shares, fifth[mine]
+    shares: Scores  # (u, l)
+    fifth: Ids  # (u,) of their difficulties
+    planning: Mask  # (u,)
+    added: bool  # as of Evidence
+
+    @classmethod
+    def of(cls, evidence: Evidence, edges: Scores) -> "_Found":
+        """Return the shares of ``evidence``; without trials there are none."""
+        trials = evidence.trials
+        if trials is None:
+            return cls(np.empty((0, 1)), np.empty(0, np.int64), np.empty(0, np.bool_), False)
+        there = evidence.places >= 0
+        mine, levels = there.any(axis=1), np.arange(trials.probed.shape[1])
+        marks = (trials.marks[mine, :, None] >> levels & 1) & there[mine, :, None]
+        shares = marks.sum(axis=1) / there[mine].sum(axis=1, keepdims=True)
+        none = np.zeros(len(there), np.bool_)
+        planning = none if evidence.added else of_planning(len(there))
+        fifth = np.searchsorted(edges, trials.difficulty[mine])
+        return cls(shares, fifth, planning[mine], evidence.added)
+
+    def at(self, setting: Ids) -> Scores:
+        """Return (u,): what each found where the fifths stop at the levels ``setting`` (5,)."""
+        return self.shares[np.arange(len(self.fifth)), setting[self.fifth]]
 
 
-def _settings(evidence: Evidence, edges: Scores) -> Iterator[Ids]:
+def _settings(found: _Found) -> Iterator[Ids]:
     """Yield int (5,) for each of TARGETS: each fifth's first level from which on it is reached.
 
-    Levels are numbered from little work to much; the last stands where none reaches it.
+    Levels are numbered from little work to much; the last stands where none reaches it. The same
+    setting comes once.
     """
-    levels = evidence.trials.probed.shape[1] if evidence.trials else 0
-    planning = of_planning(len(evidence.nearest))
-    means = np.ones((FIFTHS, levels))
-    for level in range(levels):
-        values, fifth = _recalls(evidence, edges, np.full(FIFTHS, level), planning)
-        means[:, level] = [_mean(values[fifth == number]) for number in range(FIFTHS)]
+    last, before = found.shares.shape[1] - 1, None
+    fifths = [found.shares[found.planning & (found.fifth == number)] for number in range(FIFTHS)]
     for target in TARGETS:
-        reached = np.cumprod(means[:, ::-1] >= target, axis=1).sum(axis=1)
-        yield np.minimum(levels - reached, levels - 1)
+        setting = np.minimum(_reached(fifths, target, 0.0), last)
+        if before is None or (setting != before).any():
+            yield setting
+        before = setting
 
 
-def _enough(group: Evidence, edges: Scores, setting: Ids, recall: float, confidence: float) -> bool:
-    planning = of_planning(len(group.nearest)) & (not group.added)
-    values, fifth = _recalls(group, edges, setting, ~planning)
-    ones = np.ones(len(values))
-    if group.added and _low(ones, confidence, ones) < recall:
-        return _mean(values) >= recall
-    planned, _ = _recalls(group, edges, setting, planning)
-    means = [_mean(values[fifth == number]) for number in range(FIFTHS)]
-    return min(means) >= recall <= _low(values, confidence, planned)
+def _proved(found: _Found, setting: Ids, recall: float, confidence: float) -> bool:
+    """Return whether the queries that test prove ``recall``, or have it and are too few to."""
+    values, tests = found.at(setting), ~found.planning
+    tested, planned = _shuffled(values[tests]), values[found.planning]
+    if _few(found, recall, confidence):
+        return _mean(tested) >= recall
+    spread = float(planned.std()) if len(planned) else 0.0
+    return mean_exceeds(tested, recall, confidence, spread)
 
 
-def _low(values: Scores, confidence: float, alike: Scores) -> float:
-    """Return mean_lower_bound of ``values``, which vary about as ``alike`` do; of none 0.
+def _raised(found: _Found, proved: Ids, recall: float, confidence: float) -> Ids:
+    """Return (5,): the first level of each fifth, not below ``proved``, that gives it ``recall``.
 
-    They come in the order of the images, where those of one kind may stand together: first ones
-    that are easy would be taken for all.
+    By a standard error more, since the least that would do is looked for. The number of levels
+    where none does.
     """
-    if not len(values):
-        return 0.0
-    shuffled = np.random.default_rng(0).permutation(values)
-    return mean_lower_bound(shuffled, confidence, float(alike.std()) if len(alike) else 0.0)
+    if _few(found, recall, confidence):
+        return proved
+    fifths = [found.shares[found.fifth == number] for number in range(FIFTHS)]
+    raised: Ids = np.maximum(proved, _reached(fifths, recall, 1.0))
+    return raised
+
+
+def _few(found: _Found, recall: float, confidence: float) -> bool:
+    """Return whether these are images added since, too few to prove ``recall`` though all found."""
+    tests = int((~found.planning).sum())
+    return found.added and not mean_exceeds(np.ones(tests), recall, confidence, 0.0)
+
+
+def _reached(fifths: Sequence[Scores], recall: float, errors: float) -> Ids:
+    """Return (5,): the level from which on each of ``fifths`` (u, l) has ``recall``.
+
+    And so many standard ``errors`` more. The number of levels where the last has less.
+    """
+    levels = fifths[0].shape[1]
+    reached = [
+        (part.mean(axis=0) - errors * part.std(axis=0) / np.sqrt(len(part)) >= recall)
+        if len(part)
+        else np.ones(levels, np.bool_)
+        for part in fifths
+    ]
+    first: Ids = levels - np.cumprod(np.array(reached)[:, ::-1], axis=1).sum(axis=1)
+    return first
+
+
+def _low(values: Scores, confidence: float) -> float:
+    """Return mean_lower_bound of ``values``, of none 0."""
+    spread = float(values.std()) if len(values) else 0.0
+    return mean_lower_bound(_shuffled(values), confidence, spread)
+
+
+def _shuffled(values: Scores) -> Scores:
+    """Return ``values`` in another order.
+
+    They come in that of the images, where those of one kind may stand together: first ones that are
+    easy would be taken for all.
+    """
+    shuffled: Scores = np.random.default_rng(0).permutation(values)
+    return shuffled
 
 
 def _mean(values: Scores) -> float:

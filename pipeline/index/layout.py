@@ -4,7 +4,7 @@ from pipeline.core.errors import StoreError
 from pipeline.core.makers import made_by
 from pipeline.core.store import Store
 
-LAYOUT = 5
+LAYOUT = 6
 
 
 def refuse_other_layout(index: Store) -> None:

@@ -19,7 +19,7 @@ from pipeline.core.spread import ShardFunction, ShardPlan, Spread
 from pipeline.core.store import Store
 from pipeline.core.tables import flat_column
 from pipeline.index.bucket_rows import BucketRows, open_rows
-from pipeline.index.coarse_codes import CoarseCoder
+from pipeline.index.coarse_codes import CoarseCoder, unpacked
 from pipeline.search.passing import Passing
 
 PRODUCTS_AT_ONCE = 2**24  # f32: 64 MiB
@@ -77,6 +77,7 @@ class NominatePlan:
     queries: Vectors  # of CoarseCoder.queries (q, c)
     probes: Numbers  # int32 (q, p): the buckets of each query
     count: int | Ids  # of each query's candidates
+    bits: int  # of CoarseCoder
     passing: Passing | None = None  # the images that may be candidates; none: all
 
     def start(self) -> ShardFunction:
@@ -114,7 +115,7 @@ class NominatePlan:
         if self.passing:
             there &= self.passing.among(rows.shards[some], rows.rows[some])
         inside = some.start + np.flatnonzero(there)
-        codes = rows.codes[some if there.all() else inside].astype(np.float32)
+        codes = unpacked(rows.codes[some if there.all() else inside], self.bits)
         step = max(1, PRODUCTS_AT_ONCE // max(1, len(codes)))
         for start in range(0, len(mine), step):
             queries = mine[start : start + step]
@@ -145,6 +146,7 @@ class RankPlan:
     index: Place
     queries: Vectors  # of CoarseCoder.queries (q, c)
     scores: Vectors  # f32 (q, k)
+    bits: int  # of CoarseCoder
 
     def start(self) -> ShardFunction:
         """Return the function that counts in one part."""
@@ -155,7 +157,7 @@ class RankPlan:
             rows, above = open_rows(index, part), np.zeros(self.scores.shape, np.int64)
             step = max(1, PRODUCTS_AT_ONCE // max(1, len(self.queries)))
             for start in range(0, len(rows.codes), step):
-                codes = rows.codes[start : start + step].astype(np.float32)
+                codes = unpacked(rows.codes[start : start + step], self.bits)
                 found = self.queries @ codes.T
                 for column in range(self.scores.shape[1]):
                     above[:, column] += (found > self.scores[:, column, None]).sum(axis=1)
@@ -173,9 +175,9 @@ def coarse_ranks(
     """
     coder, (count, k, dimensions) = CoarseCoder.required(index), neighbours.shape
     asked = coder.queries(queries)
-    codes = coder.codes(neighbours.reshape(-1, dimensions)).reshape(count, k, -1)
-    scores = np.einsum("qc,qkc->qk", asked, codes.astype(np.float32))
+    codes = unpacked(coder.codes(neighbours.reshape(-1, dimensions)), coder.bits)
+    scores = np.einsum("qc,qkc->qk", asked, codes.reshape(count, k, -1))
     ranks = np.zeros((count, k), np.int64)
-    for answer in _answers(spread, RankPlan(index.root, asked, scores), parts):
+    for answer in _answers(spread, RankPlan(index.root, asked, scores, coder.bits), parts):
         ranks += flat_column(answer, "above").reshape(count, k)
     return ranks

@@ -63,17 +63,24 @@ def _shares_and_bounds(places: Numbers, probes: Ids, bounds: Bounds) -> tuple[Sc
 
 
 def choose_probes(
-    places: Numbers, buckets: int, recall: float, bounds: Bounds, proved: bool = True
+    places: Numbers,
+    buckets: int,
+    recall: float,
+    bounds: Bounds,
+    proved: bool = True,
+    trials: Trials | None = None,
 ) -> int | None:
     """Return the fewest probes whose recall has a bound of at least ``recall``.
 
     Numbers of probes are tested from all buckets downwards until one fails, so that testing many
     costs no confidence (fixed-sequence testing). None where even all buckets fail. Where it need
-    not be ``proved``, the recall itself is compared.
+    not be ``proved``, the recall itself is compared. With ``trials`` of the same queries each fifth
+    of them by difficulty has ``recall`` too.
     """
     counts = np.arange(buckets, 0, -1)
     shares, low, _ = _shares_and_bounds(places, counts, bounds)
-    enough = np.logical_and.accumulate((low if proved else shares) >= recall)
+    least = np.minimum(low if proved else shares, _worst_fifth(places, counts, trials))
+    enough = np.logical_and.accumulate(least >= recall)
     return int(counts[enough][-1]) if enough[0] else None
 
 
@@ -105,7 +112,8 @@ def _probes(
     places = group.places_among(candidates)
     drawn = int((places >= 0).any(axis=1).sum())
     proved = not group.added or bool(bounds.of(drawn)[drawn] >= recall)
-    return choose_probes(places, buckets, recall, bounds, proved)
+    trials = group.trials if proved else None
+    return choose_probes(places, buckets, recall, bounds, proved, trials)
 
 
 def _ladder(least: int, most: int) -> Iterator[int]:
@@ -122,19 +130,28 @@ def work_recall(evidence: Evidence, work: Work, bounds: Bounds) -> WorkRecall:
     """
     places = evidence.places_among(work.candidates)
     seen = probe_recall(places, np.array([work.probes]), bounds)[0]
-    fifths = _by_fifths(places, work.probes, evidence.trials)
+    fifths = tuple(_by_fifths(places, np.array([work.probes]), evidence.trials)[:, 0].tolist())
     return replace(seen, low=min(seen.low, seen.recall), added=evidence.added, fifths=fifths)
 
 
-def _by_fifths(places: Numbers, probes: int, trials: Trials | None) -> tuple[float, ...]:
-    """Return the recall of each fifth of the queries by difficulty, where that is known."""
+def _by_fifths(places: Numbers, probes: Ids, trials: Trials | None) -> Scores:
+    """Return (5, p): the recall of each fifth of the queries by difficulty at each of ``probes``.
+
+    (0, p) where that is not known.
+    """
+    nothing = np.empty((0, len(probes)))
     if trials is None:
-        return ()
-    there, found = places >= 0, (places >= 0) & (places < probes)
-    parts = np.array_split(np.argsort(trials.difficulty, kind="stable"), FIFTHS)
-    if not all(there[part].any() for part in parts):
-        return ()
-    return tuple(float(found[part].sum() / there[part].sum()) for part in parts)
+        return nothing
+    parts = np.array_split(places[np.argsort(trials.difficulty, kind="stable")], FIFTHS)
+    known = [np.sort(part[part >= 0]) for part in parts]
+    if not all(map(len, known)):
+        return nothing
+    return np.array([np.searchsorted(part, probes) / len(part) for part in known])
+
+
+def _worst_fifth(places: Numbers, probes: Ids, trials: Trials | None) -> Scores:
+    worst: Scores = _by_fifths(places, probes, trials).min(axis=0, initial=1.0)
+    return worst
 
 
 def _one_a_query(places: Numbers, there: Mask) -> AnyArray:

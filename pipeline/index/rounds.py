@@ -44,7 +44,8 @@ class Searched:
     def nominated(self, queries: Vectors, probes: Numbers, count: int | Ids) -> Candidates:
         """Return the ``count`` candidates of f32 (q, d) in the buckets (q, p), NONE left out."""
         roots = (self.index.root, self.embeddings.root)
-        plan = NominatePlan(*roots, self.coder.queries(queries), probes, count)
+        asked, bits = self.coder.queries(queries), self.coder.bits
+        plan = NominatePlan(*roots, asked, probes, count, bits)
         return nominated(self.spread, plan, self.partitions.holding(probes))
 
     def scored(self, queries: Vectors, candidates: Candidates, depth: int) -> Found:

@@ -12,7 +12,7 @@ from pipeline.core.makers import made_by
 from pipeline.core.run_record import RunRecord
 from pipeline.core.spread import Spread
 from pipeline.core.store import Store
-from pipeline.index.coarse_codes import CODE_BYTES, CoarseCoder
+from pipeline.index.coarse_codes import CoarseCoder
 from pipeline.index.effort import Effort, choose_effort, effort_recall
 from pipeline.index.evidence import (
     Bounds,
@@ -90,7 +90,7 @@ class OpenIndex:
         """Return about how long one process takes to search for so many."""
         buckets, dimensions = self.partitions.grid.buckets, len(self.coder.projection)
         rows = self.embeddings.rows() * self.work.probes // buckets
-        coarse = seconds_of_search(rows * CODE_BYTES, queries)
+        coarse = seconds_of_search(rows * self.coder.projection.shape[1], queries)
         return coarse + queries * seconds_of_search(self.work.candidates * dimensions, 1)
 
     def seconds_of_all(self, queries: int) -> float:
@@ -189,7 +189,8 @@ def _search(spread: Spread, opened: OpenIndex, queries: Vectors, k: int) -> Foun
     roots = (opened.index.root, opened.embeddings.root)
     # The query's own image may be among the candidates, and is not an answer.
     count = max(k, work.candidates + 1)
-    plan = NominatePlan(*roots, opened.coder.queries(queries), probes, count, opened.passing)
+    asked, bits = opened.coder.queries(queries), opened.coder.bits
+    plan = NominatePlan(*roots, asked, probes, count, bits, opened.passing)
     candidates = nominated(spread, plan, opened.parts(probes))
     return score_candidates(spread, opened.index, queries, candidates, k)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.core.arrays import AnyArray, Ids, Mask, Numbers, Scores, Vectors
+from pipeline.index.coarse_codes import unpacked
 from pipeline.index.evidence import NOT_THERE, TRIALS, Levels, Trials
 from pipeline.index.gains import (
     NEVER,
@@ -94,8 +95,9 @@ def fitted(searched: Searched, planning: Sampled, rows: Ids) -> tuple[Gains, Lev
 
 def _neighbours(searched: Searched, planning: Sampled) -> _Neighbours:
     query, column = np.nonzero(planning.buckets != NOT_THERE)
-    codes = searched.coder.codes(planning.vectors[query, column]).astype(np.float32)
-    scores = (searched.coder.queries(planning.queries)[query] * codes).sum(axis=1)
+    coder = searched.coder
+    codes = unpacked(coder.codes(planning.vectors[query, column]), coder.bits)
+    scores = (coder.queries(planning.queries)[query] * codes).sum(axis=1)
     return _Neighbours(query, planning.buckets[query, column], scores)
 
 

@@ -81,6 +81,18 @@ def test_the_recall_of_each_fifth_by_difficulty_is_told_where_it_is_known():
     assert work_recall(replace(mine, trials=None), Work(5, 10), Bounds(0.95)).fifths == ()
 
 
+def test_one_work_for_all_is_enough_for_each_fifth():
+    """The neighbours of the hardest fifth lie in ten buckets alike, all others in the first."""
+    rng = np.random.default_rng(0)
+    hard = np.arange(4000)[:, None] >= 3200
+    places = np.where(hard, rng.integers(10, size=(4000, 10)), 0).astype(np.int32)
+    none = np.zeros((4000, 1), np.int64)
+    trials = Trials(none, np.arange(4000.0), none, none, none)
+    assert choose_probes(places, 64, 0.9, Bounds(0.95)) <= 7
+    assert choose_probes(places, 64, 0.85, Bounds(0.95), True, trials) == 9
+    assert choose_probes(places[:, :1], 64, 0.99, Bounds(0.95), True, trials) == 10
+
+
 def test_the_bound_told_is_no_higher_than_the_share():
     """Of queries with one neighbour all is found, of those with ten half: a draw finds most."""
     places = np.full((1000, 10), -1, np.int32)

@@ -22,6 +22,7 @@ from pipeline.core.store import Store
 from pipeline.core.tables import embedding_column, embedding_matrix
 from pipeline.index import build
 from pipeline.index.bucket_rows import open_rows, rows_name
+from pipeline.index.coarse_codes import unpacked
 from pipeline.index.probes import Work
 from pipeline.index.scan import scan
 from pipeline.index.search_index import (
@@ -110,7 +111,10 @@ def test_the_answer_is_the_exact_best_of_the_candidates(done, opened, work, coun
     merged = search_index(in_process, replace(opened, work=work), queries, 10)
     grid, coder = opened.partitions.grid, opened.coder
     buckets = grid.nearest(vectors, 1)[:, 0]
-    coarse = coder.queries(queries).astype(int) @ coder.codes(vectors).astype(int).T
+    coarse = (
+        coder.queries(queries).astype(int)
+        @ unpacked(coder.codes(vectors), coder.bits).astype(int).T
+    )
     for row, probed in enumerate(grid.nearest(queries, work.probes)):
         inside = np.flatnonzero(np.isin(buckets, probed))
         least = np.sort(coarse[row, inside])[::-1][: work.candidates + 1][-1]
