@@ -86,10 +86,12 @@ class Sight:
 def sights(one: Keypoints, other: Keypoints, weights: Weights | None = None) -> Iterator[Sight]:
     """Yield the ways to lay ``other`` over ``one``: by points, by those in a mirror, as a whole.
 
-    As a whole nothing agrees where TELLING points would have to as well. Where as many do agree,
-    no other way is tried. weights: by which sights that say another picture, whatever the colours,
-    are not asked for them, which take most of the time; none: all are.
+    Where TELLING points agree, no other way is tried. weights: by which sights that say another
+    picture, whatever the colours, are not asked for them, and pictures that both show as many
+    points, of which a copy's would agree, are not laid over as a whole: all of that takes most of
+    the time; none: all is tried.
     """
+    many = min(len(one.points), len(other.points)) >= TELLING
     for turned in (False, True):
         there = mirrored(other) if turned else other
         aligned = align(one, there)
@@ -101,8 +103,11 @@ def sights(one: Keypoints, other: Keypoints, weights: Weights | None = None) -> 
         yield _sight(one, other, affine, points, weights)
         if points >= TELLING:
             return
-    way = whole(one.picture, other.picture, best_orientation(one, other))
-    yield _sight(one, other, way, 0, weights)
+    if weights and many:
+        yield Sight(whole(one.picture, other.picture, 0), 0, NOTHING, 1.0)
+    else:
+        way = whole(one.picture, other.picture, best_orientation(one, other))
+        yield _sight(one, other, way, 0, weights)
 
 
 def _sight(

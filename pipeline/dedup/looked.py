@@ -33,6 +33,7 @@ class Looked:
     cosine: float  # from which pairs of vectors that were met are among them, but for ``beyond``
     unread: int  # of them those of which a picture could not be read again
     beyond: int = 0  # similar pairs that were not, for both have nearer ones
+    passed: int = 0  # nearest ones that were not, for neither stands out among the other's
 
 
 def looked_pairs(pairs: pa.Table, looks: pa.Table) -> pa.Table:

@@ -238,7 +238,9 @@ def _looked_facts(found: Deduplicated) -> list[tuple[str, Any]]:
     unread = [("of them no longer to be read", looked.unread)] if looked.unread else []
     beyond = [("similar pairs not looked at, of images with nearer ones", looked.beyond)]
     looks = ("candidate pairs looked at again", looked.candidates)
-    return [looks, *unread, *(beyond if looked.beyond else [])]
+    passed = [("nearest pairs not looked at, for others are as near", looked.passed)]
+    told = (*(beyond if looked.beyond else []), *(passed if looked.passed else []))
+    return [looks, *unread, *told]
 
 
 def missed_text(found: Deduplicated) -> list[str]:

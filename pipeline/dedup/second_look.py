@@ -28,9 +28,11 @@ from pipeline.dedup.looked import Looked, rows_of_pairs
 from pipeline.images.source import Source
 
 FOLDER = "second_look"
-VERSION = 1  # of what a look tells of two pictures; to be raised where the same would tell other
+VERSION = 2  # of what a look tells of two pictures; to be raised where the same would tell other
 NEAREST = 4  # others by the embedding that each picture is compared with
 SIMILAR = 16  # others at most, of those similar enough, that it is compared with
+# Of the squared distance to its last nearest one, that at which another one stands out among them.
+OUTSTANDING = 0.95
 FULLY_PAIRED = 64  # images of a group of which all pairs are looked at
 ROUNDS = 2  # of looking at what looks connect, since those connect more
 SHARING = 40  # others, of a larger one, that each is looked at with
@@ -61,22 +63,25 @@ def look_at_candidates(
     weights, sets = shipped_weights(), set_pairs(pairs)
     if reference is not None:
         sets = replace(sets, reference=reference)
-    wanted = candidates(pairs, hashed, sets, similarity, NEAREST)
+    wanted, waiting = candidates(pairs, hashed, sets, similarity, NEAREST)
     asked = (spreading, embeddings, source, root)
     looks = look_again(*asked, wanted, weights)
     told = looks.filter(pc.is_valid(looks["sure"]))
     sure, alike = (told[name].to_numpy() for name in ("sure", "alike"))
     kept = keep(sure, alike, precision, recall, confidence)
     for _ in range(ROUNDS):
-        further = further_candidates(with_chances(looks, kept.shares), kept.least, images)
+        sure = surely(with_chances(looks, kept.shares), kept.least)
+        further = further_candidates(sure, images)
         counts = sets.count_between(*further)
         wanted = _united(wanted, (further[0][counts], further[1][counts]))
+        wanted = _united(wanted, of_found(waiting, sure))
         looks = look_again(*asked, wanted, weights)
     looks = with_chances(looks, kept.shares)
-    certain = looks.filter(pc.fill_null(pc.greater_equal(looks["sure"], kept.least), False))
     beyond = similar_beyond(pairs, sets, similarity, looks)
+    passed = len(_not_among(waiting, looks)[0])
     unread = looks["sure"].null_count
-    return Looked(certain, kept, looks.num_rows, similarity, unread, beyond)
+    certain = surely(looks, kept.least)
+    return Looked(certain, kept, looks.num_rows, similarity, unread, beyond, passed)
 
 
 def with_chances(looks: pa.Table, shares: Shares) -> pa.Table:
@@ -84,6 +89,22 @@ def with_chances(looks: pa.Table, shares: Shares) -> pa.Table:
     sure, alike = (pc.fill_null(looks[name], 0.0).to_numpy() for name in ("sure", "alike"))
     likely = pa.array(chances(sure, alike, shares), mask=pc.is_null(looks["sure"]).to_numpy())
     return looks.set_column(looks.column_names.index("sure"), "sure", likely)
+
+
+def surely(looks: pa.Table, least: float) -> pa.Table:
+    """Return the LOOKS that are as ``sure`` as ``least`` and above."""
+    return looks.filter(pc.fill_null(pc.greater_equal(looks["sure"], least), False))
+
+
+def of_found(waiting: tuple[Ids, Ids], sure: pa.Table) -> tuple[Ids, Ids]:
+    """Return those of the pairs ``waiting`` of which a picture is in LOOKS that are ``sure``.
+
+    What copies there are of it stand in each other's way: none is outstanding among them.
+    """
+    found = np.unique(np.concatenate([sure["a"].to_numpy(), sure["b"].to_numpy()]))
+    one, other = waiting
+    there = np.isin(one, found) | np.isin(other, found)
+    return one[there], other[there]
 
 
 def similar_beyond(pairs: pa.Table, sets: SetPairs, similarity: float, looks: pa.Table) -> int:
@@ -214,48 +235,67 @@ def _not_among(pairs: tuple[Ids, Ids], looks: pa.Table) -> tuple[Ids, Ids]:
     return pairs[0][new], pairs[1][new]
 
 
-def among_nearest(pairs: pa.Table, similarity: float, nearest: int) -> pa.Table:
-    """Return the pairs of an image and its ``nearest``, and its SIMILAR of ``similarity``.
+def among_nearest(
+    pairs: pa.Table, similarity: float, nearest: int, reference: Ids | None = None
+) -> pa.Table:
+    """Return the pairs of an image and its ``nearest``, and its SIMILAR of ``similarity``, with
+    ``waits`` bool: neither similar nor, to one of the two, OUTSTANDING among its nearest.
+
+    reference int64 (r,): images whose own nearest are not among the pairs: to them none stands out.
 
     More of these would be pairs by the square of pictures that are alike, as pages of text are.
     Parts that were joined as a collection grew hold more: those that were nearest until then.
+    That one stands out is Lowe's test of a match, by the last of the nearest (Distinctive Image
+    Features from Scale-Invariant Keypoints, 2004, 7.1); one of fewer is not put to it.
     """
     a, b, scores = (pairs[name].to_numpy() for name in ("a", "b", "score"))
     rows = np.tile(np.arange(len(a)), 2)
     image, other = np.concatenate([a, b]), np.concatenate([b, a])
     order = np.lexsort((other, -scores[rows], image))
     image, rows = image[order], rows[order]
-    rank = np.arange(len(image)) - np.searchsorted(image, image)
-    kept = np.zeros(len(a), np.bool_)
-    kept[rows[rank < np.where(scores[rows] >= similarity, SIMILAR, nearest)]] = True
-    return pairs.filter(pa.array(kept))
+    first = np.searchsorted(image, image)
+    rank, count = np.arange(len(image)) - first, np.searchsorted(image, image, "right") - first
+    similar = scores >= similarity
+    last = scores[rows[np.minimum(first + nearest, len(image)) - 1]]
+    out = (count < nearest) | (1 - scores[rows] < OUTSTANDING * (1 - last))
+    out &= reference is None or ~np.isin(image, reference)
+    near = rank < nearest
+    kept, waits = np.zeros(len(a), np.bool_), np.ones(len(a), np.bool_)
+    kept[rows[np.where(similar[rows], rank < SIMILAR, near)]] = True
+    waits[rows[similar[rows] | (near & out)]] = False
+    return pairs.append_column("waits", pa.array(waits)).filter(pa.array(kept))
 
 
 def candidates(
     pairs: pa.Table, hashed: pa.Table, sets: SetPairs, similarity: float, nearest: int
-) -> tuple[Ids, Ids]:
-    """Return the pairs (a, b) int64 (p,), a < b, that a second look is for, by a, then b.
+) -> tuple[tuple[Ids, Ids], tuple[Ids, Ids]]:
+    """Return the pairs (a, b) int64 (p,), a < b, that a second look is for, by a, then b; and
+    those that it is for where copies of one of the two are found.
 
     pairs: PAIRS of the join, of which those that are not identical are looked at if they are
     ``among_nearest``. hashed: (a, b) of the hash join, any images; those of identical images are
     left out, for others stand for them.
     """
-    apart = among_nearest(pairs.filter(pc.invert(pairs["identical"])), similarity, nearest)
+    apart = pairs.filter(pc.invert(pairs["identical"]))
+    apart = among_nearest(apart, similarity, nearest, sets.reference)
+    waiting = apart.filter(apart["waits"])
+    apart = apart.filter(pc.invert(apart["waits"]))
     one, other = (
         np.concatenate([apart[name].to_numpy(), sets.stand_ins(hashed[name].to_numpy())[0]])
         for name in ("a", "b")
     )
     counts = sets.count_between(one, other) & (one != other)
-    return _distinct(one[counts], other[counts])
+    a, b = waiting["a"].to_numpy(), waiting["b"].to_numpy()
+    there = sets.count_between(a, b)
+    return _distinct(one[counts], other[counts]), (a[there], b[there])
 
 
-def further_candidates(looks: pa.Table, least: float, images: pa.Table) -> tuple[Ids, Ids]:
-    """Return the pairs (a, b) within each group that looks of ``least`` and above connect.
+def further_candidates(sure: pa.Table, images: pa.Table) -> tuple[Ids, Ids]:
+    """Return the pairs (a, b) within each group that LOOKS that are ``sure`` connect.
 
     Of a group of more than FULLY_PAIRED images those of the one that is kept first with each, and
     of each with SHARING others: what two groups have in common, as a collage, makes them one.
     """
-    sure = looks.filter(pc.greater_equal(looks["sure"], least))
     a, b = sure["a"].to_numpy(), sure["b"].to_numpy()
     ids = np.unique(np.concatenate([a, b]))
     if not len(ids):

@@ -15,9 +15,7 @@ def _further(pairs, images):
     ends = list(zip(*sorted(set(pairs)), strict=True))
     looks = pa.table({"a": ends[0], "b": ends[1], "sure": np.ones(len(ends[0]))})
     images = pa.table({"id": np.arange(images), "pixels": np.full(images, 100)})
-    return set(
-        zip(*(ends.tolist() for ends in further_candidates(looks, 0.5, images)), strict=True)
-    )
+    return set(zip(*(ends.tolist() for ends in further_candidates(looks, images)), strict=True))
 
 
 def _ring(first, count, reach):

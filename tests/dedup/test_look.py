@@ -26,6 +26,7 @@ from pipeline.dedup.look import (
     whole,
 )
 from pipeline.dedup.look_shard import ALIKE, told_look
+from pipeline.dedup.overlay import NOTHING
 from pipeline.lab.look_alikes import laid_before
 
 cv2.setNumThreads(1)
@@ -141,6 +142,15 @@ def test_a_picture_that_shows_no_points_is_laid_over_as_a_whole():
     sight, found = look(one, other, WEIGHTS)
     assert sight.points == 0
     assert found.copy > 0.9
+
+
+def test_pictures_of_many_points_that_do_not_agree_are_not_laid_over_as_a_whole(monkeypatch):
+    one, other = KEYPOINTS[:2]
+    assert min(len(one.points), len(other.points)) >= TELLING
+    monkeypatch.setattr("pipeline.dedup.look.agreement", None)
+    sight, found = look(one, other, WEIGHTS)
+    assert sight.agreed == NOTHING
+    assert found.copy < 0.01
 
 
 def _garment(rng):

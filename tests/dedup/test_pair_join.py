@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from pipeline.dedup.identical_sets import across, every_pair, pairs_table, set_pairs, unite_sets
 from pipeline.dedup.pair_join import Members, join_buckets
-from pipeline.dedup.second_look import SIMILAR, among_nearest, similar_beyond
+from pipeline.dedup.second_look import (
+    OUTSTANDING,
+    SIMILAR,
+    among_nearest,
+    candidates,
+    of_found,
+    similar_beyond,
+)
 from pipeline.search.exact_topk import pair_scores
 
 
@@ -171,3 +178,37 @@ def test_of_pictures_that_are_all_alike_each_is_looked_at_beside_a_few():
     assert beside.min() >= SIMILAR
     beyond = similar_beyond(crowd, set_pairs(crowd), 0.9, kept)
     assert kept.num_rows + beyond == crowd.num_rows
+
+
+def _as_near_as_all(images, score):
+    """PAIRS of all ``images``, of one score but for 0 and 1, which stand out, and 2 and 3."""
+    a, b = np.triu_indices(images, 1)
+    out = 1 - (OUTSTANDING - 0.01) * (1 - score)
+    scores = np.where((a == 0) & (b == 1), out, score)
+    scores[(a == 2) & (b == 3)] = 1 - (OUTSTANDING + 0.01) * (1 - score)
+    return pairs_table(a, b, scores, np.zeros(len(a), np.bool_))
+
+
+@pytest.mark.parametrize("score", [0.2, 0.8])
+def test_of_the_nearest_the_one_that_stands_out_is_looked_at_and_the_rest_of_what_is_found(score):
+    pairs, hashed = _as_near_as_all(9, score), pa.table({"a": [8], "b": [7]})
+    wanted, waiting = (
+        set(zip(*(end.tolist() for end in found), strict=True))
+        for found in candidates(pairs, hashed, set_pairs(pairs), 0.9, 3)
+    )
+    assert wanted == {(0, 1), (7, 8)}
+    assert wanted | waiting == set(pairs_of(among_nearest(pairs, 0.9, 3))) | {(7, 8)}
+    found = of_found(tuple(np.array(sorted(waiting)).T), pa.table({"a": [0], "b": [5]}))
+    asked = set(zip(*(end.tolist() for end in found), strict=True))
+    assert asked == {pair for pair in waiting if {0, 5} & set(pair)}
+
+
+def test_fewer_than_the_nearest_wait_for_nothing_nor_do_similar_ones():
+    few = _as_near_as_all(3, 0.5)
+    assert not pc.any(among_nearest(few, 0.9, 3)["waits"]).as_py()
+    assert not pc.any(among_nearest(_as_near_as_all(9, 0.95), 0.9, 3)["waits"]).as_py()
+
+
+def test_to_an_image_of_the_reference_none_stands_out():
+    waits = among_nearest(_as_near_as_all(9, 0.5), 0.9, 3, np.array([0, 1]))["waits"]
+    assert pc.all(waits).as_py()
