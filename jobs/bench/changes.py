@@ -16,7 +16,9 @@ from pipeline.corpus.photos import find_photos
 from pipeline.dedup.results import read_results
 from pipeline.embedding.stored import encoder_settings
 from pipeline.lab.changed_photos import (
+    PRECISE,
     Found,
+    at_precision,
     photos_kept,
     quality_by_way,
     share_by_change,
@@ -53,6 +55,9 @@ def command(config: LabConfig) -> None:
         right = pc.divide(told["told"].cast(pa.float64()), found)
         shares = shares.append_column("why is right", right)
         print_arrow("copies paired with their photo", shares)
+        precise = {way: at_precision(found, copies) for way, found in ways.items()}
+        title = f"copies paired with their photo, by each way's pairs of precision {PRECISE}"
+        print_arrow(title, share_by_change(precise, copies))
         title = f"{len(photos):,} photos, {copies.num_rows:,} copies of {len(drawn)} of them"
         print_arrow(title, quality_by_way(ways, copies))
         right, found = (pc.sum(told[name]).as_py() for name in ("told", "found"))

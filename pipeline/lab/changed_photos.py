@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import simplejpeg
 
-from pipeline.core.arrays import Pixels
+from pipeline.core.arrays import Ids, Mask, Pixels
 from pipeline.corpus.changes import CHANGES, changed
 from pipeline.dedup.looked import with_roles
 from pipeline.images.decode import decode_rgb
@@ -153,7 +153,19 @@ def quality_by_way(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
     return pa.Table.from_pylist([_quality(name, found, copies) for name, found in ways.items()])
 
 
-def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
+def at_precision(found: Found, copies: pa.Table) -> Found:
+    """Return ``found`` with its surest pairs alone, of as many as are PRECISE in quality_by_way."""
+    rows, rights, _ = _ranked(found, copies)
+    precise = np.cumsum(rights) >= PRECISE * np.arange(1, len(rows) + 1)
+    kept = rows[: int(np.flatnonzero(precise).max(initial=-1)) + 1]
+    return replace(found, pairs=found.pairs.take(pa.array(kept)))
+
+
+def _ranked(found: Found, copies: pa.Table) -> tuple[Ids, Mask, Mask]:
+    """Return the pairs of which it is known whether they are right, the surest first.
+
+    Their rows int64 (p,), whether each is right, and whether it is of a copy with its photo.
+    """
     photo_of = dict(zip(copies["file"].to_pylist(), copies["photo"].to_pylist(), strict=True))
     one, other = found.pairs["one"].to_pylist(), found.pairs["other"].to_pylist()
     collages = set(copies.filter(pc.equal(copies["change"], "collage"))["file"].to_pylist())
@@ -165,8 +177,12 @@ def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
     right = [photo_of.get(a, a) == photo_of.get(b, b) for a, b in zip(one, other, strict=True)]
     direct = [photo_of.get(a) == b or photo_of.get(b) == a for a, b in zip(one, other, strict=True)]
     order = np.argsort(-found.pairs["score"].to_numpy(), kind="stable")
-    order = order[np.array(known, np.bool_)[order]] if len(order) else order
-    rights, directs = np.array(right)[order], np.array(direct)[order]
+    order = order[np.array(known, np.bool_)[order]]
+    return order, np.array(right, np.bool_)[order], np.array(direct, np.bool_)[order]
+
+
+def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
+    order, rights, directs = _ranked(found, copies)
     precisions = np.cumsum(rights) / np.arange(1, len(order) + 1)
     recalls = np.cumsum(directs) / copies.num_rows
     precise = recalls[precisions >= PRECISE]

@@ -8,6 +8,7 @@ from pipeline.corpus.photos import find_photos
 from pipeline.lab.changed_photos import (
     REASONS,
     Found,
+    at_precision,
     photos_kept,
     quality_by_way,
     share_by_change,
@@ -74,7 +75,9 @@ def test_quality_leaves_pairs_of_two_photos_out():
     assert row["pairs"] == 3
     assert row["precision"] == pytest.approx(2 / 3)
     assert row["recall"] == row["recall at P .99"] == pytest.approx(1 / 3)
+    assert at_precision(way, COPIES).pairs["score"].to_pylist() == [0.9, 0.8]
     empty = _found(("/p/a", "/p/b", 1.0))
+    assert at_precision(empty, COPIES).pairs.num_rows == 0
     assert quality_by_way({"way": empty}, COPIES).to_pylist()[0]["precision"] is None
 
 
