@@ -34,7 +34,7 @@ STEPS: dict[str, Callable[[Config], object]] = {
     "verify": lambda config: verify.command(_with(config, "verify", stores=_stores(config))),
     "usage": lambda config: print_usage(_outputs(config)),
 }
-BY_WORKERS = ("corpus", "embed", "sign", "calibrate", "dedup")
+BY_WORKERS = ("corpus", "embed", "index", "sign", "calibrate", "dedup")
 
 
 def command(config: Config) -> None:

@@ -75,7 +75,8 @@ def _ours(config: LabConfig, root: Path) -> dict[str, Found]:
         command = [sys.executable, "-m", "jobs", "dedup", config.bench_changes.photos or ""]
         command += [str(root / "copies"), "--output", str(output)]
         command += ["--set", f"embed.output={root}/embeddings"]
-        command += ["--workers", str(config.ray.workers), *more]
+        given = "workers" in config.ray.model_fields_set
+        command += [*(["--workers", str(config.ray.workers)] if given else []), *more]
         use = run_in_turn([command])
         ways[name] = _told(name, Found(use, _named(read_results(output)[0], config)))
     return ways

@@ -61,7 +61,8 @@ def _config(config: Config, folder: Path) -> Config:
 def _ours(config: Config, folder: Path) -> DedupRun:
     """Run both jobs as a user does, each in a process of its own."""
     path = folder / "settings.yaml"
-    path.write_text(config.model_dump_json(include=set(Config.model_fields)))
+    fields = set(Config.model_fields)
+    path.write_text(config.model_dump_json(include=fields, exclude_unset=True))
     jobs = [[sys.executable, "-m", "jobs", job, "-c", str(path)] for job in ("embed", "dedup")]
     use = run_in_turn(jobs)
     pairs = set_pairs(read_results(config.dedup.output)[0])

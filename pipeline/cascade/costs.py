@@ -15,7 +15,7 @@ from pipeline.core.arrays import Vectors
 from pipeline.core.store import Store
 from pipeline.images.reader import read_shard
 
-TIMED_IMAGES = 48
+TIMED_IMAGES = 16
 ROUNDS = 3
 
 RECALLS: tuple[float, ...] = tuple(np.linspace(0.5, 1.0, 51).round(2).tolist())

@@ -34,6 +34,7 @@ class Judged:
 def drawn_pairs(looks: pa.Table) -> pa.Table:
     """Return DRAWN of LOOKS, fewer where there are, as chance says: by numbers mixed of their ids.
 
+    Alike of the sure and the unsure: strata would need a bound each, and together prove less.
     Those of the same bytes or pixels are not among them. A pair stays drawn as long as no more
     than DRAWN come before it, so verdicts hold while a collection stays what it is.
     """
