@@ -107,8 +107,13 @@ def query_encoder(store: Store, weights: Path | None) -> Encoder:
 
     ``weights``: the file by now, none for where it lay. Raises StoreError where the decoder or
     resizer installed here is another; InputError where the network is not kept and the file is not
-    the one it was made with.
+    the one it was made with, or where no encoder made its vectors.
     """
+    if "weights_sha256" not in store.identity:
+        raise InputError(
+            f"{store.root} has vectors that no encoder made, so no other picture can be embedded "
+            "alike; ask for an image by id:NUMBER, and give sluice dedup a --similarity"
+        )
     kept = _kept_network(store, store.identity["model"])
     # A kept network holds its weights, and nobody opens their file again.
     sha256 = store.identity["weights_sha256"]
