@@ -99,7 +99,7 @@ def _mapped(
         results = numbers.map_batches(
             ShardActor,
             fn_constructor_args=([reference], tally),
-            batch_size=None,
+            batch_size=1,  # a shard, as each block is; with a GPU Ray Data refuses None
             compute=_pool(len(shards), workers, in_hand(plan)),
             num_cpus=1.0,
             num_gpus=gpus or None,

@@ -1,6 +1,7 @@
 """Small photos, sources and one Ray session, shared by the tests."""
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -32,8 +33,12 @@ def jpegs(photos):
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    """A local Ray with two CPU slots, shared by the tests that need one."""
+    """A local Ray with two CPU slots, and a GPU by name alone, for all tests that need one."""
+    import ray
+
     from cluster.session import ray_session
 
-    with ray_session(2):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "init", partial(ray.init, num_gpus=1))
+        with ray_session(2):
+            yield

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import ray
 
-from cluster import session
 from cluster.gpu_call import call_on_worker
 from jobs import sitting
 from jobs.config import RayConfig
@@ -41,10 +40,10 @@ def test_a_worker_does_it_and_its_mistakes_are_told_as_they_are(ray_cluster):
 def test_only_a_gpus_work_leaves_the_process(ray_cluster, no_gpu_here, monkeypatch):
     with Sitting("search", 1, RayConfig(workers=2)) as near:
         assert near.near_gpu("openvino", os.getpid) == os.getpid()
+        assert near.near_gpu("cuda", os.getpid) != os.getpid()
+        monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
         with pytest.raises(ConfigError, match="no node of the cluster has a GPU"):
             near.near_gpu("cuda", os.getpid)
-        monkeypatch.setattr(session, "gpu_share", lambda workers: 0.0)
-        assert near.near_gpu("cuda", os.getpid) != os.getpid()
 
 
 @pytest.mark.ray
@@ -66,7 +65,6 @@ def test_query_images_of_a_gpus_store_are_embedded_by_a_worker(
 
         return SimpleNamespace(settings=settings, start=start)
 
-    monkeypatch.setattr(session, "gpu_share", lambda workers: 0.0)
     monkeypatch.setattr(stored, "query_encoder", stand_in)
     store, texts = Store.open(tmp_path / "store"), (str(tmp_path / "a.jpg"),)
     with Sitting("search", 1, RayConfig(workers=2)) as near:

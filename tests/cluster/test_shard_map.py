@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import ray
 
+from cluster import session
 from cluster.lost import told_if_lost
 from cluster.shard_map import SHARDS_AHEAD, map_shards
 from cluster.tally import Tally, listening, teller
@@ -34,6 +35,10 @@ def square(shard):
     return pa.table({"shard": [shard], "square": [shard**2], "pid": [os.getpid()]})
 
 
+def seen_gpus(shard):
+    return pa.table({"shard": [shard], "gpus": [os.environ["CUDA_VISIBLE_DEVICES"]]})
+
+
 def is_running(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -46,6 +51,12 @@ def test_every_shard_once_whatever_the_workers(ray_cluster):
         table = pa.concat_tables(map_shards(Do(square), range(7), workers))
         assert sorted(table["square"].to_pylist()) == [n**2 for n in range(7)]
         assert len(set(table["pid"].to_pylist())) <= workers
+
+
+def test_workers_that_share_a_gpu(ray_cluster):
+    found = pa.concat_tables(map_shards(Do(seen_gpus), range(4), 2, session.gpu_share(2)))
+    assert sorted(found["shard"].to_pylist()) == [0, 1, 2, 3]
+    assert set(found["gpus"].to_pylist()) == {"0"}
 
 
 class InPairs:
