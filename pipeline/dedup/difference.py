@@ -146,8 +146,8 @@ def _framed(picture: Pixels, mask: Pixels) -> bool:
     if cv2.countNonZero(outside) > 20 and len(steps) and _is_plain(grey[outside > 0], steps):
         return True
     moved = (way(mask, kernel, iterations=BESIDE) for way in (cv2.erode, cv2.dilate))
-    beside = max(_median(_steps(grey, np.asarray(edge, np.uint8))) for edge in moved)
-    return _median(steps) > SEAM * beside + LEFT
+    beside = max(_median(_steps(picture, np.asarray(edge, np.uint8))) for edge in moved)
+    return _median(_steps(picture, mask)) > SEAM * beside + LEFT
 
 
 def _is_plain(outside: Bytes, steps: Bytes) -> bool:
@@ -159,16 +159,19 @@ def _is_plain(outside: Bytes, steps: Bytes) -> bool:
 
 
 def _median(steps: Bytes) -> float:
-    return float(np.median(steps)) if len(steps) else 0.0
+    """Return the median of the channel (n, 3) whose steps are the largest."""
+    return float(np.median(steps, axis=0).max()) if len(steps) else 0.0
 
 
-def _steps(grey: Pixels, mask: Pixels) -> Bytes:
-    """Return the steps of brightness over four pixels, across the edge of ``mask``."""
+def _steps(picture: Pixels, mask: Pixels) -> Bytes:
+    """Return the steps over four pixels, of brightness (n,) or of channels (n, 3) as ``picture`` is
+    (h, w) or (h, w, 3), across the edge of ``mask``.
+    """
     steps = []
     for axis in (0, 1):
         before, after = _ends(mask, axis)
         counted = cv2.bitwise_xor(before, after)
-        steps.append(np.asarray(cv2.absdiff(*_ends(grey, axis)), np.uint8)[counted > 0])
+        steps.append(np.asarray(cv2.absdiff(*_ends(picture, axis)), np.uint8)[counted > 0])
     return np.concatenate(steps)
 
 

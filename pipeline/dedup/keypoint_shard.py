@@ -19,7 +19,7 @@ from pipeline.core.store import Store
 from pipeline.dedup.keypoints import DIMENSIONS, SIDE, Keypoints, keypoints_of
 from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import UndecodableImage
-from pipeline.images.exif import names_camera, quantised
+from pipeline.images.exif import read_head
 from pipeline.images.manifest import read_manifest
 from pipeline.images.reader import read_images
 from pipeline.images.source import Source
@@ -99,7 +99,7 @@ def _row(data: bytes, facts: dict[str, Any], max_pixels: int) -> list[dict[str, 
         pixels = decode_rgb(data, SIDE, max_pixels).pixels
     except UndecodableImage:
         return []
-    found = keypoints_of(data, pixels, max_pixels)
+    found, head = keypoints_of(data, pixels, max_pixels), read_head(data)
     size = f"{facts['width']}x{facts['height']}".encode()
     return [
         {
@@ -112,8 +112,8 @@ def _row(data: bytes, facts: dict[str, Any], max_pixels: int) -> list[dict[str, 
             "page": found.jpeg,
             "bytes": facts["checksum"],
             "pixels": checksum(pixels.tobytes() + size),
-            "camera": names_camera(data),
-            "quantised": quantised(data),
+            "camera": head.camera,
+            "quantised": head.quantised,
         }
     ]
 

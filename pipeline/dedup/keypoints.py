@@ -1,4 +1,4 @@
-"""What a picture shows in a few hundred points, to be found again in a changed copy of it.
+"""What a picture shows in a hundred points, to be found again in a changed copy of it.
 
 SIFT (Lowe, Distinctive Image Features from Scale-Invariant Keypoints, 2004) as RootSIFT
 (Arandjelovic and Zisserman, 2012), eight bits a number, and the picture itself, small, to lay over
@@ -20,7 +20,7 @@ from pipeline.images.decode import decode_rgb
 from pipeline.images.decoded import UndecodableImage
 
 SIDE = 128  # pixels of the longer side, in which points are looked for and which is kept
-POINTS = 200  # at most
+POINTS = 100  # at most, the strongest: more cost more than what they tell, but of collages
 LEVELS = 512  # of a descriptor's unit length, so that eight bits hold each number
 DIMENSIONS = 128
 BLUR = 1.2  # pixels of the picture

@@ -28,7 +28,7 @@ from pipeline.dedup.looked import Looked, rows_of_pairs
 from pipeline.images.source import Source
 
 FOLDER = "second_look"
-VERSION = 2  # of what a look tells of two pictures; to be raised where the same would tell other
+VERSION = 3  # of what a look tells of two pictures; to be raised where the same would tell other
 NEAREST = 4  # others by the embedding that each picture is compared with
 SIMILAR = 16  # others at most, of those similar enough, that it is compared with
 # Of the squared distance to its last nearest one, that at which another one stands out among them.

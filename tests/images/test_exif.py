@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from pipeline.images.exif import names_camera, quantised
+from pipeline.images.exif import read_head
 
 
 def _jpeg(make=None):
@@ -17,13 +17,13 @@ def _jpeg(make=None):
 
 
 def test_a_photograph_does_and_a_saved_copy_does_not():
-    assert names_camera(_jpeg("Pentax"))
-    assert not names_camera(_jpeg())
+    assert read_head(_jpeg("Pentax")).camera
+    assert not read_head(_jpeg()).camera
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", _jpeg("Pentax")[:30]])
 def test_what_is_damaged_names_none(data):
-    assert not names_camera(data)
+    assert not read_head(data).camera
 
 
 def test_a_jpeg_of_higher_quality_is_quantised_more_finely_and_other_files_are_not():
@@ -31,14 +31,14 @@ def test_a_jpeg_of_higher_quality_is_quantised_more_finely_and_other_files_are_n
     for quality in (95, 75, 30):
         out = io.BytesIO()
         Image.new("RGB", (20, 10)).save(out, "JPEG", quality=quality)
-        steps.append(quantised(out.getvalue()))
+        steps.append(read_head(out.getvalue()).quantised)
     assert 1 <= steps[0] < steps[1] < steps[2]
     two, png, gif = io.BytesIO(), io.BytesIO(), io.BytesIO()
     one = Image.new("RGB", (20, 10))
     one.save(two, "MPO", save_all=True, append_images=[one], quality=75)  # as phones do
-    assert quantised(two.getvalue()) == steps[1]
+    assert read_head(two.getvalue()).quantised == steps[1]
     one.save(png, "PNG")
-    assert quantised(png.getvalue()) == 0
+    assert read_head(png.getvalue()).quantised == 0
     one.save(gif, "GIF")
-    assert quantised(gif.getvalue()) is None
-    assert quantised(b"no image") is None
+    assert read_head(gif.getvalue()).quantised is None
+    assert read_head(b"no image").quantised is None
