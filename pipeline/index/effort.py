@@ -18,7 +18,7 @@ from pipeline.index.evidence import FIFTHS, Evidence, Levels, Trials, of_plannin
 from pipeline.index.gains import Gains
 from pipeline.index.probes import WorkRecall
 
-TARGETS = 1 - np.geomspace(0.0005, 0.3, 40)  # recalls of the planning queries, a setting for each
+PRICES = np.geomspace(1e-4, 300, 80)  # of the most bytes read, in shares of the neighbours
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class _Found:
     """What the sampled queries that have neighbours found of them at each level."""
 
     shares: Scores  # (u, l)
+    read: Scores  # (u, l) bytes
     fifth: Ids  # (u,) of their difficulties
     planning: Mask  # (u,)
     added: bool  # as of Evidence
@@ -109,7 +110,8 @@ class _Found:
         """Return the shares of ``evidence``; without trials there are none."""
         trials = evidence.trials
         if trials is None:
-            return cls(np.empty((0, 1)), np.empty(0, np.int64), np.empty(0, np.bool_), False)
+            nothing = np.empty((0, 1))
+            return cls(nothing, nothing, np.empty(0, np.int64), np.empty(0, np.bool_), False)
         there = evidence.places >= 0
         mine, levels = there.any(axis=1), np.arange(trials.probed.shape[1])
         marks = (trials.marks[mine, :, None] >> levels & 1) & there[mine, :, None]
@@ -117,7 +119,7 @@ class _Found:
         none = np.zeros(len(there), np.bool_)
         planning = none if evidence.added else of_planning(len(there))
         fifth = np.searchsorted(edges, trials.difficulty[mine])
-        return cls(shares, fifth, planning[mine], evidence.added)
+        return cls(shares, trials.bytes_read[mine], fifth, planning[mine], evidence.added)
 
     def at(self, setting: Ids) -> Scores:
         """Return (u,): what each found where the fifths stop at the levels ``setting`` (5,)."""
@@ -125,15 +127,20 @@ class _Found:
 
 
 def _settings(found: _Found) -> Iterator[Ids]:
-    """Yield int (5,) for each of TARGETS: each fifth's first level from which on it is reached.
+    """Yield int (5,) for each of PRICES: the level of each fifth at which it loses the least.
 
-    Levels are numbered from little work to much; the last stands where none reaches it. The same
-    setting comes once.
+    That is what its planning queries miss, and what they read at that price. The same setting
+    comes once.
     """
-    last, before = found.shares.shape[1] - 1, None
-    fifths = [found.shares[found.planning & (found.fifth == number)] for number in range(FIFTHS)]
-    for target in TARGETS:
-        setting = np.minimum(_reached(fifths, target, 0.0), last)
+    if not found.planning.any():
+        return
+    fifths = [found.planning & (found.fifth == number) for number in range(FIFTHS)]
+    there = [mine if mine.any() else found.planning for mine in fifths]
+    missed = np.array([1 - found.shares[mine].mean(axis=0) for mine in there])
+    read = np.array([found.read[mine].mean(axis=0) for mine in there])
+    before = None
+    for price in PRICES:
+        setting: Ids = (missed + price * read / read.max()).argmin(axis=1)
         if before is None or (setting != before).any():
             yield setting
         before = setting
@@ -157,8 +164,13 @@ def _raised(found: _Found, proved: Ids, recall: float, confidence: float) -> Ids
     """
     if _few(found, recall, confidence):
         return proved
-    fifths = [found.shares[found.fifth == number] for number in range(FIFTHS)]
-    raised: Ids = np.maximum(proved, _reached(fifths, recall, 1.0))
+    levels = found.shares.shape[1]
+    raised: Ids = proved.copy()
+    for number in np.unique(found.fifth):
+        part = found.shares[found.fifth == number]
+        low = part.mean(axis=0) - part.std(axis=0) / np.sqrt(len(part))
+        enough = np.cumprod(low[::-1] >= recall).sum()
+        raised[number] = max(proved[number], levels - enough)
     return raised
 
 
@@ -166,22 +178,6 @@ def _few(found: _Found, recall: float, confidence: float) -> bool:
     """Return whether these are images added since, too few to prove ``recall`` though all found."""
     tests = int((~found.planning).sum())
     return found.added and not mean_exceeds(np.ones(tests), recall, confidence, 0.0)
-
-
-def _reached(fifths: Sequence[Scores], recall: float, errors: float) -> Ids:
-    """Return (5,): the level from which on each of ``fifths`` (u, l) has ``recall``.
-
-    And so many standard ``errors`` more. The number of levels where the last has less.
-    """
-    levels = fifths[0].shape[1]
-    reached = [
-        (part.mean(axis=0) - errors * part.std(axis=0) / np.sqrt(len(part)) >= recall)
-        if len(part)
-        else np.ones(levels, np.bool_)
-        for part in fifths
-    ]
-    first: Ids = levels - np.cumprod(np.array(reached)[:, ::-1], axis=1).sum(axis=1)
-    return first
 
 
 def _low(values: Scores, confidence: float) -> float:
