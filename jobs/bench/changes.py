@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from jobs.console import console, errors, print_arrow, warn
 from jobs.lab.config import LabConfig
 from pipeline.core.errors import InputError
+from pipeline.core.store import Store
 from pipeline.corpus.photos import find_photos
 from pipeline.dedup.results import read_results
 from pipeline.embedding.stored import encoder_settings
@@ -22,20 +24,24 @@ from pipeline.lab.changed_photos import (
     photos_kept,
     quality_by_way,
     share_by_change,
+    similar_pairs,
     told_by_change,
     write_copies,
 )
-from pipeline.lab.dedup_ways import rival_settings, run_in_turn, run_rival_files
+from pipeline.lab.dedup_ways import USUAL, rival_settings, run_in_turn, run_rival_files
 
 OURS, VECTORS = "sluice dedup", "vectors alone"
 RIVALS = {"imagededup CNN": "cnn", "imagededup PHash": "phash"}
+# Cosine and distance from which on pairs are asked for, to know where a precision of .99 ends.
+LOOSE, FAR = 0.5, 24
 
 
 def command(config: LabConfig) -> None:
     """Make copies of some PHOTOS under many changes, and find them among all PHOTOS.
 
     Whole jobs over files, one run each: sluice dedup as it is, by its vectors alone, and imagededup
-    where it is installed, at its own default distance for hashes and our cosine for vectors.
+    where it is installed, by our network, whose weights are here. They are compared at imagededup's
+    default distance for hashes and our cosine for vectors, then each at a precision of .99.
     """
     made = config.bench_changes
     if not made.photos:
@@ -79,7 +85,9 @@ def _ours(config: LabConfig, root: Path) -> dict[str, Found]:
         command += [*(["--workers", str(config.ray.workers)] if given else []), *more]
         use = run_in_turn([command])
         ways[name] = _told(name, Found(use, _named(read_results(output)[0], config)))
-    return ways
+    wide = similar_pairs(Store.open(root / "embeddings", "embeddings"), LOOSE)
+    wide = _named(wide, config)
+    return ways | {VECTORS: replace(ways[VECTORS], pairs=wide, least=config.dedup.cosine)}
 
 
 def _folder(name: str) -> str:
@@ -110,8 +118,8 @@ def _rivals(config: LabConfig, root: Path, files: list[str]) -> dict[str, Found]
     for number, file in enumerate(files):
         (folder / f"{number}{Path(file).suffix}").symlink_to(Path(file).resolve())
     settings = encoder_settings(**config.embed.encoder())
-    wanted = rival_settings(settings, config.dedup.cosine, config.ray.workers)
-    ways = {}
+    wanted = rival_settings(settings, LOOSE, config.ray.workers) | {"distance": FAR}
+    ways, usual = {}, {"cnn": config.dedup.cosine, "phash": float(-USUAL)}
     for name, method in RIVALS.items():
         try:
             use, pairs = run_rival_files(method, folder, root / f"{method}.parquet", wanted)
@@ -121,7 +129,7 @@ def _rivals(config: LabConfig, root: Path, files: list[str]) -> dict[str, Found]
             continue
         one, other = ([files[n] for n in pairs[end].to_pylist()] for end in ("a", "b"))
         named = pa.table({"one": one, "other": other, "score": pairs["score"]})
-        ways[name] = _told(name, Found(use, named))
+        ways[name] = _told(name, Found(use, named, usual[method]))
     return ways
 
 

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import simplejpeg
 
 from pipeline.core.arrays import Ids, Mask, Pixels
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.changes import CHANGES, changed
 from pipeline.dedup.looked import with_roles
 from pipeline.images.decode import decode_rgb
@@ -51,10 +53,19 @@ REASONS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Found:
-    """What one way took, and the pairs it found: files one, other, and how sure it is of each."""
+    """What one way took, and the pairs it found: files one, other, and how sure it is of each.
+
+    Pairs below ``least``, its own threshold, are there to tell what another one would give.
+    """
 
     use: TreeUse
     pairs: pa.Table  # one, other string, score float64
+    least: float = -np.inf
+
+    @property
+    def usual(self) -> pa.Table:
+        """The pairs that it gives where no threshold is named."""
+        return self.pairs.filter(pc.greater_equal(self.pairs["score"], self.least))
 
 
 def write_copies(photos: list[Path], folder: Path, seed: int, each: int | None) -> pa.Table:
@@ -90,7 +101,7 @@ def _pixels(path: Path) -> Pixels:
 def share_by_change(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
     """Return a row a change: the share of its copies that each way pairs with their photo."""
     photo_of = dict(zip(copies["file"].to_pylist(), copies["photo"].to_pylist(), strict=True))
-    hits = {name: _paired_with_photo(found.pairs, photo_of) for name, found in ways.items()}
+    hits = {name: _paired_with_photo(found.usual, photo_of) for name, found in ways.items()}
     changes = copies["change"].to_pylist()
     files = copies["file"].to_pylist()
     rows = []
@@ -144,8 +155,9 @@ def photos_kept(groups: pa.Table, copies: pa.Table) -> tuple[int, int]:
 
 
 def quality_by_way(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
-    """Return a row a way: time, memory, and how right its pairs are.
+    """Return a row a way: time, memory, and how right its usual pairs are.
 
+    At a precision of PRECISE, and for micro-AP, all of its pairs are looked at.
     A pair is right where both are of one photograph, copies or itself; pairs of two photographs
     may be copies or not, and are left out, as are those of a collage with a photograph that may be
     in it. recall: of all copies, those paired with their photo.
@@ -158,7 +170,19 @@ def at_precision(found: Found, copies: pa.Table) -> Found:
     rows, rights, _ = _ranked(found, copies)
     precise = np.cumsum(rights) >= PRECISE * np.arange(1, len(rows) + 1)
     kept = rows[: int(np.flatnonzero(precise).max(initial=-1)) + 1]
-    return replace(found, pairs=found.pairs.take(pa.array(kept)))
+    return replace(found, pairs=found.pairs.take(pa.array(kept)), least=-np.inf)
+
+
+def similar_pairs(embeddings: Store, least: float) -> pa.Table:
+    """Return a_key, b_key and score of all pairs of vectors as similar as ``least``."""
+    shards = [entry.shard for entry in embeddings.manifest()]
+    images = pa.concat_tables([embeddings.read(shard, ["key", "embedding"]) for shard in shards])
+    vectors = embedding_matrix(images["embedding"])
+    scores = np.triu(vectors @ vectors.T, 1)
+    one, other = np.nonzero(scores >= least)
+    keys = [images["key"].take(pa.array(rows)) for rows in (one, other)]
+    found = scores[one, other].astype(np.float64)
+    return pa.table({"a_key": keys[0], "b_key": keys[1], "score": found})
 
 
 def _ranked(found: Found, copies: pa.Table) -> tuple[Ids, Mask, Mask]:
@@ -183,6 +207,7 @@ def _ranked(found: Found, copies: pa.Table) -> tuple[Ids, Mask, Mask]:
 
 def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
     order, rights, directs = _ranked(found, copies)
+    usual = int((found.pairs["score"].to_numpy()[order] >= found.least).sum())
     precisions = np.cumsum(rights) / np.arange(1, len(order) + 1)
     recalls = np.cumsum(directs) / copies.num_rows
     precise = recalls[precisions >= PRECISE]
@@ -190,9 +215,9 @@ def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
         "way": name,
         "seconds": found.use.seconds,
         "peak MiB": found.use.peak / 2**20,
-        "pairs": len(order),
-        "precision": float(precisions[-1]) if len(order) else None,
-        "recall": float(recalls[-1]) if len(order) else 0.0,
+        "pairs": usual,
+        "precision": float(precisions[usual - 1]) if usual else None,
+        "recall": float(recalls[usual - 1]) if usual else 0.0,
         "recall at P .99": float(precise.max()) if len(precise) else 0.0,
         "micro-AP": float((precisions * directs).sum() / copies.num_rows) if len(order) else 0.0,
     }

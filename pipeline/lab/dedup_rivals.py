@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 from pipeline.dedup.identical_sets import PAIRS
 from pipeline.embedding.models import find_weights
 from pipeline.embedding.settings import EncoderSettings
+from pipeline.lab.dedup_ways import USUAL
 from pipeline.lab.embed_rivals import imagededup_encoder
 
 
 def find_pairs(method: str, folder: Path, wanted: dict[str, Any]) -> pa.Table:
     """Return imagededup's PAIRS of the files ``folder`` holds, by "cnn" or "phash".
 
-    Files are named by row number, which stands for the id. A hash's score is minus its distance.
+    Files are named by row number, which stands for the id. A hash's score is minus its distance,
+    which is at most the ``distance`` wanted, or USUAL.
     """
     if method == "cnn":
         weights = find_weights(wanted["model"], None, wanted["weights_sha256"])
@@ -36,7 +38,10 @@ def find_pairs(method: str, folder: Path, wanted: dict[str, Any]) -> pa.Table:
     hashes = PHash(verbose=False)
     encoded = hashes.encode_images(str(folder), num_enc_workers=wanted["workers"])
     found = hashes.find_duplicates(
-        encoding_map=encoded, scores=True, num_dist_workers=wanted["workers"]
+        encoding_map=encoded,
+        max_distance_threshold=wanted.get("distance", USUAL),
+        scores=True,
+        num_dist_workers=wanted["workers"],
     )
     return _pairs(found, -1.0)
 

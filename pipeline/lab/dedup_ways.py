@@ -16,6 +16,7 @@ from pipeline.dedup.identical_sets import SetPairs, set_pairs
 from pipeline.embedding.settings import EncoderSettings
 from pipeline.lab.process_tree import TreeUse, run_watched
 
+USUAL = 10  # bits by which hashes differ, where imagededup is told nothing
 RIVAL = (sys.executable, "-m", "pipeline.lab.dedup_rivals")
 
 

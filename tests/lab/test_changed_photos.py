@@ -1,8 +1,13 @@
 """Copies under many changes: written as told, and counted by who pairs them with their photo."""
 
+from dataclasses import replace
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.core.store import Store
+from pipeline.core.tables import embedding_column
 from pipeline.corpus.changes import CHANGES
 from pipeline.corpus.photos import find_photos
 from pipeline.lab.changed_photos import (
@@ -12,6 +17,7 @@ from pipeline.lab.changed_photos import (
     photos_kept,
     quality_by_way,
     share_by_change,
+    similar_pairs,
     told_by_change,
     write_copies,
 )
@@ -76,9 +82,25 @@ def test_quality_leaves_pairs_of_two_photos_out():
     assert row["precision"] == pytest.approx(2 / 3)
     assert row["recall"] == row["recall at P .99"] == pytest.approx(1 / 3)
     assert at_precision(way, COPIES).pairs["score"].to_pylist() == [0.9, 0.8]
+    strict = replace(way, least=0.85)
+    row = quality_by_way({"way": strict}, COPIES).to_pylist()[0]
+    assert (row["pairs"], row["precision"]) == (1, 1.0)
+    assert at_precision(strict, COPIES).pairs["score"].to_pylist() == [0.9, 0.8]
     empty = _found(("/p/a", "/p/b", 1.0))
     assert at_precision(empty, COPIES).pairs.num_rows == 0
     assert quality_by_way({"way": empty}, COPIES).to_pylist()[0]["precision"] is None
+
+
+def test_all_pairs_of_vectors_that_are_similar_enough(tmp_path):
+    store = Store.create(tmp_path, "embeddings", {})
+    vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], np.float32)
+    for shard, rows in enumerate((slice(0, 2), slice(2, 3))):
+        keys = ["a", "b", "c"][rows]
+        table = {"id": range(3)[rows], "key": keys, "embedding": embedding_column(vectors[rows])}
+        store.write_shard(shard, pa.table(table))
+    store.finish(2)
+    found = [tuple(row.values()) for row in similar_pairs(store, 0.7).to_pylist()]
+    assert found == [("a", "b", pytest.approx(0.8))]
 
 
 def test_a_photo_is_kept_where_it_survives_a_copy():
