@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from pipeline.core.arrays import Ids, Mask
+from pipeline.core.arrays import Ids, Mask, Scores
 from pipeline.core.files import checksum
 from pipeline.core.folder import Place, folders_in, remove_folder
 from pipeline.core.spread import ShardPlan, Spreading
@@ -66,9 +66,12 @@ def look_at_candidates(
     wanted, waiting = candidates(pairs, hashed, sets, similarity, NEAREST)
     asked = (spreading, embeddings, source, root)
     looks = look_again(*asked, wanted, weights)
-    told = looks.filter(pc.is_valid(looks["sure"]))
-    sure, alike = (told[name].to_numpy() for name in ("sure", "alike"))
-    kept = keep(sure, alike, precision, recall, confidence)
+    kept = keep(*_told(looks), precision, recall, confidence)
+    found = of_found(waiting, surely(with_chances(looks, kept.shares), kept.least))
+    if len(found[0]):  # they are candidates as others, by which to choose what is kept
+        wanted = _united(wanted, found)
+        looks = look_again(*asked, wanted, weights)
+        kept = keep(*_told(looks), precision, recall, confidence)
     for _ in range(ROUNDS):
         sure = surely(with_chances(looks, kept.shares), kept.least)
         further = further_candidates(sure, images)
@@ -82,6 +85,11 @@ def look_at_candidates(
     unread = looks["sure"].null_count
     certain = surely(looks, kept.least)
     return Looked(certain, kept, looks.num_rows, similarity, unread, beyond, passed)
+
+
+def _told(looks: pa.Table) -> tuple[Scores, Scores]:
+    told = looks.filter(pc.is_valid(looks["sure"]))
+    return told["sure"].to_numpy(), told["alike"].to_numpy()
 
 
 def with_chances(looks: pa.Table, shares: Shares) -> pa.Table:

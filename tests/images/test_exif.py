@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from pipeline.images.exif import read_head
+from pipeline.images.exif import Head, read_head
 
 
 def _jpeg(make=None):
@@ -24,6 +24,12 @@ def test_a_photograph_does_and_a_saved_copy_does_not():
 @pytest.mark.parametrize("data", [b"", b"no image", _jpeg("Pentax")[:30]])
 def test_what_is_damaged_names_none(data):
     assert not read_head(data).camera
+
+
+def test_damaged_exif_hides_no_quantisation():
+    out = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(out, "JPEG", exif=b"Exif\0\0")  # of which Pillow's fails
+    assert read_head(out.getvalue()) == Head(False, read_head(_jpeg("Pentax")).quantised)
 
 
 def test_a_jpeg_of_higher_quality_is_quantised_more_finely_and_other_files_are_not():
