@@ -1,4 +1,8 @@
-"""Shards done by a few processes of this machine: a small job's pool, there in a second."""
+"""Shards done by a few processes of this machine: a small job's pool, there in a second.
+
+concurrent.futures' pool runs the caller's script again in each of its processes, is broken as a
+whole by the death of one, and lets those of a dead driver write on.
+"""
 
 import os
 import pickle
