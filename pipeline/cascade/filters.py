@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
+from threadpoolctl import threadpool_limits
 
 from pipeline.core.arrays import AnyArray, Scores, Vectors
 from pipeline.core.files import checksum
@@ -65,7 +66,8 @@ def directions(points: Scores) -> Vectors:
 
 def fit_space(vectors: Vectors) -> EmbeddingSpace:
     """Fit the principal components of f32 (n, d), n > COMPONENTS: all where d is smaller."""
-    pca = PCA(min(COMPONENTS, *vectors.shape), svd_solver="full").fit(vectors)
+    with threadpool_limits(1):  # other numbers of threads give other bits, and take longer
+        pca = PCA(min(COMPONENTS, *vectors.shape), svd_solver="full").fit(vectors)
     return EmbeddingSpace(
         pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_, np.float32)
     )
@@ -77,7 +79,8 @@ def fit_filter(features: AnyArray, vectors: Vectors, space: EmbeddingSpace) -> L
     The ridge penalty is the one of PENALTIES with the least leave-one-out error.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-    ridge = RidgeCV(alphas=PENALTIES).fit((features - mean) / spread, space.project(vectors))
+    with threadpool_limits(1):  # as in fit_space
+        ridge = RidgeCV(alphas=PENALTIES).fit((features - mean) / spread, space.project(vectors))
     whole = ridge.coef_.T / spread[:, None]
     step = np.maximum(np.abs(whole).max(axis=0), 1e-30) / WEIGHT_LEVELS  # 0 where none differs
     weights = np.rint(whole / step)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from pipeline.cascade.filters import (
     COMPONENTS,
@@ -76,3 +77,15 @@ def test_products_of_codes_are_exact(seed, rows):
 def test_nothing_has_a_code_of_nothing():
     assert not directions(np.zeros((1, COMPONENTS))).any()
     assert rough_levels(np.array([[0.5, -1.0]], np.float32)).tolist() == [[2**14, -(2**15)]]
+
+
+def test_filters_have_the_same_bits_for_any_number_of_threads():
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((400, 1280), np.float32)
+    features = rng.integers(0, 256, (400, 244))
+    fitted = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            space = fit_space(vectors)
+            fitted.append((space.basis, fit_filter(features, vectors, space).weights))
+    assert all(np.array_equal(*same) for same in zip(*fitted, strict=True))
