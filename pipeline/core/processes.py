@@ -34,6 +34,10 @@ DIED = (
     "a worker died again and again, most likely for want of memory; run the same command again "
     "with fewer ray.workers: it goes on"
 )
+NOT_THERE = (
+    f"no worker process could be started by {sys.executable}; run the same command with "
+    "--workers 0, which needs none"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Failed:
     """What stopped a shard."""
 
     error: Exception
+
+
+@dataclass(frozen=True)
+class There:
+    """A worker's first word: it has imported what it needs."""
 
 
 class Processes:
@@ -109,8 +118,10 @@ def _results(
             if told is None:
                 deaths[shard] += 1
                 if deaths[shard] > RETRIES:
-                    raise LostError(DIED)
+                    raise LostError(DIED if worker.was_there else NOT_THERE)
                 worker.replace()
+            elif isinstance(told, There):
+                worker.was_there = True
             elif isinstance(told, Failed):
                 raise told.error
             elif isinstance(told, int):
@@ -127,6 +138,7 @@ class _Worker:
     def __init__(self) -> None:
         self.plan = b""
         self.shard: int | None = None
+        self.was_there = False
         self._start()
 
     def take_plan(self, pickled: bytes) -> None:
@@ -138,10 +150,10 @@ class _Worker:
         if shard is not None:
             self._send(shard)
 
-    def told(self) -> pa.Table | int | Failed | None:
+    def told(self) -> pa.Table | int | Failed | There | None:
         """Return what it tells next: how far it is, or what it made; None where it has died."""
         try:
-            told: pa.Table | int | Failed = self.pipe.recv()
+            told: pa.Table | int | Failed | There = self.pipe.recv()
         except (EOFError, OSError):
             return None
         return told
@@ -182,6 +194,7 @@ class _Worker:
 def main() -> None:
     """Do the shards that are asked for through the pipe named by its number, until it is closed."""
     pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
+    pipe.send(There())
     asked: SimpleQueue[bytes | int] = SimpleQueue()
     Thread(target=_listen, args=(pipe, asked), daemon=True).start()
     do: ShardFunction | None = None

@@ -102,6 +102,13 @@ def test_one_that_dies_again_and_again_is_a_line(tmp_path, monkeypatch):
         list(one.spread(Do("die", tmp_path), [0]))
 
 
+def test_an_interpreter_that_cannot_start_is_told_as_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "RETRIES", 1)
+    monkeypatch.setattr(processes, "MAIN", "import nothing_of_this_name")
+    with Processes(1) as one, pytest.raises(LostError, match=r"could be started by .*--workers 0"):
+        list(one.spread(Do("square", tmp_path), [0]))
+
+
 def test_a_shard_in_hand_is_heard_of_and_one_broken_off_ends(two, tmp_path):
     """The shard waits until it has been heard of: were it not, the test would not end."""
     heard = []
