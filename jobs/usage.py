@@ -27,7 +27,7 @@ def print_usage(folders: tuple[Place, ...]) -> None:
     wrong = [problem for folder in folders if (problem := _problem(folder))]
     if wrong:
         raise InputError("; ".join(wrong))
-    print_table("disk", ("folder", "images", "shards", "MiB"), [_disk(path) for path in folders])
+    print_table("disk", ("folder", "rows", "shards", "MiB"), [_disk(path) for path in folders])
     runs = [run for path in folders for run in enumerate(recorded_runs(path), 1)]
     times = [
         (run.job, sitting, run.images, stage, seconds)
