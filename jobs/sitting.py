@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
@@ -14,14 +14,16 @@ from pipeline.core.errors import StoreError
 from pipeline.core.folder import Place
 from pipeline.core.more_workers import more_workers, more_workers_told
 from pipeline.core.paths import may_write, refuse_unwritable
-from pipeline.core.processes import Processes
 from pipeline.core.progress import Heard
 from pipeline.core.run_record import RunRecord, read_runs
 from pipeline.core.spread import ShardPlan, Spread, in_process
 
+if TYPE_CHECKING:
+    from pipeline.core.processes import Processes
+
 T = TypeVar("T")
 _KEEPING: list[ExitStack] = []  # of the blocks that keep workers, the outermost first
-_PROCESSES: dict[ExitStack, Processes] = {}  # by what keeps them
+_PROCESSES: "dict[ExitStack, Processes]" = {}  # by what keeps them
 
 
 class Sitting:
@@ -141,7 +143,9 @@ class Sitting:
     def _connect(self) -> None:
         self._until().enter_context(one_session(self.ray))
 
-    def _processes(self) -> Processes:
+    def _processes(self) -> "Processes":
+        from pipeline.core.processes import Processes  # a query of a few seconds needs none
+
         until = self._until()
         if until not in _PROCESSES:
             _PROCESSES[until] = until.enter_context(Processes(self.ray.workers))
