@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jobs.config import Config
-from jobs.console import console, print_by_category, print_table
+from jobs.console import console, print_by_category, print_table, warn
 from jobs.sitting import Sitting
 from pipeline.cascade.calibration import Calibration, draw_samples
 from pipeline.cascade.calibration_store import (
@@ -16,10 +16,12 @@ from pipeline.cascade.calibration_store import (
 )
 from pipeline.cascade.choice import Goal, plan_for_one
 from pipeline.cascade.costs import measure_costs
-from pipeline.cascade.on_demand import on_demand_plan
+from pipeline.cascade.on_demand import OnDemandPlan, on_demand_plan
 from pipeline.cascade.planner import StageCosts
 from pipeline.cascade.sampler import sample_calibration
 from pipeline.cascade.taken import take_embedded
+from pipeline.core.arrays import Ids
+from pipeline.core.errors import StoreError
 from pipeline.core.store import Store, ids_by_shard
 from pipeline.embedding.stored import encoder_settings
 from pipeline.images.manifest import stored_source
@@ -64,9 +66,7 @@ def _calibrate(config: Config, store: Store) -> None:
         ) as sitting,
     ):
         with sitting.stage("take what is embedded"):
-            taken = take_embedded(
-                plan, config.embed.output.resolve(), by_shard, np.concatenate(drawn)
-            )
+            taken = _take_embedded(config, plan, by_shard, np.concatenate(drawn))
         calibration = sample_calibration(
             store, plan, *drawn, by_shard, sitting.spreading, sitting.record
         )
@@ -77,6 +77,16 @@ def _calibrate(config: Config, store: Store) -> None:
     told = (f"of these by sluice embed before, in {config.embed.output}", taken)
     _print(store, calibration, costs, len(drawn[0]), config.search.k, told)
     _print_plan(config, calibration, costs, store.images())
+
+
+def _take_embedded(
+    config: Config, plan: OnDemandPlan, by_shard: dict[int, Ids], wanted: Ids
+) -> int:
+    try:
+        return take_embedded(plan, config.embed.output.resolve(), by_shard, wanted)
+    except StoreError as error:  # they are made anew
+        warn(f"nothing is taken from {config.embed.output}: {error}")
+        return 0
 
 
 def _print(

@@ -4,13 +4,14 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from jobs.bench.promise import command as bench_promise
 from jobs.bench.recall import command as bench_recall
-from jobs.calibrate import calibrate
+from jobs.calibrate import _take_embedded, calibrate
 from jobs.cascade import cascade
 from jobs.commands import sluice
 from jobs.corpus import make_corpus
@@ -19,8 +20,11 @@ from jobs.lab.config import BenchPromiseConfig, LabConfig
 from jobs.report import report
 from jobs.search import search
 from jobs.sign import sign
+from pipeline.cascade.on_demand import on_demand_plan
 from pipeline.core.errors import ConfigError, InputError, StoreError
-from pipeline.core.store import Store
+from pipeline.core.store import Store, ids_by_shard
+from pipeline.embedding.stored import encoder_settings
+from pipeline.images.manifest import stored_source
 from pipeline.lab.filter_recall import BOTH
 from tests.helpers import main_way
 from tests.helpers.files import digests
@@ -129,6 +133,33 @@ def test_what_embed_has_made_is_taken_and_the_calibration_is_the_same(done, tmp_
         same = [n for n in others if n.endswith((".parquet", ".safetensors"))]
         assert same
         assert [mine[n] for n in same] == [others[n] for n in same]
+
+
+@pytest.mark.parametrize("other", ["embed.input_size=32", "corpus.seed=1", "damaged", "unfinished"])
+def test_what_is_of_other_bytes_or_another_encoder_is_not_taken(done, tmp_path, capsys, other):
+    """The images of another seed have the same ids, but for the photos themselves other bytes."""
+    made = [other] if "=" in other else []
+    made += [f"corpus.output={tmp_path}/corpus", f"source.url={tmp_path}/corpus"]
+    of = config(done, *made, "corpus.images=80", f"embed.output={tmp_path}/embeddings")
+    for job in (make_corpus, embed):
+        job(of)
+    embedded, signed = (Store.open(at) for at in (of.embed.output, of.sign.output))
+    if other == "damaged":
+        shard = next((tmp_path / "embeddings" / "shards").rglob("*.parquet"))
+        shard.write_bytes(shard.read_bytes()[:-9])
+    if other == "unfinished":
+        (tmp_path / "embeddings" / "manifest.json").unlink()
+    cnn = encoder_settings(**config(done).embed.encoder())
+    plan = on_demand_plan(stored_source(signed), signed, tmp_path / "features", cnn)
+    by_shard = ids_by_shard(signed)
+    taken = _take_embedded(of, plan, by_shard, np.concatenate(list(by_shard.values())))
+    told = capsys.readouterr().err
+    assert ("nothing is taken from" in told) == (other == "damaged")
+    if other == "corpus.seed=1":
+        one, same = (store.read(0, ["checksum"])["checksum"] for store in (embedded, signed))
+        assert 0 < taken == pc.sum(pc.equal(one, same)).as_py() < len(one)
+    else:
+        assert taken == 0
 
 
 def test_verify_covers_the_features_kept(done, tmp_path):
