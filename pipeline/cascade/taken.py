@@ -1,17 +1,18 @@
 """The CNN's features that a store of embeddings holds already, taken into the cache of features."""
 
-import numpy as np
+from functools import partial
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.cascade.feature_cache import FeatureCache
 from pipeline.cascade.on_demand import OnDemandPlan
 from pipeline.cascade.stages import LAST
-from pipeline.core.arrays import Ids, Mask
+from pipeline.core.arrays import Ids
 from pipeline.core.folder import Place
 from pipeline.core.row_map import rows_with
 from pipeline.core.store import Store
-from pipeline.core.tables import embedding_matrix
+from pipeline.core.tables import embedding_matrix, rows_of
 from pipeline.embedding.identity import embedding_identity
 
 
@@ -35,20 +36,18 @@ def take_embedded(
     signed = Store.open(plan.signatures, "signatures")
     taken = 0
     for shard, ids in by_shard.items():
-        mine = known.filter(pc.is_in(known["id"], value_set=pa.array(ids))).sort_by("id")
-        mine = mine.filter(pa.array(_same(mine, signed, shard)))
-        new = mine.filter(pc.invert(pc.is_in(mine["id"], value_set=pa.array(cache.read(shard)[0]))))
-        if new.num_rows:
-            cache.add(shard, new["id"].to_numpy(), embedding_matrix(new["embedding"]))
-        taken += mine.num_rows
+        mine = known.filter(pc.is_in(known["id"], value_set=pa.array(ids)))
+        if not mine.num_rows:  # of many shards a sample has images in few
+            continue
+        mine = mine.filter(_same(mine, signed, shard)).sort_by("id")
+        found, vectors = mine["id"].to_numpy(), embedding_matrix(mine["embedding"])
+        cache.get(shard, found, partial(rows_of, known=found, values=vectors))
+        taken += len(found)
     return taken
 
 
-def _same(images: pa.Table, signed: Store, shard: int) -> Mask:
+def _same(images: pa.Table, signed: Store, shard: int) -> pa.ChunkedArray:
     """Return bool (n,): whether images (id, checksum) have the bytes that were signed."""
-    if not images.num_rows:
-        return np.zeros(0, np.bool_)
     known = signed.read(shard, ["id", "checksum"])
     known = known.take(pc.index_in(images["id"], value_set=known["id"].combine_chunks()))
-    same: Mask = pc.equal(images["checksum"], known["checksum"]).to_numpy()
-    return same
+    return pc.equal(images["checksum"], known["checksum"])
