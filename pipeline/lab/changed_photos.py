@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import simplejpeg
 
-from pipeline.core.arrays import Ids, Mask, Pixels
+from pipeline.core.arrays import Ids, Mask, Pixels, Scores
 from pipeline.core.store import Store
 from pipeline.core.tables import embedding_matrix
 from pipeline.corpus.changes import CHANGES, changed
@@ -168,9 +168,19 @@ def quality_by_way(ways: Mapping[str, Found], copies: pa.Table) -> pa.Table:
 def at_precision(found: Found, copies: pa.Table) -> Found:
     """Return ``found`` with its surest pairs alone, of as many as are PRECISE in quality_by_way."""
     rows, rights, _ = _ranked(found, copies)
-    precise = np.cumsum(rights) >= PRECISE * np.arange(1, len(rows) + 1)
-    kept = rows[: int(np.flatnonzero(precise).max(initial=-1)) + 1]
-    return replace(found, pairs=found.pairs.take(pa.array(kept)), least=-np.inf)
+    kept = found.pairs.take(pa.array(rows[: _precise(_precisions(rights))]))
+    return replace(found, pairs=kept, least=-np.inf)
+
+
+def _precisions(rights: Mask) -> Scores:
+    """Return (p,): the share that is right of the surest pair, of the two surest, and so on."""
+    shares: Scores = np.cumsum(rights) / np.arange(1, len(rights) + 1)
+    return shares
+
+
+def _precise(precisions: Scores) -> int:
+    """Return how many pairs, the surest, are PRECISE."""
+    return int(np.flatnonzero(precisions >= PRECISE).max(initial=-1)) + 1
 
 
 def similar_pairs(embeddings: Store, least: float) -> pa.Table:
@@ -208,9 +218,8 @@ def _ranked(found: Found, copies: pa.Table) -> tuple[Ids, Mask, Mask]:
 def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
     order, rights, directs = _ranked(found, copies)
     usual = int((found.pairs["score"].to_numpy()[order] >= found.least).sum())
-    precisions = np.cumsum(rights) / np.arange(1, len(order) + 1)
-    recalls = np.cumsum(directs) / copies.num_rows
-    precise = recalls[precisions >= PRECISE]
+    precisions, recalls = _precisions(rights), np.cumsum(directs) / copies.num_rows
+    precise = _precise(precisions)
     return {
         "way": name,
         "seconds": found.use.seconds,
@@ -218,6 +227,6 @@ def _quality(name: str, found: Found, copies: pa.Table) -> dict[str, object]:
         "pairs": usual,
         "precision": float(precisions[usual - 1]) if usual else None,
         "recall": float(recalls[usual - 1]) if usual else 0.0,
-        "recall at P .99": float(precise.max()) if len(precise) else 0.0,
+        "recall at P .99": float(recalls[precise - 1]) if precise else 0.0,
         "micro-AP": float((precisions * directs).sum() / copies.num_rows) if len(order) else 0.0,
     }
