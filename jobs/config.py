@@ -568,12 +568,17 @@ class RayConfig(Section):
     )
     address: str | None = Field(None, description="a cluster to join; none: this machine")
 
+    @property
+    def given(self) -> bool:
+        """Whether a number of workers, or a cluster, was named."""
+        return bool(self.address) or "workers" in self.model_fields_set
+
     def is_small(self, images: int) -> bool:
         """Return whether processes of this machine do a job over so many without Ray.
 
         Not where a number of workers was given, or a cluster named or joined.
         """
-        given = self.address or os.environ.get("RAY_ADDRESS") or "workers" in self.model_fields_set
+        given = self.given or os.environ.get("RAY_ADDRESS")
         return not given and images <= SMALL and not _joined()
 
     def for_work_of(self, seconds: float) -> "RayConfig":
@@ -581,7 +586,7 @@ class RayConfig(Section):
 
         seconds: what the work takes one process. A number of workers that was given stays.
         """
-        if self.address or "workers" in self.model_fields_set or seconds > RAY_STARTS:
+        if self.given or seconds > RAY_STARTS:
             return self
         return self.model_copy(update={"workers": 0})
 

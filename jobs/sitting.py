@@ -148,7 +148,7 @@ class Sitting:
 
         until = self._until()
         if until not in _PROCESSES:
-            _PROCESSES[until] = until.enter_context(Processes(self.ray.workers))
+            _PROCESSES[until] = until.enter_context(closing(Processes(self.ray.workers)))
             until.callback(_PROCESSES.pop, until)
         return _PROCESSES[until]
 

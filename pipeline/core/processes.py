@@ -17,7 +17,6 @@ from multiprocessing.connection import Connection, Pipe, wait
 from queue import SimpleQueue
 from threading import Thread
 from traceback import format_exc
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -55,23 +54,12 @@ class There:
 class Processes:
     """Up to ``count`` workers on this machine, each a fresh interpreter that stays for next plans.
 
-    They start with the first shards, and end with the block, or with this process.
+    They start with the first shards, and end when it is closed, or with this process.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._workers: list[_Worker] = []
-
-    def __enter__(self) -> "Processes":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the workers, whatever they are at."""

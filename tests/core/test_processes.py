@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def is_running(pid):
 
 @pytest.fixture(scope="module")
 def two():
-    with Processes(2) as made:
+    with closing(Processes(2)) as made:
         yield made
 
 
@@ -86,7 +87,7 @@ def test_every_shard_once_and_the_workers_stay_for_the_next_plan(two, tmp_path):
     ],
 )
 def test_what_a_worker_raises_is_raised_here(tmp_path, work, error, told):
-    with Processes(1) as one, pytest.raises(error, match=told):
+    with closing(Processes(1)) as one, pytest.raises(error, match=told):
         list(one.spread(Do(work, tmp_path), [0]))
 
 
@@ -98,14 +99,17 @@ def test_a_worker_that_dies_is_replaced(two, tmp_path):
 
 def test_one_that_dies_again_and_again_is_a_line(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "RETRIES", 1)
-    with Processes(1) as one, pytest.raises(LostError, match="died again and again"):
+    with closing(Processes(1)) as one, pytest.raises(LostError, match="died again and again"):
         list(one.spread(Do("die", tmp_path), [0]))
 
 
 def test_an_interpreter_that_cannot_start_is_told_as_that(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "RETRIES", 1)
     monkeypatch.setattr(processes, "MAIN", "import nothing_of_this_name")
-    with Processes(1) as one, pytest.raises(LostError, match=r"could be started by .*--workers 0"):
+    with (
+        closing(Processes(1)) as one,
+        pytest.raises(LostError, match=r"could be started by .*--workers 0"),
+    ):
         list(one.spread(Do("square", tmp_path), [0]))
 
 
@@ -130,8 +134,8 @@ def test_a_shard_in_hand_is_heard_of_and_one_broken_off_ends(two, tmp_path):
 def test_the_workers_of_a_driver_that_is_killed_end(tmp_path):
     code = (
         "import sys, pathlib\n"
-        "from tests.core.test_processes import Do, Processes\n"
-        "with Processes(1) as one:\n"
+        "from tests.core.test_processes import Do, Processes, closing\n"
+        "with closing(Processes(1)) as one:\n"
         "    list(one.spread(Do('wait', pathlib.Path(sys.argv[1])), [0]))\n"
     )
     driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
